@@ -1,0 +1,1 @@
+"""Benchmarks and the demonstration; may import everything and is imported by nothing."""

@@ -1,0 +1,1 @@
+"""The running node: lookup, iteration, cache, servers and the command line."""
