@@ -20,7 +20,7 @@ $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP) ## five nodes, real products, resolved and verified; ARGS=--once ends by itself
-	@scripts=.ci/optional-packages; test -x $$scripts && $$scripts hwdata || true
+	@scripts=.ci/optional-packages; test -x $$scripts && $$scripts hwdata ieee-data || true
 	@$(BIN)/biaoshi demo $(ARGS)
 
 test: $(STAMP) ## every test
