@@ -152,6 +152,47 @@ def _row(
     }
 
 
+def prefix_batch(makers: Iterable[Vendor], under: str) -> Iterator[str]:
+    """A Handle batch file that creates each maker's prefix record and homes the prefix.
+
+    The records point to the second-level node's own service: it holds the identifiers of
+    enterprises that run no node.
+    """
+    owners = []
+    for maker in makers:
+        owner = prefix(maker, under)
+        owners.append(f"0.NA/{owner}\n")
+        yield f"CREATE 0.NA/{owner}\n"
+        yield f"100 HS_ADMIN 86400 1110 ADMIN 200:111111111111:0.NA/{under}\n"
+        yield f"1 HS_SERV 86400 1110 UTF8 0.NA/{under}\n"
+        yield f"2 DESC 86400 1110 UTF8 {maker.name}\n\n"
+    yield "HOME 127.0.0.1:2641:TCP\n"
+    yield from owners
+
+
+def write(file: Path, under: str, limit: int) -> tuple[Path, str | None]:
+    """Write products to `file` and the makers' prefixes to a batch file beside it.
+
+    limit: most records; 0 = all. Returns the batch file and the first product's identifier,
+    None when no registry is on this machine.
+    """
+    makers: list[Vendor] = []
+    first: str | None = None
+    written = 0
+    with file.open("w", encoding="utf-8") as out:
+        for vendor in vendors():
+            if limit and written >= limit:
+                break
+            makers.append(vendor)
+            for row in rows(vendor, under):
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                first = first or str(row["handle"])
+                written += 1
+    batch = file.with_suffix(".prefixes.txt")
+    batch.write_text("".join(prefix_batch(makers, under)), encoding="utf-8")
+    return batch, first
+
+
 def main(
     under: Annotated[str, typer.Option(help="second-level prefix of the vendors")] = "88.118",
     registry: Annotated[
