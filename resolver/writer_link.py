@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from registry.writer import Outcome
+
 from protocol.change import Change, decode_change, encode_change
 from protocol.errors import (
     BiaoshiError,
@@ -22,7 +24,6 @@ from protocol.errors import (
     ServerBusy,
     StoreError,
 )
-from registry.writer import Outcome
 from resolver.local import (
     MAX_FRAME,
     Handler,
