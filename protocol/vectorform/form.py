@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol.errors import ParseError
-from protocol.vectorform.fields import Fields
+from protocol.jsonfields import Fields
 
 Shape = dict[str, Any]
 """What `decoded` holds: JSON values by field name."""
