@@ -9,24 +9,39 @@ questions (resolver.doirp.fast); a differential test holds it to what this page 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from inspect import isawaitable
-from struct import Struct
 from typing import Any, Protocol
 
 from protocol.errors import ResponseCode
-from protocol.name import ROOT_RECORD, described_prefix, fold, prefix_record, whole_name
-from protocol.record import ADMIN_READ, PUBLIC_READ, Reference
+from protocol.name import described_prefix, fold, prefix_record, whole_name
+from protocol.record import (
+    ADMIN_READ,
+    PUBLIC_READ,
+    HandleValue,
+    Reference,
+    decode_value,
+    encode_value,
+)
 from protocol.value_slices import EMPTY, ValueSlice, chosen, join, slices
 from registry.access import Access
-from registry.prefixes import Prefixes
+from registry.prefixes import Prefixes, ancestors
 from registry.store import Store, Table
-from registry.store.row import Row, checked, decode_row, has_private, public_body, store_key
+from registry.store.row import (
+    Row,
+    checked,
+    decode_row,
+    has_private,
+    is_named,
+    public_body,
+    row_version,
+    store_key,
+)
 
 SITE_TYPES = (b"HS_SITE", b"HS_SITE.6", b"HS_SERV")
+"""Where a prefix is served (do-irp 12.3, 12.4)."""
 DERIVED_SITE_TYPES = (b"HS_SITE.PREFIX", b"HS_SERV.PREFIX", b"HS_NA_DELEGATE")
-
-_U4 = Struct(">I")
+"""Where the records of prefixes derived from a prefix are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,7 @@ class Answer:
     authoritative: bool = False
     version: int = 0
     source: str = "store"
-    steps: tuple[Mapping[str, Any], ...] = field(default=())
+    steps: tuple[Mapping[str, Any], ...] = ()
     referral: bytes | None = None
     message: str = ""
     private: bool = False
@@ -123,14 +138,24 @@ class Lookup:
         return not_here(self, query)
 
     def row(self, name: bytes) -> bytes | None:
-        """The stored row of a name, checksum verified; None when there is none.
+        """The stored row of a name, its checksum verified; None when there is none.
 
         Raises StoreError when the row is damaged.
         """
-        raw = self.get(store_key(fold(name)))
-        if raw is not None:
-            checked(raw)
-        return raw
+        folded = fold(name)
+        key = store_key(folded)
+        raw = self.get(key)
+        if raw is None:
+            return None
+        checked(raw)
+        return raw if is_named(raw, key, folded) else None
+
+    def public_values(self, name: bytes, types: tuple[bytes, ...]) -> list[ValueSlice]:
+        """The public values of some types at a record held here; none when it is not held."""
+        raw = self.row(name)
+        if raw is None:
+            return []
+        return [value for value in slices(public_body(raw), 4) if value.type.upper() in types]
 
 
 def from_store(lookup: Lookup, query: Query) -> Answer | None:
@@ -200,19 +225,12 @@ def _absent(lookup: Lookup, query: Query, name: bytes) -> Answer | None:
 
 def _public_answer(query: Query, raw: bytes) -> Answer:
     """The chosen public values of a row."""
-    body = bytes(public_body(raw))
-    if not query.indexes and not query.types:
-        if body[:4] == EMPTY and _total(raw):
-            return _none_chosen(query)
-        return _success(query, body, decode_row(raw).version)
-    picked = [v for v in slices(body, 4) if chosen(v, query.indexes, query.types)]
-    if not picked:
+    body = public_body(raw)
+    if query.indexes or query.types:
+        body = join([v for v in slices(body, 4) if chosen(v, query.indexes, query.types)])
+    if body[:4] == EMPTY:
         return _none_chosen(query)
-    return _success(query, join(picked), decode_row(raw).version)
-
-
-def _total(raw: bytes) -> int:
-    return decode_row(raw).total_count
+    return _success(query, body, row_version(raw))
 
 
 def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:
@@ -277,18 +295,48 @@ def _none_chosen(query: Query) -> Answer:
 def _referral(lookup: Lookup, query: Query, name: bytes) -> Answer | None:
     """Where a name went that was given to another node (do-irp 7.4, 17.2).
 
-    A prefix record `0.NA/x.y` is looked for with a prefix referral: the derived-prefix sites of
-    the nearest ancestor that has some. Any other identifier gets a service referral: the sites of
-    the prefix it was delegated to.
+    A prefix record `0.NA/x.y` is referred to the derived-prefix sites of its nearest ancestor that
+    has some; any other identifier to the sites of the prefix it was delegated to.
     """
     described = described_prefix(name)
-    values: bytes | None
     if described is not None:
-        values = _derived_sites(lookup, described)
-        code = ResponseCode.PREFIX_REFERRAL
+        code, values = ResponseCode.PREFIX_REFERRAL, _derived_sites(lookup, described)
     else:
-        values = _sites(lookup, lookup.prefixes.delegation_for(name))
         code = ResponseCode.SERVICE_REFERRAL
-    if values is None:
+        record = lookup.prefixes.delegation_for(name)
+        values = lookup.public_values(record, SITE_TYPES) if record is not None else []
+    if not values:
         return None
-    return Answer(code, query.handle, values, source="referral", referral=b"")
+    return Answer(code, query.handle, join(values), source="referral", referral=b"")
+
+
+def _derived_sites(lookup: Lookup, prefix: bytes) -> list[ValueSlice]:
+    """Who serves the records of prefixes derived from an ancestor of this one.
+
+    A node that is home to the nearest ancestor serves them itself: its own sites are no referral.
+    A delegated prefix whose record names only sites of its own serves what is derived from it.
+    """
+    homed, delegated = lookup.prefixes.homed(), lookup.prefixes.delegated()
+    for above in ancestors(prefix):
+        record = prefix_record(above)
+        values = lookup.public_values(record, DERIVED_SITE_TYPES)
+        if above in homed:
+            own = {value.data for value in _decoded(lookup.public_values(record, SITE_TYPES))}
+            return [value for value in values if decode_value(value.octets).data not in own]
+        if not values and above in delegated:
+            values = [_as_derived(value) for value in lookup.public_values(record, SITE_TYPES)]
+        if values:
+            return values
+    return []
+
+
+def _decoded(values: list[ValueSlice]) -> list[HandleValue]:
+    return [decode_value(value.octets) for value in values]
+
+
+def _as_derived(value: ValueSlice) -> ValueSlice:
+    """A site value as its derived-prefix type: HS_SITE and HS_SITE.6 -> HS_SITE.PREFIX."""
+    service = value.type.upper() == b"HS_SERV"
+    type_ = b"HS_SERV.PREFIX" if service else b"HS_SITE.PREFIX"
+    octets = encode_value(replace(decode_value(value.octets), type=type_))
+    return value._replace(octets=octets, type=type_)

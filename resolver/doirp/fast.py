@@ -15,9 +15,10 @@ from struct import error as StructError  # noqa: N812 (the library's own spellin
 
 from protocol.doirp.envelope import OWN_VERSION, SUGGEST_MAJOR
 from protocol.doirp.header import COPIED_FLAGS, EXPIRATION_S, Flag
+from protocol.doirp.resolution import ResolutionRequest, decode_resolution_request
 from protocol.errors import ParseError, ResponseCode, StoreError
 from protocol.value_slices import EMPTY, chosen, join, slices
-from protocol.wire import Reader
+from registry.prefixes import ROOT
 from registry.store.row import checked, has_private, public_body
 from resolver.lookup import Lookup
 
@@ -37,8 +38,9 @@ _TAIL = Struct(">HBxI")  # site serial, recursion count, expiration
 _U4 = Struct(">I")
 _U4X3 = Struct(">III")
 _ZERO = bytes(4)
-_ALL_VALUES = (bytes(12), bytes(8))
-"""After the handle: no indexes, no types, and an empty credential or none."""
+_NO_LISTS = bytes(8)
+"""After the handle: no indexes, no types."""
+_NO_CREDENTIAL = (bytes(4), b"")
 _TAKEN = (
     Flag.AT | Flag.REC | Flag.CA | Flag.KC | Flag.PO | Flag.RD | Flag.DNR
 ).value  # what a request may have set and still be taken here
@@ -82,14 +84,10 @@ def _codes(octets: bytes) -> _Codes | None:
     return _Codes(flags)
 
 
-def _filtered(data: bytes, end: int, body_end: int, body: bytes) -> bytes | None:
-    """The values of `body` that the index and type lists at data[end:] choose; None: not taken."""
-    reader = Reader(data[end:body_end])
+def _asked(request: bytes) -> ResolutionRequest | None:
+    """A request body with lists in it; None when it does not parse."""
     try:
-        indexes = [reader.i4() for _ in range(reader.count(4))]
-        types = [reader.octets() for _ in range(reader.count(4))]
-        reader.finish()
-        return join([value for value in slices(body, 4) if chosen(value, indexes, types)])
+        return decode_resolution_request(request)
     except ParseError:
         return None
 
@@ -150,45 +148,45 @@ def plain_answers(
         hops, _, body_size, name_size = body_of(data, 34)
         end = 48 + name_size
         body_end = 44 + body_size
-        rest = data[end:]
         if (
             sequence
             or length != size - 20
             or name_size > _MAX_NAME
             or hops > MAX_HOPS
-            or body_end < end + 8
-            or data[body_end:] not in (_ZERO, b"")
+            or data[body_end:] not in _NO_CREDENTIAL
         ):
             return None
+        wanted = None
+        if body_end != end + 8 or data[end:body_end] != _NO_LISTS:
+            wanted = _asked(data[44:body_end])
+            if wanted is None:
+                return None
         key = data[48:end].upper()
         prefix, slash, _ = key.partition(b"/")
         if not slash or prefix not in homed():
             return None
         raw = get(key)
+        body, name = _ZERO, b""
         if raw is None:
-            body = _ZERO
+            if prefix == ROOT:
+                return None
             said = codes.not_found
-            name = b""
         else:
-            if not codes.public_only and has_private(raw):
+            if has_private(raw) and not codes.public_only:
                 return None
             try:
                 checked(raw)
             except StoreError:
                 return None
             found = public_body(raw)
-            if rest not in _ALL_VALUES:
-                found = _filtered(data, end, body_end, found)
-                if found is None:
-                    return None
+            if wanted is not None:
+                found = join(
+                    [v for v in slices(found, 4) if chosen(v, wanted.indexes, wanted.types)]
+                )
             if found[:4] == EMPTY:
-                body = _ZERO
                 said = codes.none_chosen
-                name = b""
             else:
-                body = found
-                said = codes.success
-                name = data[44:end]
+                body, said, name = found, codes.success, data[44:end]
         digest = b"\x03" + sha256(data[20:body_end]).digest() if codes.digest else b""
         written = len(digest) + len(name) + len(body)
         return b"".join(
