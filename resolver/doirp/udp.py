@@ -67,3 +67,28 @@ def busy(reply: bytes) -> bytes:
             bytes(8),
         )
     )
+
+
+class UdpFace:
+    """One socket of one reader."""
+
+    def __init__(self, handler: Handler, sock: socket.socket) -> None:
+        node = handler.node
+        limits = node.settings.limits
+        sock.setblocking(False)
+        self._handler = handler
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._limit = Amplification(
+            handler.proven,
+            now=node.now,
+            allowance_bytes=limits.udp_allowance_bytes // node.readers,
+            factor=limits.udp_factor,
+        )
+        self._most_packets = limits.udp_packets
+        self._pending = Reassembler(limits.pending_messages)
+        self._unsent: deque[tuple[bytes, Address]] = deque()
+        self._tasks: dict[tuple[Address, bytes], asyncio.Task[None]] = {}
+        self._recent: OrderedDict[tuple[Address, bytes], tuple[float, bytes]] = OrderedDict()
+        self._meter = Meter(node.metrics, node.query_log)
+        self._loop.add_reader(sock.fileno(), self._readable)
