@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from protocol.doirp.envelope import ENVELOPE_SIZE
-from protocol.doirp.header import EXPIRATION_S, Flag, OpCode
+from protocol.doirp.header import EXPIRATION_S, OpCode
 from protocol.doirp.message import Message, encode_message, response
 from protocol.errors import BiaoshiError, ParseError, ResponseCode
 from resolver.doirp import questions
@@ -39,6 +39,7 @@ class Handler:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.proven = Proven(node.dir / "run" / "proven", now=node.now)
+        self.query_log = node.query_log if node.settings.log.query_sample else None
         self.fast = plain_answers(node.lookup, serial=self._serial, now=node.now)
 
     def _serial(self) -> int:
@@ -88,6 +89,10 @@ class Handler:
             log.exception("operation_failed", opcode=exchange.message.header.opcode)
             reply = error_reply(ResponseCode.ERROR, "an internal error; see the server's log")
         yield self._sealed(exchange, reply)
+
+    def busy(self, exchange: Exchange) -> bytes:
+        """The reply when there is no room to carry a request out."""
+        return self._sealed(exchange, error_reply(ResponseCode.SERVER_BUSY))
 
     def _refusal(self, exchange: Exchange, error: BiaoshiError) -> Reply:
         """An error as a reply."""
