@@ -143,12 +143,12 @@ def verify_mac(message: Message, session_key: bytes, policy: Policy = STRICT) ->
     credential = _present(message)
     if credential.type != HS_MAC:
         raise SignatureInvalid("the message has a signature where a MAC is wanted")
+    covered = covered_octets(message, HS_MAC, credential.counter)
     sandwich = credential.algorithm == _SANDWICH_SHA1
     if sandwich:
         policy.allow(Weak.SANDWICH_SHA1)
     elif _plain(credential.algorithm) != _plain(HMAC_SHA256):
         raise SignatureInvalid(f"MAC algorithm {credential.algorithm!r:.40}; HMAC-SHA256 is wanted")
-    covered = covered_octets(message, HS_MAC, credential.counter)
     expected = session_mac(session_key, covered, sandwich=sandwich)
     if not compare_digest(expected, credential.signature):
         raise SignatureInvalid("the MAC does not hold; the message or the session key is another")

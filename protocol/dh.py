@@ -31,8 +31,12 @@ def check_group(p: int, g: int, policy: Policy = STRICT) -> None:
         raise SessionFailed(f"a DH group of {p.bit_length()} bits; {low} … {high} are accepted")
     if not 1 < g < p - 1:
         raise SessionFailed("the DH generator lies outside its group")
-    if p not in known_primes() and not is_safe_prime(p):
-        raise SessionFailed("the DH modulus is no safe prime; use a group of RFC 7919 or RFC 3526")
+    if p in known_primes():
+        return
+    if p.bit_length() > policy.max_fresh_dh_bits or not is_safe_prime(p):
+        raise SessionFailed(
+            "the DH modulus is no safe prime of a size we test; use a group of RFC 7919"
+        )
 
 
 def check_public(key: DhPublicKey, policy: Policy = STRICT) -> None:
