@@ -33,7 +33,7 @@ def shapes(counts: list[int], values: list[int]) -> dict[str, Shape]:
     return by_size | {f"10,000 records of {n} values": Shape(10_000, n) for n in values}
 
 
-def names(shape: Shape, keys: Path, kind: str) -> Path:
+def names(keys: Path, kind: str) -> Path:
     """A file of names: those present, or as many that are not there."""
     if kind == "present":
         return keys
@@ -91,7 +91,7 @@ def growth(
                 for mode in MODES:
                     server = nodes[name][mode]
                     for kind, zipf in (("present", 0.0), ("present", 1.0), ("absent", 0.0)):
-                        figures = one(server, names(shape, server.keys, kind), seconds, rate, zipf)
+                        figures = one(server, names(server.keys, kind), seconds, rate, zipf)
                         runs.append(
                             {"store": name, "mode": mode, "names": kind, "zipf": zipf}
                             | {"round": number, "bytes": file_bytes(place(folder, shape), shape)}
