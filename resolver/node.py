@@ -21,11 +21,11 @@ from resolver.metrics import Metrics
 from resolver.writer_link import WriterLink
 
 if TYPE_CHECKING:
-    from protocol.values.hs_site import Site
     from registry.access import Access
+
+    from protocol.values.hs_site import Site
     from registry.keys import NodeKeys
     from registry.prefixes import Prefixes
-
     from registry.store import Store
     from resolver.lookup import Lookup
     from resolver.recursion import Recursion
