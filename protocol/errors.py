@@ -222,3 +222,7 @@ class SettingsError(BiaoshiError):
 
 class UpstreamError(BiaoshiError):
     """Another node did not answer, or answered wrongly."""
+
+
+class OutboundRefused(UpstreamError):
+    """The guard of outbound connections does not let this address, port or scheme through."""

@@ -5,10 +5,10 @@ Text is kept as the octets that travel (UTF-8); the edges turn it into str.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from struct import Struct, error as StructError
 
 from protocol.errors import InvalidValue
 from protocol.wire import Reader, Writer
@@ -23,7 +23,7 @@ TTL_RELATIVE = 0
 TTL_ABSOLUTE = 1
 MAX_INDEX = 2**31 - 1
 
-_HEAD = Struct(">iIBIB")
+_HEAD = struct.Struct(">iIBIB")
 """index (signed, as deployed software reads it), timestamp, TTL type, TTL, permissions: the 14
 octets before the type."""
 _LEAST_VALUE = _HEAD.size + 12
@@ -109,7 +109,7 @@ def encode_value(value: HandleValue) -> bytes:
         out.raw(
             _HEAD.pack(value.index, value.timestamp, value.ttl_type, value.ttl, value.permissions)
         )
-    except StructError as error:
+    except struct.error as error:
         raise InvalidValue(f"value {value.index} has a field that does not fit: {error}") from None
     out.octets(value.type).octets(value.data).u4(len(value.references))
     for reference in value.references:

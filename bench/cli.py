@@ -1,0 +1,12 @@
+"""`biaoshi bench …`: the operator's benchmarks."""
+
+from __future__ import annotations
+
+import typer
+
+from bench import compare, corpus, saturate
+
+app = typer.Typer(help="Benchmarks: what a lookup costs, and how many a node can answer.")
+app.command("saturate")(saturate.saturate)
+app.command("compare")(compare.compare)
+app.command("corpus")(corpus.main)

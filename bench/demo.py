@@ -1,0 +1,369 @@
+"""`biaoshi demo`: five real nodes, real products, resolved and verified through the hierarchy.
+
+Everything is done with the commands a user has: each node is a `biaoshi serve` process of its
+own in a folder under `.demo/`, and nothing is shared between them but sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import corpus
+from bench.tamper import tamper
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+COMMAND = (sys.executable, "-m", "resolver.cli")
+HOSTS = ("127.0.0.1", "::1")
+START_S = 30
+MARK = "made-by-biaoshi-demo"
+
+console = Console(highlight=False)
+app = typer.Typer(help="Five nodes on this machine: register, resolve, verify, refuse.")
+
+
+class DemoFailed(Exception):
+    """A step did not do what it must; the message says which and how."""
+
+
+@dataclass
+class Demo:
+    """The nodes of one run and what happened to them."""
+
+    folder: Path
+    nodes: dict[str, Node] = field(default_factory=dict)
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def did(self, what: str, result: str, since: float) -> None:
+        """Print one line of progress and keep it for the table."""
+        took = f"{time.monotonic() - since:.2f} s"
+        self.rows.append((what, result, took))
+        console.print(f"  [green]✓[/] {what}: {result} [dim]({took})[/]")
+
+
+@dataclass
+class Node:
+    """One node: its folder, its ports and its process."""
+
+    name: str
+    folder: Path
+    prefix: str | None
+    irp: int
+    http: int
+    https: int
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http}"
+
+    @property
+    def secure_url(self) -> str:
+        return f"https://127.0.0.1:{self.https}"
+
+
+def run(*arguments: str | Path, fail: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one `biaoshi` command; a failure raises with its last words."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if fail and done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise DemoFailed(f"biaoshi {' '.join(map(str, arguments))}: {' '.join(words)}")
+    return done
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free on both loopback addresses, for TCP and for UDP."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe:
+            probe.bind((HOSTS[0], 0))
+            port = int(probe.getsockname()[1])
+        if port not in found and all(_free(port, kind) for kind in ("tcp", "udp")):
+            found.append(port)
+    return found
+
+
+def _free(port: int, kind: str) -> bool:
+    type_ = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
+    for family, host in ((socket.AF_INET, HOSTS[0]), (socket.AF_INET6, HOSTS[1])):
+        try:
+            with socket.socket(family, type_) as probe:
+                probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has an IPv6 loopback address."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind((HOSTS[1], 0))
+    except OSError:
+        return False
+    return True
+
+
+def add_node(demo: Demo, name: str, role: str, prefix: str | None, *more: str | Path) -> Node:
+    """`biaoshi init` and `biaoshi serve` for one node; returns once every face answers."""
+    irp, http, https = free_ports(3)
+    node = Node(name, demo.folder / name, prefix, irp, http, https)
+    hosts = [part for host in HOSTS[: 2 if has_ipv6() else 1] for part in ("--host", host)]
+    named = ["--prefix", prefix] if prefix else []
+    ports = ["--irp", str(irp), "--http", str(http), "--https", str(https)]
+    run("init", node.folder, "--role", role, *named, *hosts, *ports, *more)
+    serve(node)
+    demo.nodes[name] = node
+    return node
+
+
+def serve(node: Node) -> None:
+    """Start the node's process and wait for its ready line."""
+    log = (node.folder / "serve.log").open("a")
+    node.process = subprocess.Popen(
+        [*COMMAND, "serve", str(node.folder), "--readers", "1"],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,
+    )
+    assert node.process.stdout is not None  # noqa: S101 - PIPE was asked for
+    line = node.process.stdout.readline()
+    if not line or not json.loads(line).get("ready"):
+        raise DemoFailed(f"{node.name} did not start; see {node.folder / 'serve.log'}")
+
+
+def stop(demo: Demo) -> None:
+    """SIGTERM to every node, and wait for each."""
+    running = [node.process for node in demo.nodes.values() if node.process]
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    for process in running:
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def build(demo: Demo) -> None:
+    """The tree: a top-level, a second-level, two enterprise nodes and a recursive one."""
+    since = time.monotonic()
+    top = add_node(demo, "top", "top", "88")
+    second = add_node(demo, "second", "second", "88.118", "--parent", top.url)
+    add_node(demo, "steel", "enterprise", "88.118.8", "--parent", second.url)
+    add_node(demo, "equipment", "enterprise", "88.118.9", "--parent", second.url)
+    root_key = top.folder / "keys" / "root_pub.pem"
+    more = ("--parent", top.url, "--root-key", root_key)
+    add_node(demo, "recursive", "recursive", None, *more)
+    demo.did("five nodes started", "88, 88.118, 88.118.8, 88.118.9 and a recursive node", since)
+
+
+def enrol(demo: Demo, child: str, parent: str) -> None:
+    """The child applies, the parent's operator approves, the child learns that it is home."""
+    since = time.monotonic()
+    prefix = demo.nodes[child].prefix or ""
+    run("prefix", "request", "--node", demo.nodes[child].folder)
+    run("prefix", "approve", prefix, "--node", demo.nodes[parent].folder)
+    run("prefix", "request", "--node", demo.nodes[child].folder, "--wait")
+    demo.did(f"{prefix} enrolled with {demo.nodes[parent].prefix}", "delegation signed", since)
+
+
+def register(demo: Demo, name: str, file: Path, *more: str | Path) -> None:
+    """Bulk registration; the summary of the command is the result."""
+    since = time.monotonic()
+    done = run("register", file, "--json", *more)
+    summary = json.loads(done.stdout.strip().splitlines()[-1])
+    count = summary.get("created", 0)
+    if not count:
+        raise DemoFailed(f"nothing was registered from {file}: {summary}")
+    rate = count / max(time.monotonic() - since, 0.001)
+    demo.did(f"{name} registered", f"{count:,} signed records, {rate:,.0f}/s", since)
+
+
+def register_corpus(demo: Demo, limit: int) -> str | None:
+    """The real registries of hwdata at the second-level node; returns one identifier of them."""
+    absent = corpus.missing()
+    if absent:
+        console.print(f"  [yellow]–[/] not here: {', '.join(absent)} (apt-get install hwdata)")
+    since = time.monotonic()
+    under = demo.nodes["second"].prefix or ""
+    file = demo.folder / "corpus.jsonl"
+    prefixes, sample = corpus.write(file, under, limit)
+    if not sample:
+        return None
+    run("register", prefixes, "--node", demo.nodes["second"].folder, "--no-sign", "--json")
+    makers = prefixes.read_text(encoding="utf-8").count("CREATE ")
+    demo.did("makers of the USB, PCI and OUI registries", f"{makers:,} prefixes hosted", since)
+    register(demo, "their products", file, "--node", demo.nodes["second"].folder)
+    return sample
+
+
+def ask(demo: Demo, identifier: str, *how: str) -> dict[str, Any]:
+    """`biaoshi resolve --json` through the recursive node."""
+    node = demo.nodes["recursive"]
+    server = node.url if "--http" in how else f"127.0.0.1:{node.irp}"
+    done = run("resolve", identifier, "--server", server, "--json", *how)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def resolve_all(demo: Demo, identifiers: list[str]) -> None:
+    """Identifiers of both enterprises over UDP, TCP and HTTP, verified up to the root key."""
+    root_key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
+    for identifier in identifiers:
+        for face in ("--udp", "--tcp", "--http"):
+            since = time.monotonic()
+            answer = ask(demo, identifier, face, "--verify", "--root-key", str(root_key))
+            if not answer.get("values") or answer.get("verified") is not True:
+                raise DemoFailed(f"{identifier} over {face}: {answer}")
+            shown = f"{len(answer['values'])} values, verified, answered in {answer['ms']:.1f} ms"
+            demo.did(f"{identifier} over {face[2:].upper()}", shown, since)
+
+
+def get_json(demo: Demo, identifier: str) -> None:
+    """The Handle JSON interface of the recursive node, as a browser or an ERP asks it."""
+    since = time.monotonic()
+    url = f"{demo.nodes['recursive'].url}/api/handles/{quote(identifier)}"
+    with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310 - our own loopback node
+        body = json.load(reply)
+    if body.get("responseCode") != 1:
+        raise DemoFailed(f"{url} answered {body}")
+    demo.did(f"GET /api/handles/{identifier}", f"{len(body['values'])} values as JSON", since)
+
+
+def refuse_tampered(demo: Demo, identifier: str) -> None:
+    """Change one value on the steel maker's disk behind the node's back; it must be refused."""
+    since = time.monotonic()
+    tamper(demo.nodes["steel"].folder, identifier.encode(), b"GRADE", b"Q690D")
+    node = demo.nodes["recursive"]
+    root_key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
+    how = ("--verify", "--root-key", root_key, "--json")
+    done = run("resolve", identifier, "--server", f"127.0.0.1:{node.irp}", *how, fail=False)
+    if done.returncode != 4:
+        raise DemoFailed(f"the tampered {identifier} was not refused: {done.stdout or done.stderr}")
+    words = (done.stderr or done.stdout).strip().splitlines()[-1]
+    demo.did(f"{identifier} tampered with on disk", "refused", since)
+    console.print(f"    [dim]{words}[/]")
+
+
+@contextmanager
+def folder_for(path: Path) -> Iterator[Path]:
+    """A fresh folder; only one that an earlier demo made is ever removed."""
+    if path.exists():
+        if not (path / MARK).exists():
+            raise DemoFailed(f"{path} was not made by the demo; move it or give --folder")
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    (path / MARK).touch()
+    yield path
+
+
+def summary(demo: Demo) -> None:
+    """The table of what happened and what to try next."""
+    table = Table(title="What happened", title_justify="left", show_lines=False)
+    table.add_column("step")
+    table.add_column("result")
+    table.add_column("took", justify="right")
+    for row in demo.rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"All in {time.monotonic() - demo.started:.1f} s.\n")
+
+
+def what_next(demo: Demo, sample: str) -> None:
+    """URLs and commands that work while the demo is up."""
+    node = demo.nodes["recursive"]
+    server = f"127.0.0.1:{node.irp}"
+    key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
+    biaoshi = Path(sys.executable).parent / "biaoshi"
+    shown = biaoshi if biaoshi.exists() else "biaoshi"
+    console.print("Try next:")
+    for line in (
+        f"{node.url}/api/handles/{quote(sample)}?pretty",
+        f"{node.url}/{quote(sample)}?noredirect",
+        f"{node.url}/metrics",
+        f"{shown} resolve {sample} --server {server} --steps --verify --root-key {key}",
+        f"{shown} prefix list --node {demo.nodes['second'].folder}",
+        f"{shown} id {sample} 'https://id.gs1.org/01/06901234567892/21/SN0001'",
+    ):
+        console.print(f"  {line}", soft_wrap=True)
+
+
+def perform(demo: Demo, limit: int) -> str:
+    """Every step in order; returns an identifier to try next."""
+    build(demo)
+    enrol(demo, "second", "top")
+    enrol(demo, "steel", "second")
+    enrol(demo, "equipment", "second")
+    steel, equipment = demo.nodes["steel"], demo.nodes["equipment"]
+    register(demo, "the steel maker's catalogue", CATALOGUE / "steel.csv", "--node", steel.folder)
+    key = equipment.folder / "keys" / "admin_300.pem"
+    over_https = ("--node", equipment.secure_url, "--auth", f"300:0.NA/88.118.9={key}")
+    signed = ("--sign-with", equipment.folder, "--ca", equipment.folder / "tls" / "cert.pem")
+    register(
+        demo,
+        "the equipment maker's catalogue (HTTPS)",
+        CATALOGUE / "equipment.csv",
+        *over_https,
+        *signed,
+    )
+    hosted = register_corpus(demo, limit)
+    steel_id, machine = "88.118.8/HRP-Q355B-20", "88.118.9/CNC-VMC-850"
+    resolve_all(demo, [steel_id, machine])
+    get_json(demo, machine)
+    if hosted:
+        get_json(demo, hosted)
+    refuse_tampered(demo, "88.118.8/HRP-Q355B-40")
+    return machine
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    once: Annotated[bool, typer.Option("--once", help="stop cleanly when done")] = False,
+    folder: Annotated[Path, typer.Option(help="where the nodes live")] = Path(".demo"),
+    corpus_limit: Annotated[
+        int, typer.Option(help="records of the real registries; 0 = all")
+    ] = 20_000,
+) -> None:
+    """Five nodes on this machine: enrol, register, resolve, verify, refuse.
+
+    Example: biaoshi demo --once
+    """
+    console.print("Biaoshi: five nodes on loopback, nothing leaves this machine.")
+    demo: Demo | None = None
+    try:
+        with folder_for(folder.resolve()) as fresh:
+            demo = Demo(fresh)
+            sample = perform(demo, corpus_limit)
+            summary(demo)
+            if not once:
+                what_next(demo, sample)
+                console.print("\nThe nodes stay up until Ctrl-C.")
+                signal.pause()
+    except KeyboardInterrupt:
+        console.print("stopping …")
+    except DemoFailed as error:
+        console.print(f"[red]failed:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    finally:
+        if demo:
+            stop(demo)

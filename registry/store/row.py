@@ -1,0 +1,285 @@
+"""Rows: what is stored under a record's name, laid out so that an answer is a slice of it.
+
+A record's row is a head, then the public values as they are sent (u4 count and the values in
+wire form), then the others, then the name as registered. The ready JSON is a row of its own
+table: a head and the array of the public values.
+
+`rows()` makes everything that is written for a record; what the lookup path may find ready is
+decided there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from struct import Struct
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from protocol.errors import ParseError, StoreError
+from protocol.handle_json import format_values
+from protocol.name import fold
+from protocol.record import TTL_RELATIVE, HandleValue, Record, encode_value, read_value
+from protocol.wire import Reader
+from registry.store import Table, Write
+
+MAX_KEY = 511
+"""Longest key of the store, in octets."""
+LONG_KEY = b"\xff"
+"""First octet of a shortened key; no UTF-8 name begins with it."""
+_KEPT = 440
+
+ROW_FORMAT = 1
+HAS_PRIVATE = 1
+HAS_ABSOLUTE_TTL = 2
+HAS_SIGNATURE = 4
+
+HEAD = Struct(">QBBHHHQIIII")
+"""checksum (xxh3-64 of all that follows), format, flags, name length, public count, total count,
+version, time (s since 1970), least TTL (s), public length, private length."""
+HEAD_SIZE = HEAD.size
+FLAGS_AT = 9
+VERSION_AT = 16
+TIME_AT = 24
+MIN_TTL_AT = 28
+_PUBLIC_LENGTH_AT = 32
+
+JSON_HEAD = Struct(">QBBHQII")
+"""checksum, format, flags, length of the name after the text (0 for keys of full length),
+version, time, least TTL."""
+JSON_HEAD_SIZE = JSON_HEAD.size
+
+_U4 = Struct(">I")
+_U8 = Struct(">Q")
+_u4_at = _U4.unpack_from
+_u8_at = _U8.unpack_from
+
+
+class RowDamaged(StoreError):
+    """A row whose checksum or layout does not hold. Never served; `biaoshi check` names it."""
+
+
+def store_key(folded: bytes) -> bytes:
+    """The key of a folded name: itself, or a marker, its first 440 octets and its SHA-256.
+
+    Where the name was shortened (`is_shortened`), compare the row's full name.
+    """
+    if len(folded) <= MAX_KEY and folded[:1] != LONG_KEY:
+        return folded
+    return LONG_KEY + folded[:_KEPT] + sha256(folded).digest()
+
+
+def is_shortened(key: bytes) -> bool:
+    """Whether a store key stands for a longer name."""
+    return key[:1] == LONG_KEY
+
+
+# --- the lookup path: slices, no objects
+
+
+def checked(raw: bytes) -> bytes:
+    """The row itself, its checksum compared. Raises RowDamaged."""
+    if len(raw) < JSON_HEAD_SIZE or xxh3_64_intdigest(memoryview(raw)[8:]) != _u8_at(raw)[0]:
+        raise RowDamaged(f"a row of {len(raw)} octets does not match its checksum")
+    return raw
+
+
+def public_body(raw: bytes) -> bytes:
+    """u4 count and the public values in wire form: the answer's list<value>, ready to send."""
+    return raw[HEAD_SIZE : HEAD_SIZE + _u4_at(raw, _PUBLIC_LENGTH_AT)[0]]
+
+
+def has_private(raw: bytes) -> bool:
+    """Whether values exist that not everybody may read."""
+    return bool(raw[FLAGS_AT] & HAS_PRIVATE)
+
+
+def row_version(raw: bytes) -> int:
+    """The sequence number of the change that made the row."""
+    return int(_u8_at(raw, VERSION_AT)[0])
+
+
+def row_name(raw: bytes) -> bytes:
+    """The handle as registered."""
+    return raw[len(raw) - int.from_bytes(raw[10:12], "big") :]
+
+
+def is_named(raw: bytes, key: bytes, folded: bytes) -> bool:
+    """Whether a row found under a key is the one of this folded name."""
+    return key[:1] != LONG_KEY or fold(row_name(raw)) == folded
+
+
+class JsonHead(NamedTuple):
+    """What stands before the ready JSON. min_ttl: seconds, of the public values."""
+
+    version: int
+    time: int
+    min_ttl: int
+    has_private: bool
+    has_absolute_ttl: bool
+
+
+def json_head(raw: bytes) -> JsonHead:
+    """The head of a ready JSON row."""
+    _, _, flags, _, version, time, min_ttl = JSON_HEAD.unpack_from(raw)
+    return JsonHead(
+        version, time, min_ttl, bool(flags & HAS_PRIVATE), bool(flags & HAS_ABSOLUTE_TTL)
+    )
+
+
+def json_values(raw: bytes) -> bytes:
+    """The JSON array of the public values, ready to send."""
+    name_size = raw[10] << 8 | raw[11]
+    return raw[JSON_HEAD_SIZE : len(raw) - name_size]
+
+
+def json_is_named(raw: bytes, key: bytes, folded: bytes) -> bool:
+    """As is_named, for a row of the JSON table."""
+    return key[:1] != LONG_KEY or fold(raw[len(raw) - (raw[10] << 8 | raw[11]) :]) == folded
+
+
+# --- whole rows
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row taken apart. public: u4 count and public values; private: the other values only.
+
+    version: sequence of the change that made it. time: seconds since 1970. min_ttl: the least
+    TTL of the public values in seconds (absolute ones counted from `time`), 0 without any.
+    """
+
+    format: int
+    flags: int
+    version: int
+    time: int
+    name: bytes
+    public_count: int
+    total_count: int
+    min_ttl: int
+    public: bytes
+    private: bytes
+
+    def values(self) -> tuple[HandleValue, ...]:
+        """All values: the public ones first, each group in the order it was given."""
+        public, private = Reader(self.public, 4), Reader(self.private)
+        return tuple(read_value(public) for _ in range(self.public_count)) + tuple(
+            read_value(private) for _ in range(self.total_count - self.public_count)
+        )
+
+    def record(self) -> Record:
+        """Name and values."""
+        return Record(self.name, self.values())
+
+
+def decode_row(raw: bytes) -> Row:
+    """Take a row apart, its checksum compared. Raises RowDamaged."""
+    if len(raw) < HEAD_SIZE:
+        raise RowDamaged(f"a row of {len(raw)} octets is shorter than its head")
+    checked(raw)
+    _, format_, flags, name_size, publics, total, version, time, min_ttl, public, private = (
+        HEAD.unpack_from(raw)
+    )
+    middle = HEAD_SIZE + public
+    end = middle + private
+    if format_ != ROW_FORMAT:
+        raise RowDamaged(f"row format {format_} is unknown, {ROW_FORMAT} is known")
+    if end + name_size != len(raw) or publics > total:
+        raise RowDamaged(f"the lengths in a row's head do not add up to {len(raw)} octets")
+    return Row(
+        format=format_,
+        flags=flags,
+        version=version,
+        time=time,
+        name=raw[end:],
+        public_count=publics,
+        total_count=total,
+        min_ttl=min_ttl,
+        public=raw[HEAD_SIZE:middle],
+        private=raw[middle:end],
+    )
+
+
+def decode_values_of(row: Row) -> tuple[HandleValue, ...]:
+    """The row's values. Raises RowDamaged where they do not parse."""
+    try:
+        return row.values()
+    except ParseError as error:
+        raise RowDamaged(f"the values of {row.name!r} do not parse: {error}") from error
+
+
+def encode_row(record: Record, version: int, time_s: int) -> bytes:
+    """The row of a record. Raises InvalidValue when a value does not fit its wire form."""
+    public, private = _split(record.values)
+    open_values = b"".join(map(encode_value, public))
+    closed_values = b"".join(map(encode_value, private))
+    flags, min_ttl = _facts(record.values, public, time_s)
+    tail = HEAD.pack(
+        0,
+        ROW_FORMAT,
+        flags,
+        len(record.handle),
+        len(public),
+        len(record.values),
+        version,
+        time_s,
+        min_ttl,
+        len(open_values) + 4,
+        len(closed_values),
+    )[8:]
+    body = b"".join((tail, _U4.pack(len(public)), open_values, closed_values, record.handle))
+    return _U8.pack(xxh3_64_intdigest(body)) + body
+
+
+def ready_json(record: Record, version: int, time_s: int) -> bytes:
+    """The row of the JSON table: head, then the array of the public values."""
+    public, _ = _split(record.values)
+    flags, min_ttl = _facts(record.values, public, time_s)
+    shortened = is_shortened(store_key(fold(record.handle)))
+    name = record.handle if shortened else b""
+    tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
+    body = b"".join((tail, format_values(public), name))
+    return _U8.pack(xxh3_64_intdigest(body)) + body
+
+
+def rows(record: Record, version: int, time_s: int) -> list[Write]:
+    """Everything that is written for a record.
+
+    version: sequence of the change. time_s: seconds since 1970.
+    """
+    key = store_key(fold(record.handle))
+    return [
+        Write(Table.RECORDS, key, encode_row(record, version, time_s)),
+        Write(Table.JSON, key, ready_json(record, version, time_s)),
+    ]
+
+
+def no_rows(handle: bytes) -> list[Write]:
+    """Everything that is deleted with a record."""
+    key = store_key(fold(handle))
+    return [Write(Table.RECORDS, key, None), Write(Table.JSON, key, None)]
+
+
+def _split(values: tuple[HandleValue, ...]) -> tuple[list[HandleValue], list[HandleValue]]:
+    public = [value for value in values if value.public]
+    if len(public) == len(values):
+        return public, []
+    return public, [value for value in values if not value.public]
+
+
+def _facts(
+    values: tuple[HandleValue, ...], public: list[HandleValue], time_s: int
+) -> tuple[int, int]:
+    """Flags, and the least TTL of the public values in seconds."""
+    flags = 0 if len(public) == len(values) else HAS_PRIVATE
+    least = 0xFFFFFFFF if public else 0
+    for value in public:
+        ttl = value.ttl
+        if value.ttl_type != TTL_RELATIVE:
+            flags |= HAS_ABSOLUTE_TTL
+            ttl = max(0, ttl - time_s)
+        least = min(least, ttl)
+        if value.type == b"HS_SIGNATURE":
+            flags |= HAS_SIGNATURE
+    return flags, least

@@ -1,0 +1,286 @@
+"""Answers of other sites, kept in wire form until their TTL (threats N7, N8).
+
+Only what everybody may read is kept, under the name as identities compare it (prefix folded,
+suffix as written: only its service knows whether case counts there). Absent names and failures
+live in maps of their own, so that a flood of random names pushes out no record. Nothing here
+waits, and both clocks are passed in: `now` (monotonic) ages entries, `wall` (seconds since 1970)
+is for absolute TTLs and signatures that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from protocol.errors import ResponseCode
+from protocol.name import described_prefix, fold_prefix, prefix_of
+from resolver.sieve import Sieve
+from resolver.wire_values import (
+    EMPTY,
+    Slice,
+    choose,
+    join,
+    least_ttl_s,
+    lower_ttls,
+    public_only,
+    slices,
+)
+
+_OVERHEAD = 600
+"""Octets that an entry costs besides its name and values (measured with sys.getsizeof)."""
+_SIGNATURE = b"HS_SIGNATURE"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How much is kept of other sites' answers, and how long."""
+
+    max_entries: int = 100_000
+    """Records kept; what is asked least goes first. 0 turns the cache off."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    """Octets that all kept records may take together."""
+
+    max_negative: int = 20_000
+    """Absent names kept, and failures kept: each has its own room."""
+
+    max_ttl_s: int = 86_400
+    """No record is kept longer, whatever its TTL says. At most 172800 (two days)."""
+
+    negative_ttl_s: int = 60
+    """How long `no such name` is believed."""
+
+    stale_max_s: int = 86_400
+    """How long after its TTL a record may still be given while its owner does not answer."""
+
+    stale_ttl_s: int = 30
+    """The TTL that such an answer carries."""
+
+    failure_first_s: float = 1.0
+    """After a failure the name is not asked again for so long; doubled with each further one."""
+
+    failure_max_s: float = 300.0
+    """The longest such pause."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_ttl_s", min(self.max_ttl_s, 172_800))
+
+
+class State(Enum):
+    """How good an entry still is."""
+
+    FRESH = "fresh"
+    STALE = "stale"  # its TTL is past; may be given while the owner is silent
+    DEAD = "dead"  # must not be given any more
+
+
+@dataclass(slots=True)
+class Entry:
+    """One kept answer.
+
+    code: SUCCESS, HANDLE_NOT_FOUND or VALUES_NOT_FOUND. values: u4 count and the public values.
+    stored_at, expires_at, stale_until: monotonic. valid_until: seconds since 1970, when the first
+    signature over it ends; None without one. proof: what was verified of it, for the footer.
+    """
+
+    handle: bytes
+    code: ResponseCode
+    values: bytes
+    stored_at: float
+    expires_at: float
+    stale_until: float
+    valid_until: float | None = None
+    authoritative: bool = False
+    proof: object = None
+    _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
+
+    def parts(self) -> tuple[Slice, ...]:
+        """Where the values lie, found out once."""
+        if self._slices is None:
+            self._slices = slices(self.values)
+        return self._slices
+
+    @property
+    def signed(self) -> bool:
+        return any(part.type == _SIGNATURE for part in self.parts())
+
+    def select(
+        self, indexes: Sequence[int] = (), types: Sequence[bytes] = (), *, ttl_s: int | None = None
+    ) -> bytes:
+        """The asked values, copied. ttl_s: lower the TTLs to it, unless a signature covers them."""
+        if not indexes and not types:
+            chosen = self.values
+        else:
+            chosen = join(self.values, choose(self.parts(), indexes, types))
+        return chosen if ttl_s is None or self.signed else lower_ttls(chosen, ttl_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A name that could not be resolved lately. until: monotonic. error: what happened."""
+
+    error: Exception
+    until: float
+    pause_s: float
+
+
+class Cache:
+    """Entries by name. One for each process; all calls from its event loop."""
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        *,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self._now = now
+        self._wall = wall
+        self._records: Sieve[bytes, Entry] = Sieve(settings.max_entries, settings.max_bytes)
+        self._absent: Sieve[bytes, Entry] = Sieve(settings.max_negative, settings.max_bytes // 4)
+        self._failures: Sieve[bytes, Failure] = Sieve(settings.max_negative, settings.max_negative)
+        self.hits = 0
+        self.stale_hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._records) + len(self._absent)
+
+    @property
+    def weight(self) -> int:
+        """Octets in use, as counted against `max_bytes`."""
+        return self._records.weight + self._absent.weight
+
+    def find(self, handle: bytes) -> Entry | None:
+        """A kept answer, fresh or stale (ask state()). Counted as a use."""
+        key = fold_prefix(handle)
+        return self._records.get(key) or self._absent.get(key)
+
+    def fresh(self, handle: bytes) -> Entry | None:
+        """A kept answer within its TTL."""
+        entry = self.find(handle)
+        if entry is not None and self.state(entry) is State.FRESH:
+            self.hits += 1
+            return entry
+        self.misses += 1
+        return None
+
+    def stale(self, handle: bytes) -> Entry | None:
+        """A record past its TTL that may still be given. Never an absence: that heals by itself."""
+        entry = self._records.get(fold_prefix(handle))
+        if entry is not None and self.state(entry) is not State.DEAD:
+            self.stale_hits += 1
+            return entry
+        return None
+
+    def state(self, entry: Entry) -> State:
+        """How good an entry is now. A signature that ended makes it dead at once."""
+        now = self._now()
+        if entry.valid_until is not None and self._wall() > entry.valid_until:
+            return State.DEAD
+        if now < entry.expires_at:
+            return State.FRESH
+        return State.STALE if now < entry.stale_until else State.DEAD
+
+    def left_s(self, entry: Entry) -> float:
+        """Seconds until a fresh entry is stale, 0 for others."""
+        until = entry.expires_at - self._now()
+        if entry.valid_until is not None:
+            until = min(until, entry.valid_until - self._wall())
+        return max(0.0, until)
+
+    def put(
+        self,
+        handle: bytes,
+        code: ResponseCode,
+        values: bytes = EMPTY,
+        *,
+        valid_until: float | None = None,
+        ttl_cap_s: float | None = None,
+        authoritative: bool = False,
+        proof: object = None,
+    ) -> Entry:
+        """Keep an answer and return it. Values that are not public are left out.
+
+        ttl_cap_s: what an intermediate cache had left. An entry with no time left is returned
+        but not kept. Raises ParseError when the values are not a value list.
+        """
+        values = public_only(values)
+        now, wall = self._now(), self._wall()
+        parts = slices(values)
+        found = least_ttl_s(parts, wall) if code == ResponseCode.SUCCESS else None
+        life = float(self.settings.negative_ttl_s) if found is None else found
+        life = min(life, self.settings.max_ttl_s)
+        if ttl_cap_s is not None:
+            life = max(0.0, min(life, ttl_cap_s))
+        expires = now + life
+        entry = Entry(
+            handle,
+            code,
+            values,
+            stored_at=now,
+            expires_at=expires,
+            stale_until=expires + (self.settings.stale_max_s if parts else 0),
+            valid_until=valid_until,
+            authoritative=authoritative,
+            proof=proof,
+            _slices=parts,
+        )
+        self._keep(entry, life)
+        return entry
+
+    def _keep(self, entry: Entry, life: float) -> None:
+        key = fold_prefix(entry.handle)
+        self._failures.remove(key)
+        home, other = self._records, self._absent
+        if entry.code != ResponseCode.SUCCESS:
+            home, other = other, home
+        other.remove(key)
+        if life <= 0:
+            home.remove(key)
+            return
+        home.put(key, entry, len(key) + len(entry.values) + _OVERHEAD)
+
+    def fail(self, handle: bytes, error: Exception) -> Failure:
+        """Note that a name could not be resolved; the pause doubles up to its limit."""
+        key = fold_prefix(handle)
+        known = self._failures.get(key)
+        first, most = self.settings.failure_first_s, self.settings.failure_max_s
+        pause = first if known is None else min(most, known.pause_s * 2)
+        error.__traceback__ = error.__context__ = None  # frames would keep whole look-ups alive
+        failure = Failure(error, self._now() + pause, pause)
+        self._failures.put(key, failure)
+        return failure
+
+    def failure(self, handle: bytes) -> Failure | None:
+        """The failure that still pauses a name."""
+        failure = self._failures.get(fold_prefix(handle))
+        return failure if failure is not None and self._now() < failure.until else None
+
+    def purge(self, handle: bytes) -> bool:
+        """Forget a name: its record, its absence and its failure. Whether there was anything."""
+        key = fold_prefix(handle)
+        gone = [self._records.remove(key), self._absent.remove(key), self._failures.remove(key)]
+        return any(each is not None for each in gone)
+
+    def purge_prefix(self, prefix: bytes) -> int:
+        """Forget a prefix, everything under it and every prefix derived from it; how many names."""
+        folded = prefix.upper()
+        under = [key for key in self._keys() if _within(key, folded)]
+        return sum(self.purge(key) for key in dict.fromkeys(under))
+
+    def purge_all(self) -> int:
+        """Forget everything."""
+        return sum(self.purge(key) for key in dict.fromkeys(self._keys()))
+
+    def _keys(self) -> Iterator[bytes]:
+        for part in (self._records, self._absent, self._failures):
+            yield from part.keys()
+
+
+def _within(key: bytes, prefix: bytes) -> bool:
+    at = described_prefix(key)
+    held = prefix_of(key) if at is None else at
+    return held == prefix or held.startswith(prefix + b".")

@@ -1,0 +1,389 @@
+"""Settings: one tree of frozen dataclasses, read from DIR/biaoshi.toml.
+
+Each field carries its explanation; `resolver.config_file` reads and writes the text. Nothing
+else in the system reads the environment or another settings file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar, cast
+
+# ruff: noqa: RUF009 - setting() and section() make dataclass fields and nothing else
+
+FILE_NAME: Final = "biaoshi.toml"
+ROLES: Final = ("top", "second", "enterprise", "recursive")
+
+T = TypeVar("T")
+
+Port = int | None
+"""0: any free port, chosen at each start. None, written "off": no such face."""
+
+
+def setting(
+    default: T,
+    help: str,  # noqa: A002 - the word that fits
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> T:
+    """A field of the tree: its default, its explanation and its bounds (both ends allowed)."""
+    metadata = {"help": help, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+def section(kind: Callable[[], T]) -> T:
+    """A part of the tree; left out of the file it has its defaults."""
+    made: Any = field(default_factory=kind)
+    return cast("T", made)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Who this node is. `biaoshi init` fills this in."""
+
+    role: str = setting(
+        "enterprise",
+        "What the node is in the hierarchy: top, second, enterprise or recursive.",
+        choices=ROLES,
+    )
+    prefix: str = setting(
+        "", 'The prefix this node is home to, such as "88.118.8". Only a recursive node has none.'
+    )
+    parent: str = setting(
+        "",
+        "Address of the parent node's HTTP face, such as https://parent.example.org:8443. "
+        "Empty: the node stands alone and is the root of its own tree.",
+    )
+    hosts: tuple[str, ...] = setting(
+        ("127.0.0.1",),
+        'Addresses to listen on, IPv4 and IPv6: "127.0.0.1", "::1", "0.0.0.0" (all IPv4), '
+        '"::" (all IPv6). Loopback only by default.',
+    )
+    announce: tuple[str, ...] = setting(
+        (),
+        "Addresses that the site record names to the world: the first IPv4 and the first IPv6 "
+        "one. Empty: the hosts above. Needed when a host above means all addresses.",
+    )
+    public_url: str = setting(
+        "",
+        "Base address of the HTTP face as others reach it, such as https://id.example.org. "
+        "Empty: made from the first host and port. Never taken from a request.",
+    )
+    description: str = setting("", "One line about the site, published in the site record.")
+    contact: str = setting("", "Mail address of the operator, sent with a delegation request.")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSettings:
+    """The ports. "off": no such face; 0: any free port, chosen at each start."""
+
+    irp: Port = setting(2641, "DO-IRP (Handle protocol), UDP and TCP.", least=0, most=65535)
+    http: Port = setting(8000, "HTTP without TLS.", least=0, most=65535)
+    https: Port = setting(8443, "HTTP over TLS.", least=0, most=65535)
+    dns: Port = setting(None, "DNS, UDP and TCP.", least=0, most=65535)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """Processes: one supervisor, one writer, some readers."""
+
+    readers: int = setting(
+        0, "Reader processes, which answer everything. 0: one a core.", least=0, most=256
+    )
+    uvloop: bool = setting(True, "Use uvloop as the event loop where it is installed.")
+    watchdog_s: float = setting(
+        10.0, "A reader silent for so many seconds is replaced.", least=1, most=3600
+    )
+    writer_watchdog_s: float = setting(
+        60.0, "The same for the writer, which may wait for a slow disk.", least=5, most=3600
+    )
+    start_s: float = setting(
+        60.0, "A process that is not ready after so many seconds is replaced.", least=1, most=3600
+    )
+    restart_most_s: float = setting(
+        30.0,
+        "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
+        "up to this.",
+        least=0.1,
+        most=3600,
+    )
+    drain_s: float = setting(
+        10.0,
+        "On stop and reload, work in flight may take so many seconds to finish.",
+        least=0,
+        most=3600,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The store and the queue before its one writer."""
+
+    map_size_gib: int = setting(
+        1024,
+        "Upper bound of the store file, in GiB. The file is sparse: it takes what it holds.",
+        least=1,
+        most=65536,
+    )
+    queue_changes: int = setting(
+        20_000,
+        "Changes that may wait for the writer; beyond it the answer is busy.",
+        least=1,
+        most=10_000_000,
+    )
+    group_changes: int = setting(
+        2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
+    )
+    warn_full_percent: int = setting(
+        80, "Warn when disk or map are used to this share.", least=1, most=100
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Bounds on what others may send, hold open or ask for."""
+
+    message_bytes: int = setting(
+        262_144, "Largest DO-IRP message, in octets.", least=512, most=262_144
+    )
+    handle_bytes: int = setting(2_048, "Longest identifier, in octets.", least=64, most=2_048)
+    value_bytes: int = setting(
+        65_536, "Largest data of one value, in octets.", least=64, most=262_144
+    )
+    record_values: int = setting(2_048, "Most values of one record.", least=1, most=2_048)
+    record_bytes: int = setting(
+        240_000, "Largest record, all values encoded, in octets.", least=512, most=262_144
+    )
+    udp_allowance_bytes: int = setting(
+        65_536,
+        "UDP answers to an unproven source network (/24, /56) that are free a minute, in octets. "
+        "Proven: it completed a TCP exchange or a challenge in the last ten minutes.",
+        least=0,
+    )
+    udp_factor: float = setting(
+        3.0, "Beyond the free allowance: octets sent per octet received.", least=0, most=100
+    )
+    udp_packets: int = setting(
+        4,
+        "Most datagrams of one UDP answer; a longer answer is sent over TCP.",
+        least=1,
+        most=533,
+    )
+    connections: int = setting(
+        10_000, "Open TCP connections of one reader process.", least=1, most=1_000_000
+    )
+    connections_per_source: int = setting(
+        1_000, "Open TCP connections of one reader from one address.", least=1, most=1_000_000
+    )
+    request_s: float = setting(
+        10.0, "Seconds in which a whole request must have arrived.", least=0.1, most=3600
+    )
+    idle_s: float = setting(
+        60.0, "Seconds after which an idle kept-alive connection is closed.", least=0.1, most=86400
+    )
+    buffer_bytes: int = setting(
+        262_144, "Octets buffered for one connection.", least=4096, most=2**30
+    )
+    http_body_bytes: int = setting(
+        16_777_216, "Largest HTTP request body that is read as a whole.", least=1024, most=2**31
+    )
+    batch_rows: int = setting(
+        1_000_000, "Most rows of one registration batch.", least=1, most=10**9
+    )
+    pending_messages: int = setting(
+        1_000, "Multi-packet UDP requests that may wait for the rest.", least=1, most=1_000_000
+    )
+    challenges: int = setting(
+        10_000, "Unanswered challenges a reader keeps.", least=1, most=10_000_000
+    )
+    challenge_s: float = setting(60.0, "Seconds in which a challenge lives.", least=1, most=600)
+    sessions: int = setting(10_000, "Open sessions a reader keeps.", least=1, most=10_000_000)
+    session_s: float = setting(
+        3600.0, "Seconds after which an idle session ends.", least=10, most=604_800
+    )
+    failures_per_min: int = setting(
+        10,
+        "Failed authentications a minute for one source or account before answers are delayed.",
+        least=1,
+        most=1_000_000,
+    )
+    delegation_requests: int = setting(
+        1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
+    )
+    shed_ms: int = setting(
+        100, "Requests that waited longer than this are answered busy.", least=1, most=60_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RecursionSettings:
+    """Answers about identifiers of other nodes: iteration, verification and cache."""
+
+    enabled: bool = setting(False, "Whether this node resolves for others.")
+    roots: tuple[str, ...] = setting(
+        (),
+        "Where to begin: HTTP addresses of root nodes (https://root.example.org:8443) or "
+        "DO-IRP addresses (irp://192.0.2.1:2641).",
+    )
+    root_keys: tuple[str, ...] = setting(
+        (),
+        "Files, relative to the node's folder, with the public keys that are trusted as roots "
+        "(PEM, JSON Web Key or Handle form).",
+    )
+    verify: str = setting(
+        "when-signed",
+        "Signatures of remote records: off, when-signed (a wrong one is refused, a missing one "
+        "is said) or required.",
+        choices=("off", "when-signed", "required"),
+    )
+    cache_entries: int = setting(
+        100_000,
+        "Remote answers kept; the least recently used goes first. 0 turns the cache off.",
+        least=0,
+        most=100_000_000,
+    )
+    cache_bytes: int = setting(
+        268_435_456, "Memory for remote answers of one reader, in octets.", least=0
+    )
+    ttl_most_s: int = setting(86_400, "Remote answers live no longer than this.", least=0)
+    negative_s: int = setting(60, "How long the absence of a name is remembered.", least=0)
+    failure_s: float = setting(
+        1.0, "First pause after a failed fetch; it doubles up to five minutes.", least=0
+    )
+    stale_s: int = setting(
+        86_400, "An answer this much past its TTL may still be given, marked.", least=0
+    )
+    referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
+    messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)
+    total_s: float = setting(5.0, "Seconds for one question in all.", least=0.1, most=60)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundSettings:
+    """The one way out: every connection this node opens passes these rules."""
+
+    allow_networks: tuple[str, ...] = setting(
+        (),
+        "Networks that are not public and may be connected to all the same, such as "
+        '"127.0.0.0/8" or "10.0.0.0/8". Everything else must be a public address.',
+    )
+    ports: tuple[int, ...] = setting((), "Ports that may be connected to. Empty: any.")
+    connect_s: float = setting(5.0, "Seconds to open a connection.", least=0.1, most=120)
+    ca_file: str = setting(
+        "",
+        "PEM file of certificate authorities for HTTPS to other nodes. Empty: the system's; a "
+        "node's own certificate is accepted when its key is the one its site record names.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP face."""
+
+    trusted_proxies: tuple[str, ...] = setting(
+        (), "Networks of reverse proxies whose forwarded headers are believed."
+    )
+    redirect_schemes: tuple[str, ...] = setting(
+        ("http", "https"), "Schemes of stored addresses that a browser is redirected to."
+    )
+    metrics_networks: tuple[str, ...] = setting(
+        ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """What is accepted as proof of an identity; the defaults serve deployed Handle clients."""
+
+    secret_keys: bool = setting(True, "Accept HS_SECKEY secrets at all.")
+    sha1: bool = setting(
+        True,
+        "Accept SHA-1 in challenge answers (Handle.Net clients and old scripts send them).",
+    )
+    md5: bool = setting(False, "Accept MD5 in challenge answers.")
+    dsa: bool = setting(False, "Verify DSA signatures of peers that have nothing else.")
+    min_rsa_bits: int = setting(2048, "Shortest RSA key accepted.", least=1024, most=16384)
+    min_dh_bits: int = setting(
+        1024,
+        "Shortest Diffie-Hellman group in session set-up. Deployed Java clients offer 1024.",
+        least=512,
+        most=16384,
+    )
+    min_pbkdf2_iterations: int = setting(
+        1_000, "Fewest PBKDF2 rounds accepted in an answer.", least=1
+    )
+    max_pbkdf2_iterations: int = setting(
+        1_000_000, "Most PBKDF2 rounds worked for a client.", least=1, most=10_000_000
+    )
+    min_version: str = setting(
+        "2.7", "Lowest protocol version for anything authenticated, as MAJOR.MINOR."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSettings:
+    """Signatures on records."""
+
+    sign_registrations: bool = setting(
+        True,
+        "Sign records registered without a signature with the node's key.",
+    )
+    handle_compat: bool = setting(
+        False,
+        "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
+    )
+    unsigned: str = setting(
+        "accept",
+        "A registration without a valid signature of its own: accept, mark or refuse.",
+        choices=("accept", "mark", "refuse"),
+    )
+    certificate_days: int = setting(
+        3_650, "How long the certificates of delegated prefixes hold.", least=1, most=36_500
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Logs: one JSON object a line on the standard error output."""
+
+    level: str = setting(
+        "info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error")
+    )
+    query_sample: int = setting(
+        0, "Log one of so many lookups. 0: none.", least=0, most=1_000_000_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """Who may do everything at this node."""
+
+    administrators: tuple[str, ...] = setting(
+        (),
+        "Identities with all rights here, listing and homing included, as INDEX:HANDLE.",
+    )
+    public_listing: bool = setting(
+        False,
+        "Let anybody list all identifiers under a prefix.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set."""
+
+    node: NodeSettings = section(NodeSettings)
+    faces: FaceSettings = section(FaceSettings)
+    processes: ProcessSettings = section(ProcessSettings)
+    store: StoreSettings = section(StoreSettings)
+    limits: LimitSettings = section(LimitSettings)
+    recursion: RecursionSettings = section(RecursionSettings)
+    outbound: OutboundSettings = section(OutboundSettings)
+    http: HttpSettings = section(HttpSettings)
+    auth: AuthSettings = section(AuthSettings)
+    signing: SigningSettings = section(SigningSettings)
+    log: LogSettings = section(LogSettings)
+    admin: AdminSettings = section(AdminSettings)

@@ -1,0 +1,210 @@
+"""How much one source may have: UDP amplification, proven sources, rates of costly work.
+
+A UDP source can be forged, so what an unproven network (/24, /56) gets is bounded: beyond a free
+allowance a minute at most `factor` times what it sent (threats N1). A source that completed a TCP
+exchange is proven for ten minutes; the proof is kept in a file mapped by every reader process,
+because the kernel spreads one source over all of them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from struct import Struct
+
+from xxhash import xxh3_64_intdigest
+
+PROVEN_S = 600.0
+_SLOTS = 16_384
+_SLOT = Struct("=QI4x")
+_MINUTE_S = 60.0
+
+
+def network_of(host: str) -> bytes:
+    """The network a source is counted under: /24 for IPv4, /56 for IPv6; octets of its start.
+
+    host: a numeric address, with or without an IPv6 zone. An IPv4 address written as IPv6
+    counts as IPv4. Text that is no address counts as a network of its own.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.encode()
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return address.packed[:7]
+        address = address.ipv4_mapped
+    return address.packed[:3]
+
+
+class Proven:
+    """Addresses that showed that they receive what is sent to them.
+
+    A direct-mapped table of 16,384 address hashes and times in a file shared between processes;
+    a collision forgets the older address, which then has to prove itself again. Writers do not
+    lock: a torn slot matches no address.
+    """
+
+    def __init__(self, path: Path | None, *, now: Callable[[], float]) -> None:
+        self._now = now
+        size = _SLOTS * _SLOT.size
+        if path is None:
+            self._table = mmap.mmap(-1, size)
+            return
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(file).st_size != size:
+                os.ftruncate(file, size)
+            self._table = mmap.mmap(file, size)
+        finally:
+            os.close(file)
+
+    def add(self, host: str) -> None:
+        """The address completed an exchange just now."""
+        digest = xxh3_64_intdigest(host)
+        _SLOT.pack_into(
+            self._table, (digest % _SLOTS) * _SLOT.size, digest, int(self._now()) & 0xFFFFFFFF
+        )
+
+    def has(self, host: str) -> bool:
+        """Whether the address completed an exchange in the last ten minutes."""
+        digest = xxh3_64_intdigest(host)
+        stored, when = _SLOT.unpack_from(self._table, (digest % _SLOTS) * _SLOT.size)
+        return stored == digest and 0 <= self._now() - when <= PROVEN_S
+
+
+class Amplification:
+    """Octets received from and sent to unproven networks in the running minute.
+
+    `proven` and `accounts` are read by the datagram loop itself, so that an ordinary answer costs
+    two look-ups here: `proven` holds addresses shown to be proven, `accounts` maps an address to
+    its network's [received, sent]. Both are dropped each minute by `turn()`.
+    """
+
+    def __init__(
+        self,
+        table: Proven,
+        *,
+        now: Callable[[], float],
+        allowance_bytes: int,
+        factor: float,
+        max_sources: int = 65_536,
+    ) -> None:
+        self.proven: set[str] = set()
+        self.accounts: dict[str, list[int]] = {}
+        self._allowance_bytes = allowance_bytes
+        self._factor = factor
+        self._networks: dict[bytes, list[int]] = {}
+        self._crowd = [0, 0]  # shared by whoever comes when the table is full
+        self._table = table
+        self._now = now
+        self._max = max_sources
+        self._until = now() + _MINUTE_S
+
+    def turn(self) -> None:
+        """Start a new minute when the old one is over; called once a loop turn."""
+        now = self._now()
+        if now >= self._until or now < self._until - _MINUTE_S:
+            self._until = now + _MINUTE_S
+            self.proven.clear()
+            self.accounts.clear()
+            self._networks.clear()
+            self._crowd = [0, 0]
+
+    def account(self, host: str) -> list[int]:
+        """The [received, sent] of an address's network, opened when it is new."""
+        account = self.accounts.get(host)
+        if account is None:
+            if len(self.accounts) >= self._max:
+                return self._crowd
+            account = self._networks.setdefault(network_of(host), [0, 0])
+            self.accounts[host] = account
+        return account
+
+    def received(self, host: str, size: int) -> None:
+        """Count a datagram that came in."""
+        if host not in self.proven:
+            self.account(host)[0] += size
+
+    def may_send(self, host: str, size: int, *, short: bool = True) -> bool:
+        """Whether `size` octets may go to an address now; counts them when they may.
+
+        short: the answer has few enough datagrams for anybody; a longer one needs proof.
+        """
+        if host in self.proven:
+            return True
+        account = self.account(host)
+        total = account[1] + size
+        over = total > self._allowance_bytes and total > self._factor * account[0]
+        if over or not short:
+            return self._prove(host)
+        account[1] = total
+        return True
+
+    def _prove(self, host: str) -> bool:
+        if not self._table.has(host):
+            return False
+        self.proven.add(host)
+        return True
+
+
+class Bucket:
+    """A token bucket: `burst` at once, `rate_per_s` in the long run."""
+
+    __slots__ = ("_burst", "_left", "_rate", "_when")
+
+    def __init__(self, rate_per_s: float, burst: float, now: float) -> None:
+        self._rate = rate_per_s
+        self._burst = burst
+        self._left = burst
+        self._when = now
+
+    def take(self, now: float, amount: float = 1.0) -> bool:
+        """Take tokens, or take none and say no."""
+        passed = max(0.0, now - self._when)
+        self._when = now
+        self._left = min(self._burst, self._left + passed * self._rate)
+        if self._left < amount:
+            return False
+        self._left -= amount
+        return True
+
+    def empty(self, now: float) -> bool:
+        """Whether the next take() of one would be refused; takes nothing."""
+        return min(self._burst, self._left + max(0.0, now - self._when) * self._rate) < 1.0
+
+
+class Buckets:
+    """A bucket a key (a network, an account), for a bounded number of keys.
+
+    When there are too many keys the oldest goes: its owner starts with a full bucket again.
+    """
+
+    def __init__(
+        self, rate_per_s: float, burst: float, *, now: Callable[[], float], max_keys: int = 8192
+    ) -> None:
+        self._rate = rate_per_s
+        self._burst = burst
+        self._now = now
+        self._max = max_keys
+        self._buckets: dict[bytes, Bucket] = {}
+
+    def take(self, key: bytes) -> bool:
+        """One token of a key's bucket, or no."""
+        return self._bucket(key).take(self._now())
+
+    def empty(self, key: bytes) -> bool:
+        """Whether a key has used up its tokens; opens no bucket."""
+        bucket = self._buckets.get(key)
+        return bucket is not None and bucket.empty(self._now())
+
+    def _bucket(self, key: bytes) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            while len(self._buckets) >= self._max:
+                del self._buckets[next(iter(self._buckets))]
+            bucket = self._buckets[key] = Bucket(self._rate, self._burst, self._now())
+        return bucket

@@ -1,0 +1,65 @@
+"""The operations anybody may ask for: resolution (1) and site info (2)."""
+
+from __future__ import annotations
+
+from protocol.doirp.header import Flag
+from protocol.doirp.resolution import decode_resolution_request
+from protocol.errors import AuthenticationNeeded, RecursionTooDeep, ResponseCode
+from protocol.values.hs_site import encode_site
+from protocol.wire import Writer
+from resolver.doirp.exchange import Exchange, Reply, error_reply
+from resolver.doirp.fast import MAX_HOPS
+from resolver.lookup import Answer, Query
+from resolver.node import Node
+
+
+def query_of(exchange: Exchange) -> Query:
+    """The question a resolution request asks. Raises ParseError or RecursionTooDeep."""
+    message = exchange.message
+    hops = message.header.recursion_count
+    if hops > MAX_HOPS:
+        raise RecursionTooDeep(
+            f"the request passed {hops} servers already, at most {MAX_HOPS} are taken; "
+            "ask the node that is home to the prefix"
+        )
+    asked = decode_resolution_request(message.body)
+    return Query(
+        handle=asked.handle,
+        indexes=asked.indexes,
+        types=asked.types,
+        public_only=exchange.has(Flag.PO),
+        authoritative=exchange.has(Flag.AT),
+        recursive=exchange.has(Flag.REC),
+        do_not_refer=exchange.has(Flag.DNR),
+        identity=exchange.identity,
+        hops=hops,
+    )
+
+
+def resolve_now(node: Node, exchange: Exchange) -> Reply | None:
+    """The reply to a resolution request, or None where another node must be asked."""
+    answer = node.lookup.answer_now(query_of(exchange))
+    return None if answer is None else reply_of(answer)
+
+
+async def resolve(node: Node, exchange: Exchange) -> Reply:
+    """The reply to a resolution request, waiting for other nodes where it must."""
+    return reply_of(await node.lookup.answer(query_of(exchange)))
+
+
+def reply_of(answer: Answer) -> Reply:
+    """An answer in the protocol's form. Raises AuthenticationNeeded where an identity is needed."""
+    if answer.code == ResponseCode.AUTHENTICATION_NEEDED:
+        raise AuthenticationNeeded(answer.message)
+    if answer.code == ResponseCode.SUCCESS:
+        body = Writer().octets(answer.handle).raw(answer.values).finish()
+    elif answer.code in (ResponseCode.SERVICE_REFERRAL, ResponseCode.PREFIX_REFERRAL):
+        body = Writer().octets(answer.referral or b"").raw(answer.values).finish()
+    else:
+        return error_reply(answer.code, answer.message, authoritative=answer.authoritative)
+    return Reply(answer.code, body, authoritative=answer.authoritative, private=answer.private)
+
+
+async def site_info(node: Node, _exchange: Exchange) -> Reply:
+    """This node's own site record, whatever name the request bears."""
+    return Reply(body=encode_site(node.site))

@@ -1,0 +1,216 @@
+"""The way to a node's one writer: from its readers over a local socket, from the command line too.
+
+A reader holds a WriterLink. The command line calls open_writer(): it uses the running node's
+writer if there is one and else takes the store's lock for as long as it works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from registry.writer import Outcome
+
+from protocol.change import Change, decode_change, encode_change
+from protocol.errors import (
+    BiaoshiError,
+    InvalidValue,
+    ParseError,
+    ResponseCode,
+    ServerBusy,
+    StoreError,
+)
+from resolver.local import (
+    MAX_FRAME,
+    Handler,
+    LocalClient,
+    Unfinished,
+    connect_now,
+    error_from,
+    pack_frame,
+    receive,
+)
+
+SOCKET: Final = "writer.sock"
+_CHUNK_BYTES: Final = 8 * 1024 * 1024
+_CHUNK_CHANGES: Final = 5_000
+_ANSWER_S: Final = 120.0
+
+Submit = Callable[[Sequence[Change], bool], Awaitable[list[Outcome]]]
+
+
+class Submitter(Protocol):
+    """Where changes go, for code that may wait without an event loop (the command line)."""
+
+    def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        """One outcome a change, in order; durable once it returns."""
+
+
+def encode_outcome(outcome: Outcome) -> list[Any]:
+    """An outcome as it travels."""
+    return [
+        int(outcome.code),
+        outcome.status,
+        outcome.version,
+        outcome.sequence,
+        outcome.error,
+        outcome.handle,
+    ]
+
+
+def decode_outcome(fields: Any) -> Outcome:
+    """The inverse. Raises ParseError."""
+    try:
+        code, status, version, sequence, error, handle = fields
+        return Outcome(
+            code=ResponseCode(code),
+            status=status,
+            version=version,
+            sequence=sequence,
+            error=error,
+            handle=handle,
+        )
+    except (TypeError, ValueError) as wrong:
+        raise ParseError(f"not an outcome: {wrong}") from None
+
+
+def submit_handler(submit: Submit) -> Handler:
+    """The writer process's answer to the request `submit`: [[change, …], atomic]."""
+
+    async def handle(body: Any) -> list[list[Any]]:
+        try:
+            packed, atomic = body
+            changes = [decode_change(item) for item in packed]
+        except (TypeError, ValueError) as wrong:
+            raise ParseError(f"not a submission: {wrong}") from None
+        return [encode_outcome(outcome) for outcome in await submit(changes, bool(atomic))]
+
+    return handle
+
+
+def _chunks(changes: Sequence[Change], *, atomic: bool) -> Iterator[list[bytes]]:
+    """Encoded changes in portions that fit a frame. Raises InvalidValue if atomic ones do not."""
+    portion: list[bytes] = []
+    size = 0
+    for change in changes:
+        packed = encode_change(change)
+        full = size + len(packed) > _CHUNK_BYTES or len(portion) >= _CHUNK_CHANGES
+        if portion and full and not atomic:
+            yield portion
+            portion, size = [], 0
+        portion.append(packed)
+        size += len(packed)
+    if size > MAX_FRAME - 65_536:
+        raise InvalidValue(
+            f"an all-or-nothing batch of {size} octets is too large; send fewer changes at once"
+        )
+    if portion:
+        yield portion
+
+
+def _refused(error: BiaoshiError, changes: Sequence[Change]) -> list[Outcome]:
+    """Outcomes of changes that never reached the writer."""
+    return [
+        Outcome(
+            code=error.code,
+            status="refused",
+            version=0,
+            sequence=None,
+            error=str(error),
+            handle=change.handle,
+        )
+        for change in changes
+    ]
+
+
+class WriterLink:
+    """A reader's connection to the writer process; any number of submissions in flight."""
+
+    def __init__(self, run: Path, *, wait_s: float = 5.0) -> None:
+        self._client = LocalClient(run / SOCKET, wait_s=wait_s)
+
+    async def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        """One outcome a change, in order; durable once it returns.
+
+        Raises ServerBusy (queue full, or no writer for a while: nothing was written) or
+        Unfinished (the writer died: not known whether it was written). A batch too long for one
+        message goes in portions; a portion that fails after others went has refused outcomes.
+        """
+        portions = list(_chunks(changes, atomic=atomic))
+        if len(portions) == 1:
+            return await self._send(portions[0], atomic=atomic)
+        results = await asyncio.gather(
+            *(self._send(portion, atomic=False) for portion in portions), return_exceptions=True
+        )
+        outcomes: list[Outcome] = []
+        for portion, result in zip(portions, results, strict=True):
+            start = len(outcomes)
+            if isinstance(result, BiaoshiError):
+                outcomes += _refused(result, changes[start : start + len(portion)])
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                outcomes += result
+        return outcomes
+
+    async def _send(self, portion: list[bytes], *, atomic: bool) -> list[Outcome]:
+        answer = await self._client.ask("submit", [portion, atomic])
+        return [decode_outcome(item) for item in answer]
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._client.close()
+
+
+class _RunningWriter:
+    """Submitter over the running node's socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._number = 0
+
+    def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for portion in _chunks(changes, atomic=atomic):
+            self._number += 1
+            try:
+                self._sock.sendall(pack_frame([self._number, "submit", [portion, atomic]]))
+            except OSError as error:
+                raise Unfinished(
+                    f"the node's writer went away ({error.strerror}): it is not known whether "
+                    "this was written; run the command again"
+                ) from None
+            outcomes += [decode_outcome(item) for item in self._answer()]
+        return outcomes
+
+    def _answer(self) -> Any:
+        number, outcome, body = receive(self._sock)
+        if number is None:
+            raise ServerBusy("the node is stopping; run the command again")
+        if not outcome:
+            raise error_from(body)
+        return body
+
+
+@contextlib.contextmanager
+def open_writer(folder: Path) -> Iterator[Submitter]:
+    """The writer of a node's folder: the running node's, else our own under the store's lock.
+
+    Raises StoreError when the store is locked and nobody answers at the socket.
+    """
+    sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
+    if sock is not None:
+        with sock:
+            yield _RunningWriter(sock)
+        return
+    from resolver.writer_process import own_writer
+
+    with own_writer(folder) as writer:
+        yield writer
+
+
+__all__ = ["StoreError", "Submitter", "WriterLink", "open_writer", "submit_handler"]
