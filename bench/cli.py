@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from bench import corpus, saturate
+from bench import compare, corpus, saturate
 
 app = typer.Typer(help="Benchmarks: what a lookup costs, and how many a node can answer.")
 app.command("saturate")(saturate.saturate)
+app.command("compare")(compare.compare)
 app.command("corpus")(corpus.main)

@@ -105,7 +105,8 @@ class ProcessSettings:
     )
     restart_most_s: float = setting(
         30.0,
-        "A process that keeps dying is started again after 0.1 s, 0.2 s, … up to this.",
+        "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
+        "up to this.",
         least=0.1,
         most=3600,
     )
@@ -122,9 +123,8 @@ class StoreSettings:
     """The store and the queue before its one writer."""
 
     map_size_gib: int = setting(
-        256,
-        "Upper bound of the store file, in GiB. The file is sparse and grows as needed; all "
-        "processes must agree on this, so change it only while the node is stopped.",
+        1024,
+        "Upper bound of the store file, in GiB. The file is sparse: it takes what it holds.",
         least=1,
         most=65536,
     )

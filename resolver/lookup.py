@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any, Protocol
 
-from protocol.errors import ResponseCode
+from registry.access import Access
+
+from protocol.errors import NotAuthorized, ResponseCode
 from protocol.name import described_prefix, fold, prefix_record, whole_name
 from protocol.record import (
     ADMIN_READ,
@@ -24,7 +26,6 @@ from protocol.record import (
     encode_value,
 )
 from protocol.value_slices import EMPTY, ValueSlice, chosen, join, slices
-from registry.access import Access
 from registry.prefixes import Prefixes, ancestors
 from registry.store import Store, Table
 from registry.store.row import (
@@ -262,13 +263,11 @@ def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:
                 authoritative=True,
                 message="a value asked for is readable by administrators only",
             )
-        if not lookup.access.may_read(query.identity, row):
-            return Answer(
-                ResponseCode.INVALID_ADMIN,
-                query.handle,
-                authoritative=True,
-                message=f"{query.identity.text()} may not read the values of this record",
-            )
+        lookup.access.forget()  # another process may have changed a list
+        try:
+            lookup.access.require_read(query.identity, row.record())
+        except NotAuthorized as error:
+            return Answer(error.code, query.handle, authoritative=True, message=str(error))
     values.sort(key=_by_index)
     return _success(query, join(values), row.version, private=bool(withheld))
 
