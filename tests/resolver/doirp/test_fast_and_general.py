@@ -56,7 +56,9 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handler]:
         product(PREFIX + b"/" + b"long" * 150),
         Record(
             PREFIX + b"/many",
-            tuple(HandleValue(n, b"URL.%d" % (n % 7), b"x" * n, timestamp=NOW) for n in range(1, 60)),
+            tuple(
+                HandleValue(n, b"URL.%d" % (n % 7), b"x" * n, timestamp=NOW) for n in range(1, 60)
+            ),
         ),
     )
     yield Handler(world.node)
@@ -83,7 +85,9 @@ questions = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=questions)
 def test_plain_answers_are_the_general_ones(handler: Handler, data: bytes) -> None:
     """A well-formed question gets the same octets both ways."""
@@ -95,7 +99,9 @@ def test_plain_answers_are_the_general_ones(handler: Handler, data: bytes) -> No
 @given(
     data=questions,
     edits=st.lists(
-        st.tuples(st.integers(0, 47) | st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3
+        st.tuples(st.integers(0, 47) | st.integers(0, 400), st.integers(0, 255)),
+        min_size=1,
+        max_size=3,
     ),
     cut=st.integers(-20, 20),
 )
@@ -112,8 +118,12 @@ def test_spoilt_questions_get_the_general_answer(
     assert fast is None or fast == general(handler, message)
 
 
-@pytest.mark.parametrize("version", [(2, 0), (2, 1), (2, 6), (2, 7), (2, 10), (2, 11), (3, 0), (5, 5)])
-@pytest.mark.parametrize("suggest", [(0, 0), (2, 3), (2, 7), (2, 9), (2, 11), (3, 0), (5, 0), (31, 255)])
+@pytest.mark.parametrize(
+    "version", [(2, 0), (2, 1), (2, 6), (2, 7), (2, 10), (2, 11), (3, 0), (5, 5)]
+)
+@pytest.mark.parametrize(
+    "suggest", [(0, 0), (2, 3), (2, 7), (2, 9), (2, 11), (3, 0), (5, 0), (31, 255)]
+)
 @pytest.mark.parametrize("flags", [Flag.PO, Flag.PO | Flag.RD])
 def test_versions_are_answered_the_same(
     handler: Handler, version: tuple[int, int], suggest: tuple[int, int], flags: Flag

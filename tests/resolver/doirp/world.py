@@ -216,7 +216,9 @@ class UdpClient:
 def read(reply: bytes) -> Message:
     """A whole reply, taken apart."""
     assert decode_envelope(reply)
-    return decode_message(reply[:2] + bytes((reply[2] & 0x1F,)) + reply[3:12] + bytes(4) + reply[16:])
+    return decode_message(
+        reply[:2] + bytes((reply[2] & 0x1F,)) + reply[3:12] + bytes(4) + reply[16:]
+    )
 
 
 def today() -> datetime:
