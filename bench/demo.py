@@ -253,7 +253,7 @@ def get_json(demo: Demo, identifier: str) -> None:
 def refuse_tampered(demo: Demo, identifier: str) -> None:
     """Change one value on the steel maker's disk behind the node's back; it must be refused."""
     since = time.monotonic()
-    tamper(demo.nodes["steel"].folder, identifier.encode(), b"GRADE", b"Q355B", b"Q999Z")
+    tamper(demo.nodes["steel"].folder, identifier.encode(), b"GRADE", b"Q690D")
     node = demo.nodes["recursive"]
     root_key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
     how = ("--verify", "--root-key", root_key, "--json")

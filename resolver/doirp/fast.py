@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from struct import Struct
-from struct import error as StructError  # noqa: N812 (the library's own spelling is lower case)
 
 from protocol.doirp.envelope import OWN_VERSION, SUGGEST_MAJOR
 from protocol.doirp.header import COPIED_FLAGS, EXPIRATION_S, Flag
@@ -57,7 +56,7 @@ def _reply_head(head: bytes) -> bytes | None:
         return None
     suggestion = (suggest_major, suggest_minor) if suggest_major else (major, minor)
     version = min(suggestion, OWN_VERSION)
-    if not (2, 7) <= version or suggest_major not in {0, 2, 3}:
+    if version < (2, 7) or suggest_major not in {0, 2, 3}:
         return None
     return bytes((*version, *OWN_VERSION)) + _ZERO
 

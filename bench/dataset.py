@@ -1,0 +1,87 @@
+"""Stores of any size for measurements, filled in key order past the writer.
+
+Rows are exactly those that registration writes (registry.store.row.rows); only the log is left
+out, so `biaoshi check` on such a store names every record as one without a change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import track
+
+from protocol.record import HandleValue, Record
+from registry.store import Write
+from registry.store.lmdb_store import LmdbStore
+from registry.store.row import rows
+
+BATCH = 20_000
+TIME_S = 1_790_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the records look like. values: public values a record. short: one tiny value."""
+
+    count: int
+    values: int = 4
+    short: bool = False
+    prefix: str = "88.100.1"
+
+    def handle(self, number: int) -> str:
+        return f"{self.prefix}/SN{number:010d}"
+
+
+def value_set(shape: Shape, number: int) -> tuple[HandleValue, ...]:
+    """A product's values: URL, DESC, LIFECYCLE and HS_ADMIN, then more until there are enough."""
+    if shape.short:
+        return (HandleValue(1, b"URL", b"https://e.cn/%d" % number, timestamp=TIME_S),)
+    admin = b"\x0f\xff" + b"\x00\x00\x00\x0d0.NA/88.100.1" + b"\x00\x00\x00\xc8"
+    lifecycle = json.dumps({"stage": "produced", "batch": f"B{number // 1000:06d}"}).encode()
+    known = [
+        HandleValue(1, b"URL", b"https://example.org/product/%010d" % number, timestamp=TIME_S),
+        HandleValue(2, b"DESC", b"cold-rolled coil DC01 1.2 mm, no. %d" % number, timestamp=TIME_S),
+        HandleValue(3, b"LIFECYCLE", lifecycle, timestamp=TIME_S),
+        HandleValue(100, b"HS_ADMIN", admin, timestamp=TIME_S),
+    ]
+    more = [
+        HandleValue(2000 + n, b"ATTR.%d" % n, b"value %d of %d" % (n, number), timestamp=TIME_S)
+        for n in range(shape.values - len(known))
+    ]
+    return tuple((known + more)[: shape.values])
+
+
+def writes(shape: Shape, start: int, stop: int) -> Iterator[Write]:
+    """The rows of records start … stop−1."""
+    for number in range(start, stop):
+        record = Record(shape.handle(number).encode(), value_set(shape, number))
+        yield from rows(record, number + 1, TIME_S)
+
+
+def fill(store: LmdbStore, shape: Shape, *, quiet: bool = False) -> None:
+    """Write all records of a shape in key order."""
+    starts = range(0, shape.count, BATCH)
+    for start in track(starts, f"{shape.count:,} records", disable=quiet, transient=True):
+        store.apply(list(writes(shape, start, min(start + BATCH, shape.count))))
+
+
+def write_keys(file: Path, shape: Shape, most: int = 200_000) -> Path:
+    """A file of identifiers for the load generator, spread evenly over the records."""
+    step = max(1, shape.count // most)
+    with file.open("w") as out:
+        out.writelines(f"{shape.handle(number)}\n" for number in range(0, shape.count, step))
+    return file
+
+
+def read_whole(file: Path) -> int:
+    """Read a file once so that it lies in the page cache; returns its octets."""
+    total = 0
+    with file.open("rb", buffering=0) as data:
+        os.posix_fadvise(data.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        while chunk := data.read(1 << 24):
+            total += len(chunk)
+    return total
