@@ -349,5 +349,3 @@ def error_text(reply: Reply) -> str:
     text = said.decode("utf-8", "replace")
     printable = "".join(char if char.isprintable() else "�" for char in text)[:300]
     return f"{reply.code.name} ({reply.code.value})" + (f", {printable!r}" if printable else "")
-
-
