@@ -28,9 +28,8 @@ from resolver.config import ProcessSettings, Settings
 from resolver.config_file import load_settings
 from resolver.exits import Exit
 from resolver.local import run_folder
-from resolver.node import Ports
 from resolver.probe import FaceSilent, probe
-from resolver.sockets import FaceSockets, open_sockets
+from resolver.sockets import FaceSockets, Ports, open_sockets
 from resolver.supervisor import StartFailed, Stopped, Supervisor
 
 log = structlog.get_logger()
@@ -134,7 +133,7 @@ class App:
             settings = load_settings(self.folder)
             load_keys(self.folder)
         except SettingsError as error:
-            log.error("reload_refused", why=str(error))
+            log.error("reload_refused", why=str(error))  # noqa: TRY400 - no trace of a typing slip
             return None
         fixed = ("node.hosts", "faces", "processes.readers")
         for name in fixed:
@@ -187,7 +186,7 @@ def _supervise(app: App, supervisor: Supervisor, run: Path) -> int:
     except Stopped:
         return Exit.OK
     except StartFailed as error:
-        print(f"biaoshi: {error}", file=sys.stderr)
+        print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the one plain line
         return error.code
     try:
         probe(app.ports, app.settings.node.hosts)
@@ -198,7 +197,7 @@ def _supervise(app: App, supervisor: Supervisor, run: Path) -> int:
     line = json.dumps(ready_line(app))
     (run / STATE).write_text(line + "\n", encoding="utf-8")
     with contextlib.suppress(OSError):
-        print(line, flush=True)
+        print(line, flush=True)  # noqa: T201 - what the caller waits for
     log.info("ready", **asdict(app.ports))
     return supervisor.run()
 

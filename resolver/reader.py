@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from registry.access import Access
 
 from protocol.errors import NotSupported
-from registry.access import Access
 from registry.generation import Generation
 from registry.keys import load_keys
 from registry.prefixes import Prefixes

@@ -13,10 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from protocol.record import Reference
 from registry.access import AccessSettings
 from registry.writer import Outcome
-from resolver.config import Settings
 
 from protocol.change import Change, decode_change, encode_change
 from protocol.errors import (
@@ -27,6 +25,8 @@ from protocol.errors import (
     ServerBusy,
     StoreError,
 )
+from protocol.record import Reference
+from resolver.config import Settings
 from resolver.local import (
     MAX_FRAME,
     Handler,
