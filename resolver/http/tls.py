@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from socket import MSG_PEEK
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from OpenSSL import SSL
 
@@ -39,7 +39,7 @@ class ServerContext(ssl.SSLContext):
     _handshakes: dict[int, float]
     _numbers: count[int]
 
-    def __new__(cls, certificate: Path, key: Path) -> ServerContext:
+    def __new__(cls, certificate: Path, key: Path) -> Self:
         del certificate, key
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 

@@ -65,6 +65,12 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handler]:
     world.close()
 
 
+def plain(handler: Handler, data: bytes) -> bytes | None:
+    """The answer of the plain way, in a turn of its own."""
+    handler.plain.turn()
+    return handler.plain.answer(data)
+
+
 def general(handler: Handler, data: bytes) -> bytes | None:
     """The answer of the general way, as the loops take it."""
     exchange = handler.take(data, PEER)
@@ -91,7 +97,7 @@ questions = st.builds(
 @given(data=questions)
 def test_plain_answers_are_the_general_ones(handler: Handler, data: bytes) -> None:
     """A well-formed question gets the same octets both ways."""
-    fast = handler.fast(data)
+    fast = plain(handler, data)
     assert fast is None or fast == general(handler, data)
 
 
@@ -114,7 +120,7 @@ def test_spoilt_questions_get_the_general_answer(
         spoilt[at % len(spoilt)] = octet
     spoilt = spoilt + bytes(cut) if cut >= 0 else spoilt[:cut]
     message = bytes(spoilt)
-    fast = handler.fast(message)
+    fast = plain(handler, message)
     assert fast is None or fast == general(handler, message)
 
 
@@ -134,7 +140,7 @@ def test_versions_are_answered_the_same(
         *version, message.envelope.request_id, suggest_major=suggest[0], suggest_minor=suggest[1]
     )
     data = encode_message(Message(envelope, message.header, message.body))
-    fast = handler.fast(data)
+    fast = plain(handler, data)
     assert fast is None or fast == general(handler, data)
 
 
@@ -143,7 +149,7 @@ def test_versions_are_answered_the_same(
 )
 def test_the_plain_way_is_taken(handler: Handler, name: bytes, code: int) -> None:
     """What deployed clients ask by default is answered the plain way."""
-    reply = handler.fast(question(PREFIX + name))
+    reply = plain(handler, question(PREFIX + name))
     assert reply is not None
     assert code_of(reply) == code
 
@@ -151,4 +157,4 @@ def test_the_plain_way_is_taken(handler: Handler, name: bytes, code: int) -> Non
 @pytest.mark.parametrize("types", [(b"URL",), (b"URL.", b"DESC")])
 def test_types_are_chosen_the_plain_way(handler: Handler, types: tuple[bytes, ...]) -> None:
     """A question for some types is answered the plain way too."""
-    assert handler.fast(question(PREFIX + b"/many", types=types)) is not None
+    assert plain(handler, question(PREFIX + b"/many", types=types)) is not None
