@@ -28,6 +28,9 @@ log = structlog.get_logger()
 
 KEEP_ALIVE = 0x02
 """Flag KC in the first octet of the operation flags, octet 28 of a message."""
+RECEIVE = int(socket.MSG_DONTWAIT)
+SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+"""Flags of every call: plain numbers, and no socket is ever set to block."""
 _READ = 65_536
 _MOST_OUT = 1 << 20
 """Octets waiting to be sent above which nothing more is read or made."""
@@ -99,7 +102,7 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(_READ, socket.MSG_DONTWAIT)
+            data = self._socket.recv(_READ, RECEIVE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -201,7 +204,7 @@ class Connection:
         before = len(self._out)
         while self._out:
             try:
-                sent = self._socket.send(self._out, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = self._socket.send(self._out, SEND)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:

@@ -17,7 +17,7 @@ from time import perf_counter
 import structlog
 
 from protocol.doirp.envelope import ENVELOPE_SIZE
-from resolver.doirp.connection import KEEP_ALIVE, Connection, State
+from resolver.doirp.connection import KEEP_ALIVE, RECEIVE, SEND, Connection, State
 from resolver.doirp.counting import Tally
 from resolver.doirp.exchange import Transport
 from resolver.doirp.handler import Handler
@@ -96,7 +96,7 @@ class TcpFace:
         """Answer at once and close, or keep the connection."""
         host = address[0]
         try:
-            data = sock.recv(_FIRST, socket.MSG_DONTWAIT)
+            data = sock.recv(_FIRST, RECEIVE)
         except (BlockingIOError, InterruptedError):
             self._keep(sock, address, b"")
             return
@@ -112,7 +112,7 @@ class TcpFace:
             return
         self.tally.plain(data, reply)
         try:
-            sent = sock.send(reply, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sent = sock.send(reply, SEND)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
