@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
-from protocol.schemes import did, doi, ecode, handle, idis, ma, oid, urn, vaa
+from protocol.schemes import did, doi, ecode, epc, gs1, handle, idis, ma, oid, urn, vaa
 from protocol.schemes.base import Identifier, bounded, shown
 
 __all__ = ["RECOGNIZED", "SCHEMES", "Identifier", "parse"]
@@ -34,6 +34,8 @@ SCHEMES: Mapping[str, Parser] = {
     "idis": idis.parse,
     "doi": doi.parse,
     "oid": oid.parse,
+    "gs1": gs1.parse,
+    "epc": epc.parse,
     "vaa": vaa.parse,
     "ma": ma.parse,
     "ecode": ecode.parse,
@@ -59,7 +61,9 @@ _PROXY = "|".join(re.escape(host) for host in sorted(handle.PROXY_HOSTS))
 
 RECOGNIZED = (
     _shape(rf"https?://(?:{_PROXY})(?::[0-9]*)?(?:[/?#]|$)", _by_prefix),
+    _shape(r"https?://", gs1.parse),
     _shape(r"urn:oid:|oid:", oid.parse),
+    _shape(r"urn:epc:", epc.parse),
     _shape(r"urn:", urn.parse),
     _shape(r"did:", did.parse),
     _shape(r"hdl:|info:hdl/", _by_prefix),
@@ -67,9 +71,13 @@ RECOGNIZED = (
     _shape(r"(?-i:MA)\.[0-9]{3}\.", ma.parse, sure=False),
     _shape(r"(?-i:(?:15N)?VAA)[0-9]", vaa.parse, sure=False),
     _shape(r"\{|/", oid.parse),
+    # Before the slash: a value of an element string may hold one.
+    _shape(r"\([0-9]{2,4}\)", gs1.parse),
+    _shape(r"\^|\][a-z][0-9]|[^\x1d]*\x1d", gs1.parse),
     _shape(r"[^/]*/", _by_prefix),
     _shape(r"\.?[012]\.", oid.parse),
     _shape(r"[0-9]+\.", _by_prefix),
+    _shape(r"[0-9]{2}", gs1.parse, sure=False),
 )
 """Tried from the top; the first that begins like the text and parses is it."""
 
@@ -96,7 +104,7 @@ def parse(text: str, scheme: str | None = None) -> Identifier:
         except BadIdentifier as error:
             if shape.sure:
                 raise
-            failed = error
+            failed = failed or error
     raise failed or BadIdentifier(
         "unknown-scheme",
         f"{shown(text)} looks like no identifier; write prefix/suffix, an OID, a GTIN or a URL, "
