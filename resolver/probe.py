@@ -17,7 +17,7 @@ from protocol.doirp.message import encode_message, request
 from protocol.errors import ParseError, StoreError
 from protocol.name import ROOT_RECORD
 from protocol.wire import Writer
-from resolver.node import Ports
+from resolver.sockets import Ports
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 5.0

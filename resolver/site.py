@@ -30,7 +30,7 @@ from protocol.values.hs_site import (
 from protocol.values.site_json import site_from_json, site_to_json
 from registry.keys import NodeKeys
 from resolver.config import Settings
-from resolver.node import Ports
+from resolver.sockets import Ports
 
 SITE_INFO: Final = "siteinfo.json"
 _MOST_SERIAL: Final = 0xFFFF

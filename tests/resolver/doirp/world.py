@@ -19,13 +19,12 @@ from protocol.doirp.header import Flag, OpCode
 from protocol.doirp.message import Message, decode_message, encode_message, request
 from protocol.doirp.resolution import ResolutionRequest, encode_resolution_request
 from protocol.doirp.udp import Reassembler
-from protocol.record import HandleValue, Record
+from protocol.record import HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, encode_admin
 from protocol.values.hs_site import Interface, Server, Site, address_octets, encode_site
 from protocol.values.hs_vlist import encode_vlist
-from protocol.record import Reference
 from registry.keys import NodeKeys
-from registry.prefixes import DELEGATED, HOMED, PrefixRow, Prefixes
+from registry.prefixes import DELEGATED, HOMED, Prefixes, PrefixRow
 from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.row import rows
@@ -216,7 +215,9 @@ class UdpClient:
 def read(reply: bytes) -> Message:
     """A whole reply, taken apart."""
     assert decode_envelope(reply)
-    return decode_message(reply[:2] + bytes((reply[2] & 0x1F,)) + reply[3:12] + bytes(4) + reply[16:])
+    return decode_message(
+        reply[:2] + bytes((reply[2] & 0x1F,)) + reply[3:12] + bytes(4) + reply[16:]
+    )
 
 
 def today() -> datetime:
