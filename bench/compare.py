@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,9 +122,9 @@ def start_peers(
     keys = mine["http"].keys
     names = naptr.write_zone(folder / "zone", Shape(min(shape.count, 100_000)))
     for start in (
-        lambda: nginx.running(folder / "nginx", keys, JSON_BODY, SERVER_CORE),
-        lambda: naptr.nsd(folder / "zone", names, SERVER_CORE),
-        lambda: naptr.knot(folder / "zone", names, SERVER_CORE),
+        partial(nginx.running, folder / "nginx", keys, JSON_BODY, SERVER_CORE),
+        partial(naptr.nsd, folder / "zone", names, SERVER_CORE),
+        partial(naptr.knot, folder / "zone", names, SERVER_CORE),
     ):
         try:
             servers.append(stack.enter_context(start()))

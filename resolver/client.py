@@ -6,6 +6,7 @@ tools use administer() to change records at any server.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,6 @@ from protocol.doirp.authentication import (
     decode_challenge,
     encode_challenge_response,
 )
-from protocol.doirp.envelope import Version
 from protocol.doirp.header import EXPIRATION_S, REQUEST_FLAGS, Flag, OpCode
 from protocol.doirp.message import DIGEST_SHA256, Message, request
 from protocol.doirp.referral import decode_error
@@ -169,6 +169,12 @@ class Client:
         began = self._now()
         try:
             reply = await self._exchange(peer, endpoint, ask, certify, meter)
+        except asyncio.CancelledError:
+            took = self._now() - began
+            if took >= FAMILY_DELAY_S:
+                self.health.failed(endpoint)
+                meter.tried.append(Tried(endpoint, "slower than another way", took * 1000))
+            raise
         except BiaoshiError as error:
             took = self._now() - began
             if isinstance(error, UpstreamError):
@@ -203,7 +209,9 @@ class Client:
         return replies[0]
 
     def _message(self, peer: Peer, ask: Ask, certify: bool) -> tuple[Message, Expected]:
-        certified = certify and can_certify(peer.public_key)
+        # Servers below the floor sign with SHA-1: plain reading stays open to them, unsigned.
+        speaks = peer.version is None or peer.version >= FLOOR
+        certified = certify and speaks and can_certify(peer.public_key)
         flags = ask.flags | Flag.RD | (Flag.CT if certified else 0)
         message = request(
             ask.opcode,
@@ -349,5 +357,3 @@ def error_text(reply: Reply) -> str:
     text = said.decode("utf-8", "replace")
     printable = "".join(char if char.isprintable() else "�" for char in text)[:300]
     return f"{reply.code.name} ({reply.code.value})" + (f", {printable!r}" if printable else "")
-
-

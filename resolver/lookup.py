@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, Protocol
-
-from registry.access import Access
+from typing import TYPE_CHECKING, Any, Protocol
 
 from protocol.errors import NotAuthorized, ResponseCode
 from protocol.name import described_prefix, fold, prefix_record, whole_name
@@ -38,6 +36,9 @@ from registry.store.row import (
     row_version,
     store_key,
 )
+
+if TYPE_CHECKING:
+    from registry.access import Access
 
 SITE_TYPES = (b"HS_SITE", b"HS_SITE.6", b"HS_SERV")
 """Where a prefix is served (do-irp 12.3, 12.4)."""

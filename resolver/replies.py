@@ -11,7 +11,7 @@ from hmac import compare_digest
 
 from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
 
-from protocol.credential import decode_credential, verify_signed
+from protocol.credential import verify_signed
 from protocol.doirp.envelope import Version
 from protocol.doirp.header import Flag, OpCode
 from protocol.doirp.message import (
@@ -133,8 +133,7 @@ class Expected:
             if self.certified:
                 raise SignatureInvalid("the reply is unsigned, though a signature was asked for")
             return "unsigned"
-        credential = decode_credential(message.credential)
-        verify_signed(message, credential, decode_public_key(self.key))
+        verify_signed(message, decode_public_key(self.key))
         return "signed"
 
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from protocol.errors import StoreError
 from resolver.config import FaceSettings, Port
-from resolver.node import Ports
 
 BACKLOG: Final = 4096
 _UDP_BUFFER: Final = 4 * 1024 * 1024
@@ -26,6 +25,16 @@ _ATTEMPTS: Final = 50
 
 class PortUnavailable(StoreError):
     """A port is in use, not allowed, or an address is not this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports in use; None: no such face."""
+
+    irp: int | None = None
+    http: int | None = None
+    https: int | None = None
+    dns: int | None = None
 
 
 @dataclass

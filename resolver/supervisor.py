@@ -108,7 +108,7 @@ class Supervisor:
                 self._launch(slot)
             self._await_ready()
         except BaseException:
-            self._end_all()
+            self.kill()
             raise
 
     def _await_ready(self) -> None:
@@ -322,7 +322,7 @@ class Supervisor:
                 if writer_too or child.slot != self.writer
             ]:
                 if self._stops > asked:
-                    self._end_all()
+                    self.kill()
                     return Exit.REFUSED
                 for child in leaving:
                     child.stop()
@@ -332,7 +332,7 @@ class Supervisor:
         log.info("stopped")
         return Exit.OK
 
-    def _end_all(self) -> None:
+    def kill(self) -> None:
         """Kill every child and wait for its end."""
         for child in self._children.values():
             child.stopping_since = child.stopping_since or time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from protocol.doirp.message import Message, decode_message_part, encode_message_part
 from protocol.doirp.udp import Reassembler, split
@@ -39,7 +39,7 @@ async def ask_udp(
     only wrongly signed replies came.
     """
     packets = split(encode_message_part(request), request.envelope)
-    ear = _Ear(request, accept)
+    ear: _Ear[T] = _Ear(request, accept)
     async with network.udp(endpoint.address, endpoint.port) as channel:
         for wait_s in waits_s:
             sending()
@@ -53,7 +53,7 @@ async def ask_udp(
     raise ear.verdict(endpoint, sum(waits_s))
 
 
-class _Ear:
+class _Ear(Generic[T]):
     """Takes datagrams until one completes an acceptable reply."""
 
     def __init__(self, request: Message, accept: Callable[[Message], T]) -> None:
@@ -63,7 +63,7 @@ class _Ear:
         self._ignored = 0
         self._lie: SignatureInvalid | None = None
 
-    async def listen(self, channel: Datagrams) -> T:  # type: ignore[type-var]
+    async def listen(self, channel: Datagrams) -> T:
         loop = asyncio.get_running_loop()
         while True:
             data = await channel.receive()

@@ -230,17 +230,26 @@ def from_link(link: DigitalLink, company_digits: int) -> str:
     if not least <= company_digits <= most:
         raise BadIdentifier("length", f"a company prefix has {least} to {most} digits")
     company, reference, rest = _split_key(kind, link.key.value, company_digits)
-    fields = [reference, *rest]
-    if kind.qualifier:
-        fields.append(qualifiers.get(kind.qualifier, "0" if kind.ai == "414" else ANY))
-    elif kind.fields and not rest:
-        fields.append(ANY)
-    form = "idpat" if fields[-1] == ANY and kind.fields else kind.form
     if not _DIGITS.fullmatch(company):
         raise BadIdentifier("no-urn", f"{shown(company)} is no company prefix")
-    # A value that is a lone asterisk would read as a pattern.
-    spelled = [field if field == ANY and form == "idpat" else _encode(field) for field in fields]
+    # None is an open field, which only a pattern has; a value of one asterisk is none.
+    fields: list[str | None] = [reference, *rest]
+    if kind.qualifier:
+        fields.append(_last_field(kind, qualifiers))
+    elif kind.fields and not rest:
+        fields.append(None)
+    form = "idpat" if None in fields else kind.form
+    spelled = [ANY if field is None else _encode(field) for field in fields]
     return f"urn:epc:{form}:{kind_name}:{company}.{'.'.join(spelled)}"
+
+
+def _last_field(kind: Kind, qualifiers: Mapping[str, str]) -> str | None:
+    value = qualifiers.get(kind.qualifier)
+    if kind.ai != "414":
+        return value
+    if value == "0":
+        raise BadIdentifier("no-urn", "extension 0 has no URN: there it means no extension")
+    return "0" if value is None else value
 
 
 def _kind_of(link: DigitalLink, qualifiers: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from protocol.credential import Credential, decode_credential, encode_credential
 from protocol.doirp import message as wire
 from protocol.doirp.authentication import Challenge
 from protocol.doirp.bodies import Body, body_type, decode_body, encode_body
@@ -32,7 +33,6 @@ from protocol.vectorform.form import (
     hex_of,
     two_way,
 )
-from protocol.wire import Reader, Writer
 
 _FLAG_NAMES = (
     ("authoritative", Flag.AT),
@@ -150,37 +150,36 @@ def credential_shape(octets: bytes) -> Shape | None:
     """What `decoded.credential` shows; None when there is none. Raises ParseError."""
     if not octets:
         return None
-    reader = Reader(octets)
-    shape: Shape = {
+    credential = decode_credential(octets)
+    return {
         "length": len(octets),
-        "version": reader.u1(),
-        "reserved": reader.u1(),
-        "options": reader.u2(),
-        "signer_handle": text_of(reader.octets(), "signer_handle"),
-        "session_counter": signed32(reader.u4()),
-        "type": text_of(reader.octets(), "the credential type"),
+        "version": credential.version,
+        "reserved": credential.reserved,
+        "options": credential.options,
+        "signer_handle": text_of(credential.signer, "signer_handle"),
+        "session_counter": signed32(credential.counter),
+        "type": text_of(credential.type, "the credential type"),
+        "signed_info_length": len(credential.algorithm) + len(credential.signature) + 8,
+        "digest_algorithm_hex": credential.algorithm.hex(),
+        "digest_algorithm": text_of(credential.algorithm, "the digest algorithm"),
+        "signed_data_hex": credential.signature.hex(),
     }
-    shape["signed_info_length"] = reader.u4()
-    if shape["signed_info_length"] != reader.left:
-        raise ParseError(
-            f"a credential says {shape['signed_info_length']} octets of signed info, "
-            f"{reader.left} are there"
-        )
-    algorithm = reader.octets()
-    shape["digest_algorithm_hex"] = algorithm.hex()
-    shape["digest_algorithm"] = text_of(algorithm, "the digest algorithm")
-    shape["signed_data_hex"] = reader.octets().hex()
-    reader.finish()
-    return shape
 
 
 def credential_of(fields: Fields) -> bytes:
     """The inverse of credential_shape()."""
-    info = Writer().octets(fields.hex("digest_algorithm_hex"))
-    info.octets(fields.hex("signed_data_hex"))
-    out = Writer().u1(fields.u1("version")).u1(fields.u1("reserved")).u2(fields.u2("options"))
-    out.octets(fields.text("signer_handle")).u4(fields.u4("session_counter"))
-    return out.octets(fields.text("type")).octets(info.finish()).finish()
+    return encode_credential(
+        Credential(
+            type=fields.text("type"),
+            algorithm=fields.hex("digest_algorithm_hex"),
+            signature=fields.hex("signed_data_hex"),
+            counter=fields.u4("session_counter"),
+            signer=fields.text("signer_handle"),
+            version=fields.u1("version"),
+            reserved=fields.u1("reserved"),
+            options=fields.u2("options"),
+        )
+    )
 
 
 def message_shape(data: bytes) -> Shape:
@@ -237,8 +236,8 @@ def encode_like(decoded: Shape, original: bytes) -> bytes:
     """
     message = message_of(decoded)
     there = decode_envelope(original)
-    if there.suggest_major == 0:
-        envelope = replace(message.envelope, suggest_major=0, suggest_minor=there.suggest_minor)
+    if there.suggest_major == there.suggest_minor == 0:
+        envelope = replace(message.envelope, suggest_major=0, suggest_minor=0)
         message = replace(message, envelope=envelope)
     return wire.encode_message(message)
 

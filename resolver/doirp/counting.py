@@ -42,7 +42,18 @@ def count(metrics: Metrics, face: str, code: int, *, changed: bool = False) -> N
 class Tally:
     """Plain answers of a face, added up in plain numbers and handed to the metrics once a turn."""
 
-    __slots__ = ("_face", "_in", "_log", "_out", "_sums", "_time", "_turns", "codes", "octets")
+    __slots__ = (
+        "_face",
+        "_in",
+        "_log",
+        "_out",
+        "_sums",
+        "_time",
+        "_turns",
+        "codes",
+        "received",
+        "sent",
+    )
 
     def __init__(self, metrics: Metrics, log: QueryLog | None, face: str) -> None:
         """log: None when no lookup is to be logged."""
@@ -55,18 +66,17 @@ class Tally:
         self._face = face
         self._turns = 0
         self.codes = [0] * 256
-        self.octets = [0, 0]
+        self.received = 0
+        self.sent = 0
 
     def plain(self, request: bytes, reply: bytes) -> None:
         """A plain question and its answer, whole messages."""
         self.codes[reply[27]] += 1
-        octets = self.octets
-        octets[0] += len(request)
-        octets[1] += len(reply)
+        self.received += len(request)
+        self.sent += len(reply)
         if self._log is not None and self._log.due():
             size = int.from_bytes(request[44:48], "big")
-            code = int.from_bytes(reply[24:28], "big")
-            self._log.write(self._face, request[48 : 48 + size], code, 0, "store")
+            self._log.write(self._face, request[48 : 48 + size], reply[27], 0, "store")
 
     def other(self, received: int, sent: int) -> None:
         """Octets of anything else."""
@@ -86,9 +96,9 @@ class Tally:
                 total += number
         if not total:
             return
-        self._in.inc(self.octets[0])
-        self._out.inc(self.octets[1])
-        self.octets[0] = self.octets[1] = 0
+        self._in.inc(self.received)
+        self._out.inc(self.sent)
+        self.received = self.sent = 0
         self._turns += 1
         if self._turns % _TIMED == 1:
             self._time.observe((perf_counter() - started) / total)

@@ -40,7 +40,7 @@ class Handler:
         self.node = node
         self.proven = Proven(node.dir / "run" / "proven", now=node.now)
         self.query_log = node.query_log if node.settings.log.query_sample else None
-        self.fast = plain_answers(node.lookup, serial=self._serial, now=node.now)
+        self.plain = plain_answers(node.lookup, serial=self._serial, now=node.now)
 
     def _serial(self) -> int:
         return self.node.site.serial

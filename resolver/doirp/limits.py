@@ -64,14 +64,14 @@ class Proven:
 
     def add(self, host: str) -> None:
         """The address completed an exchange just now."""
-        digest = xxh3_64_intdigest(host)
+        digest = xxh3_64_intdigest(host.encode())
         _SLOT.pack_into(
             self._table, (digest % _SLOTS) * _SLOT.size, digest, int(self._now()) & 0xFFFFFFFF
         )
 
     def has(self, host: str) -> bool:
         """Whether the address completed an exchange in the last ten minutes."""
-        digest = xxh3_64_intdigest(host)
+        digest = xxh3_64_intdigest(host.encode())
         stored, when = _SLOT.unpack_from(self._table, (digest % _SLOTS) * _SLOT.size)
         return stored == digest and 0 <= self._now() - when <= PROVEN_S
 

@@ -74,7 +74,7 @@ class UdpFace:
         node, limits = handler.node, handler.node.settings.limits
         sock.setblocking(False)
         self._handler = handler
-        self._fast = handler.fast
+        self._plain = handler.plain
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._limit = Amplification(
@@ -98,9 +98,10 @@ class UdpFace:
 
         Whatever one datagram does, the loop goes on with the next.
         """
-        receive, send, answer = self._socket.recvfrom, self._socket.sendto, self._fast
+        receive, send, answer = self._socket.recvfrom, self._socket.sendto, self._plain.answer
         limit, tally, unsent = self._limit, self._tally, self._unsent
         limit.turn()
+        self._plain.turn()
         proven = limit.proven
         started = perf_counter()
         for _ in range(_TURN):

@@ -1,0 +1,115 @@
+"""`biaoshi id` and `biaoshi link parse`, as a program that calls them sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from resolver.commands import identifier, link
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+ROWS = json.loads((VECTORS / "identifiers.json").read_text(encoding="utf-8"))["vectors"]
+LINKS = json.loads((VECTORS / "digital-link.json").read_text(encoding="utf-8"))
+EXTRA = ("index", "parts", "urn", "ors_domain", "ors_query", "ons_fqdn", "gtin14", "sscc")
+EXTRA += ("digital_link", "top", "second", "company")
+app = typer.Typer()
+app.add_typer(identifier.app)
+app.add_typer(link.app)
+
+
+def run(*arguments, lines=None):
+    """Exit code and the objects of standard output."""
+    data = None if lines is None else "".join(json.dumps(line) + "\n" for line in lines)
+    done = CliRunner().invoke(app, list(arguments), input=data)
+    return done.exit_code, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_row_through_jsonl():
+    """Each row of the reference set comes back as one line with what the row says."""
+    code, found = run(
+        "id", "--jsonl", lines=[{"input": row["input"], "scheme": row["scheme"]} for row in ROWS]
+    )
+    assert code == 1
+    assert len(found) == len(ROWS)
+    for row, line in zip(ROWS, found, strict=True):
+        for name in ("input", "valid", "normalized", "prefix", "suffix", "error"):
+            assert line[name] == row[name], row["id"]
+        for name in EXTRA:
+            if name in row:
+                assert line[name] == row[name], row["id"]
+
+
+def test_valid_lines_give_code_0():
+    """When every line is valid the exit code is 0, and the scheme is told."""
+    code, found = run("id", "--jsonl", lines=[{"input": "88.118.8/JXDY2106023"}])
+    assert code == 0
+    assert found[0]["scheme"] == "idis"
+
+
+@pytest.mark.parametrize(
+    "line", ["x", "[]", "{}", '{"input": 1}', '{"input": "1.2", "scheme": "x"}']
+)
+def test_unusable_line(line):
+    """A line that is no input gives code 2 and an answer in its place; the next one is read."""
+    done = CliRunner().invoke(app, ["id", "--jsonl"], input=line + '\n\n{"input": "1.2"}\n')
+    assert done.exit_code == 2
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["error"] == "unusable-input"
+    assert second["normalized"] == "1.2"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--scheme", "nonsense", "1.2"], ["--jsonl", "1.2"], ["--no-such-option"]]
+)
+def test_unusable_arguments(arguments):
+    """Arguments that make no sense give code 2."""
+    assert CliRunner().invoke(app, ["id", *arguments]).exit_code == 2
+
+
+def test_table():
+    """A person sees one line for each fact and the reason of what is invalid."""
+    done = CliRunner().invoke(app, ["id", "1.2.156.3001", "88.118.8/a\u202eb"])
+    assert done.exit_code == 1
+    assert "  ors_query     ors-dummy.3001.156.2.1.oid-res.org." in done.stdout.splitlines()
+    assert "'88.118.8/a\\u202eb'  invalid" in done.stdout.splitlines()
+    assert "  error         control-char" in done.stdout.splitlines()
+
+
+def test_json_of_texts():
+    """--json prints one object for each text, and --scheme names the scheme of all."""
+    code, found = run("id", "--json", "--scheme", "ecode", "100646901234567892")
+    assert (code, found[0]["prefix"]) == (0, "1:0064")
+
+
+def test_half_a_surrogate_pair():
+    """A text that is no Unicode is answered, not fatal."""
+    code, found = run("id", "--jsonl", lines=[{"input": "88.118.8/\ud800"}])
+    assert (code, found[0]["valid"]) == (1, False)
+
+
+def test_links_through_jsonl():
+    """URIs and element strings come back with both forms, or refused."""
+    rows = [row for row in LINKS["uris"] if row["valid"] is not None] + LINKS["element_strings"]
+    lines = [
+        {"input": row.get("uri", row["element_string"] if "uri" not in row else "")} for row in rows
+    ]
+    code, found = run("link", "parse", "--jsonl", lines=lines)
+    assert code == 1
+    for row, line in zip(rows, found, strict=True):
+        assert line["valid"] == row["valid"]
+        assert line["canonical"] == row.get("canonical")
+        if row["valid"] and "uri" in row:
+            assert line["element_string"] == row["element_string"]
+
+
+def test_link_text():
+    """One URI on the command line is shown in both forms."""
+    done = CliRunner().invoke(
+        app, ["link", "parse", "--lenient", "https://example.org/gtin/6901234567892/"]
+    )
+    assert done.exit_code == 0
+    assert "  element string  (01)06901234567892" in done.stdout.splitlines()
