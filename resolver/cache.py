@@ -93,6 +93,7 @@ class Entry:
     valid_until: float | None = None
     authoritative: bool = False
     proof: object = None
+    uses: int = 0
     _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
 
     def parts(self) -> tuple[Slice, ...]:

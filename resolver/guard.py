@@ -63,6 +63,9 @@ class GuardSettings:
     allow_ports: tuple[int, ...] = ()
     """Ports that pass besides 80, 443 and 1024–65535 (of which known services are refused)."""
 
+    only_ports: tuple[int, ...] = ()
+    """If any are named, no other port passes."""
+
     connect_timeout_s: float = 3.0
     """How long a TCP or TLS handshake may take."""
 
@@ -137,6 +140,10 @@ class Guard:
             if kind in (AddressClass.PRIVATE, AddressClass.LOOPBACK):
                 self._classes.add(kind)
 
+    async def trust_host(self, host: str, port: int) -> None:
+        """trust_class_of() the addresses of a configured host. Raises UpstreamError."""
+        self.trust_class_of(await self._look_up(host, port))
+
     def check(self, address: str, port: int, scheme: str) -> Address:
         """The address, if a connection to it is allowed. Raises OutboundRefused."""
         if scheme not in SCHEMES:
@@ -156,7 +163,9 @@ class Guard:
     def _check_port(self, port: int) -> None:
         low = port < 1024 and port not in self._ports
         service = port in _SERVICES and port not in self._named_ports
-        if not 0 < port < 65536 or low or service:
+        only = self._settings.only_ports
+        other = bool(only) and port not in only
+        if not 0 < port < 65536 or other or (not only and (low or service)):
             raise OutboundRefused(
                 f"port {port} is not one to connect to; name it in `guard.allow_ports` if it is"
             )
@@ -166,18 +175,21 @@ class Guard:
 
         One address that is not allowed refuses the name: it may be rebound at the next look-up.
         """
+        self._check_port(port)
+        found = await self._look_up(host, port)
+        return tuple(str(self.check(text, port, scheme)) for text in found)
+
+    async def _look_up(self, host: str, port: int) -> tuple[str, ...]:
         bare = host.removeprefix("[").removesuffix("]")
         if ":" in bare or bare.replace(".", "").isdigit():
-            return (str(self.check(bare, port, scheme)),)
-        self._check_port(port)
+            return (str(parse_address(bare)),)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 found = await loop.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError, TimeoutError) as error:
             raise UpstreamError(f"{host!r} has no address: {error or 'time-out'}") from None
-        texts = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
-        return tuple(str(self.check(text, port, scheme)) for text in texts)
+        return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     @asynccontextmanager
     async def _slot(self, address: Address) -> AsyncIterator[None]:
