@@ -194,6 +194,12 @@ class SessionFailed(BiaoshiError):
     code = ResponseCode.SESSION_FAILED
 
 
+class SessionMessageRejected(BiaoshiError):
+    """A session counter that was used before, or is too old: the message may be a replay."""
+
+    code = ResponseCode.SESSION_MESSAGE_REJECTED
+
+
 class VersionConflict(BiaoshiError):
     """The record is not at the version the caller expected."""
 

@@ -17,6 +17,8 @@ from typing import Any
 import orjson
 
 from protocol.errors import InvalidValue, ParseError
+from protocol.keys import decode_public_key, encode_public_key
+from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.record import (
     DEFAULT_PERMISSIONS,
     DEFAULT_TTL_S,
@@ -26,7 +28,10 @@ from protocol.record import (
     HandleValue,
     Reference,
 )
-from protocol.wire import Reader, Writer
+from protocol.values.hs_admin import Admin, decode_admin, encode_admin
+from protocol.values.hs_site import decode_site, encode_site
+from protocol.values.hs_vlist import decode_vlist, encode_vlist
+from protocol.values.site_json import site_from_json, site_to_json
 
 ADMIN_DIGITS = 12
 _ADMIN_DIGITS_MOST = 16
@@ -105,27 +110,38 @@ def format_admin_permissions(mask: int) -> str:
     return f"{mask:0{ADMIN_DIGITS}b}"
 
 
+def key_to_json(data: bytes) -> dict[str, str]:
+    """An encoded public key as a JSON Web Key. Raises ParseError where it has none."""
+    return format_jwk(decode_public_key(data))
+
+
+def key_from_json(value: Any) -> bytes:
+    """The encoded public key of a JSON Web Key. Raises ParseError."""
+    return encode_public_key(parse_jwk(value))
+
+
 def _format_admin(data: bytes) -> bytes:
-    reader = Reader(data)
-    mask, handle, index = reader.u2(), reader.octets(), reader.u4()
-    if reader.left not in (0, 2):  # early releases of the deployed software added two octets
-        raise ParseError(f"{reader.left} octets follow the HS_ADMIN data")
+    admin = decode_admin(data)
     return b'{"handle":%b,"index":%d,"permissions":"%b"}' % (
-        orjson.dumps(handle.decode()),
-        index,
-        format_admin_permissions(mask).encode(),
+        orjson.dumps(admin.handle.decode()),
+        admin.index,
+        format_admin_permissions(admin.permissions).encode(),
     )
 
 
 def _format_vlist(data: bytes) -> bytes:
-    reader = Reader(data)
-    references = [
-        Reference(reader.octets(), reader.u4()) for _ in range(reader.count(least_size=8))
-    ]
-    reader.finish()
+    references = decode_vlist(data)
     for reference in references:
         reference.handle.decode()
     return _format_references(references)
+
+
+def _format_site(data: bytes) -> bytes:
+    return orjson.dumps(site_to_json(decode_site(data), key_to_json))
+
+
+def _format_key(data: bytes) -> bytes:
+    return orjson.dumps(key_to_json(data))
 
 
 def _format_references(references: Iterable[Reference]) -> bytes:
@@ -142,6 +158,11 @@ def _format_references(references: Iterable[Reference]) -> bytes:
 _STRUCTURES: dict[bytes, tuple[bytes, Callable[[bytes], bytes]]] = {
     b"HS_ADMIN": (b"admin", _format_admin),
     b"HS_VLIST": (b"vlist", _format_vlist),
+    b"HS_SITE": (b"site", _format_site),
+    b"HS_SITE.6": (b"site", _format_site),
+    b"HS_SITE.PREFIX": (b"site", _format_site),
+    b"HS_NA_DELEGATE": (b"site", _format_site),
+    b"HS_PUBKEY": (b"key", _format_key),
 }
 """Value types that are shown as a structure: format name and the writer of its value."""
 
@@ -259,15 +280,25 @@ def _parse_admin(value: Any, where: str) -> bytes:
         )
     reference = _parse_reference(value, where)
     mask = parse_admin_permissions(value.get("permissions"), f"{where}.permissions")
-    return Writer().u2(mask).octets(reference.handle).u4(reference.index).finish()
+    return encode_admin(Admin(mask, reference.handle, reference.index))
 
 
 def _parse_vlist(value: Any, where: str) -> bytes:
-    references = _parse_references(value, where)
-    out = Writer().u4(len(references))
-    for reference in references:
-        out.octets(reference.handle).u4(reference.index)
-    return out.finish()
+    return encode_vlist(_parse_references(value, where))
+
+
+def _parse_site(value: Any, where: str) -> bytes:
+    try:
+        return encode_site(site_from_json(value, key_from_json))
+    except ParseError as error:
+        raise ParseError(f"{where}: {error}") from None
+
+
+def _parse_key(value: Any, where: str) -> bytes:
+    try:
+        return key_from_json(value)
+    except ParseError as error:
+        raise ParseError(f"{where}: {error}") from None
 
 
 _FORMATS: dict[str, Callable[[Any, str], bytes]] = {
@@ -276,6 +307,8 @@ _FORMATS: dict[str, Callable[[Any, str], bytes]] = {
     "hex": _parse_hex,
     "admin": _parse_admin,
     "vlist": _parse_vlist,
+    "site": _parse_site,
+    "key": _parse_key,
 }
 _FORMAT_NAMES = ", ".join(_FORMATS)
 

@@ -7,7 +7,8 @@ that an answer is cut out of a stored row and not encoded anew.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from struct import Struct, error as StructError
+from struct import Struct
+from struct import error as StructError  # noqa: N812 (the library spells it so)
 from typing import NamedTuple
 
 from protocol.errors import Truncated

@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
     generate_private_key,
 )
 from cryptography.x509.oid import NameOID
-from protocol.keys import encode_pem, encode_private_key
-from protocol.keys.files import KeyFile, Method, encode_key_file
 
 from protocol.errors import SettingsError
+from protocol.keys import encode_pem, encode_private_key
+from protocol.keys.files import KeyFile, Method, encode_key_file
 from registry.store.place import sync_folder
 
 SITE_KEY = Path("keys/site_key.pem")

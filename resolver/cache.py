@@ -259,6 +259,14 @@ class Cache:
         failure = self._failures.get(fold_prefix(handle))
         return failure if failure is not None and self._now() < failure.until else None
 
+    def doubt(self, handle: bytes, least_age_s: float) -> bool:
+        """Have a name fetched anew; until then it counts as stale. False when it is younger."""
+        entry = self.find(handle)
+        if entry is None or self._now() - entry.stored_at < least_age_s:
+            return False
+        entry.expires_at = min(entry.expires_at, self._now())
+        return True
+
     def purge(self, handle: bytes) -> bool:
         """Forget a name: its record, its absence and its failure. Whether there was anything."""
         key = fold_prefix(handle)

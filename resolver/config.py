@@ -105,7 +105,8 @@ class ProcessSettings:
     )
     restart_most_s: float = setting(
         30.0,
-        "A process that keeps dying is started again after 0.1 s, 0.2 s, … up to this.",
+        "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
+        "up to this.",
         least=0.1,
         most=3600,
     )
@@ -122,9 +123,8 @@ class StoreSettings:
     """The store and the queue before its one writer."""
 
     map_size_gib: int = setting(
-        256,
-        "Upper bound of the store file, in GiB. The file is sparse and grows as needed; all "
-        "processes must agree on this, so change it only while the node is stopped.",
+        1024,
+        "Upper bound of the store file, in GiB. The file is sparse: it takes what it holds.",
         least=1,
         most=65536,
     )
@@ -220,7 +220,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class RecursionSettings:
-    """Answers about identifiers of other nodes: iteration, verification and cache."""
+    """Answers about identifiers of other nodes: iteration and verification."""
 
     enabled: bool = setting(False, "Whether this node resolves for others.")
     roots: tuple[str, ...] = setting(
@@ -239,39 +239,72 @@ class RecursionSettings:
         "is said) or required.",
         choices=("off", "when-signed", "required"),
     )
-    cache_entries: int = setting(
-        100_000,
-        "Remote answers kept; the least recently used goes first. 0 turns the cache off.",
-        least=0,
-        most=100_000_000,
-    )
-    cache_bytes: int = setting(
-        268_435_456, "Memory for remote answers of one reader, in octets.", least=0
-    )
-    ttl_most_s: int = setting(86_400, "Remote answers live no longer than this.", least=0)
-    negative_s: int = setting(60, "How long the absence of a name is remembered.", least=0)
-    failure_s: float = setting(
-        1.0, "First pause after a failed fetch; it doubles up to five minutes.", least=0
-    )
-    stale_s: int = setting(
-        86_400, "An answer this much past its TTL may still be given, marked.", least=0
-    )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)
     total_s: float = setting(5.0, "Seconds for one question in all.", least=0.1, most=60)
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How much each reader keeps of other nodes' answers, and how long."""
+
+    max_entries: int = setting(
+        100_000,
+        "Records kept; what is asked least goes first. 0 turns the cache off.",
+        least=0,
+        most=100_000_000,
+    )
+    max_bytes: int = setting(67_108_864, "Octets that all kept records may take together.", least=0)
+    max_negative: int = setting(
+        20_000, "Absent names kept, and failures kept: each has its own room.", least=0
+    )
+    max_ttl_s: int = setting(
+        86_400, "No record is kept longer, whatever its TTL says.", least=0, most=172_800
+    )
+    negative_ttl_s: int = setting(60, "How long `no such name` is believed.", least=0, most=3600)
+    stale_max_s: int = setting(
+        86_400,
+        "How long after its TTL a record may still be given while its owner does not answer.",
+        least=0,
+    )
+    stale_ttl_s: int = setting(30, "The TTL that such an answer carries.", least=1, most=3600)
+    failure_first_s: float = setting(
+        1.0,
+        "After a failure a name is not asked again for so long; doubled with each further one.",
+        least=0,
+        most=300,
+    )
+    failure_max_s: float = setting(300.0, "The longest such pause.", least=0, most=3600)
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundSettings:
     """The one way out: every connection this node opens passes these rules."""
 
-    allow_networks: tuple[str, ...] = setting(
-        (),
-        "Networks that are not public and may be connected to all the same, such as "
-        '"127.0.0.0/8" or "10.0.0.0/8". Everything else must be a public address.',
+    allow_private: bool = setting(
+        False,
+        "Let private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7) through.",
     )
-    ports: tuple[int, ...] = setting((), "Ports that may be connected to. Empty: any.")
-    connect_s: float = setting(5.0, "Seconds to open a connection.", least=0.1, most=120)
+    allow: tuple[str, ...] = setting(
+        (),
+        'Addresses or networks that pass whatever their class, such as "127.0.0.0/8". '
+        "Everything else must be a public address.",
+    )
+    allow_ports: tuple[int, ...] = setting(
+        (), "Ports that pass besides 80, 443 and 1024 to 65535 (known services excepted)."
+    )
+    connect_timeout_s: float = setting(
+        3.0, "How long a TCP or TLS handshake may take, in seconds.", least=0.1, most=120
+    )
+    max_connections: int = setting(
+        512, "Sockets open at once, of one reader.", least=1, most=65_536
+    )
+    max_per_address: int = setting(
+        128, "Sockets open at once to one address, of one reader.", least=1, most=65_536
+    )
+    max_bytes: int = setting(
+        1_048_576, "Octets taken as one reply at most.", least=4096, most=2**30
+    )
     ca_file: str = setting(
         "",
         "PEM file of certificate authorities for HTTPS to other nodes. Empty: the system's; a "
@@ -381,6 +414,7 @@ class Settings:
     store: StoreSettings = section(StoreSettings)
     limits: LimitSettings = section(LimitSettings)
     recursion: RecursionSettings = section(RecursionSettings)
+    cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
     auth: AuthSettings = section(AuthSettings)

@@ -136,7 +136,7 @@ def _check_together(settings: Settings, source: str) -> None:
         for host in values:
             _address(host, f"{source}: {name}")
     networks = (
-        ("outbound.allow_networks", settings.outbound.allow_networks),
+        ("outbound.allow", settings.outbound.allow),
         ("http.trusted_proxies", settings.http.trusted_proxies),
         ("http.metrics_networks", settings.http.metrics_networks),
     )

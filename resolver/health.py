@@ -19,6 +19,8 @@ _FAILURES = 3
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 """The longest pause is short: a server that comes back is noticed within it."""
+_REMEMBERED_S = 300.0
+"""So long a failure makes an address family, or a site, the second choice."""
 _MOST = 4096
 
 
@@ -27,6 +29,7 @@ class _Health:
     srtt_s: float = _UNKNOWN_S
     known: bool = False
     failures: int = 0
+    failed_at: float = 0.0
     dead_until: float = 0.0
 
 
@@ -56,6 +59,7 @@ class HealthBook:
         """No reply, or no connection."""
         health = self._of(endpoint)
         health.failures += 1
+        health.failed_at = self._now()
         if health.failures >= _FAILURES:
             pause = _FIRST_PAUSE_S * 2 ** min(health.failures - _FAILURES, 16)
             health.dead_until = self._now() + min(pause, _LONGEST_PAUSE_S)
@@ -66,9 +70,11 @@ class HealthBook:
         return found is not None and self._now() < found.dead_until
 
     def failing(self, endpoint: Endpoint) -> bool:
-        """Whether the last attempt failed."""
+        """Whether the last attempt failed, and that not long ago."""
         found = self._book.get(endpoint)
-        return found is not None and found.failures > 0
+        if found is None or not found.failures:
+            return False
+        return self._now() < found.failed_at + _REMEMBERED_S
 
     def rtt_s(self, endpoint: Endpoint) -> float:
         """Smoothed round-trip time; a small guess for one never asked."""

@@ -222,10 +222,11 @@ class _Served:
                 raise ParseError(f"there is no local request {verb!r} here")
             answer = [number, True, await handler(body)]
         except BiaoshiError as error:
-            answer = [number, False, [type(error).__name__, str(error)]]
+            pause = error.retry_after_s if isinstance(error, ServerBusy) else None
+            answer = [number, False, [type(error).__name__, str(error), pause]]
         except Exception:
             log.exception("local_request_failed", verb=verb)
-            answer = [number, False, ["StoreError", "an internal error; see the node's log"]]
+            answer = [number, False, ["StoreError", "an internal error; see the node's log", None]]
         await self._send(answer)
 
     async def _send(self, value: Any) -> None:
@@ -249,7 +250,10 @@ class _Served:
 
 def error_from(body: Any) -> BiaoshiError:
     """The error a handler raised, as its own class again where the class takes one message."""
-    return _ERRORS.get(str(body[0]), StoreError)(str(body[1]))
+    name, message, pause = body
+    if pause is not None:
+        return ServerBusy(str(message), float(pause))
+    return _ERRORS.get(str(name), StoreError)(str(message))
 
 
 _ERRORS: Final[Mapping[str, type[BiaoshiError]]] = {

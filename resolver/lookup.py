@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from protocol.errors import ResponseCode
+from protocol.errors import NotAuthorized, ResponseCode
 from protocol.name import described_prefix, fold, prefix_record, whole_name
 from protocol.record import (
     ADMIN_READ,
@@ -24,7 +24,6 @@ from protocol.record import (
     encode_value,
 )
 from protocol.value_slices import EMPTY, ValueSlice, chosen, join, slices
-from registry.access import Access
 from registry.prefixes import Prefixes, ancestors
 from registry.store import Store, Table
 from registry.store.row import (
@@ -37,6 +36,9 @@ from registry.store.row import (
     row_version,
     store_key,
 )
+
+if TYPE_CHECKING:
+    from registry.access import Access
 
 SITE_TYPES = (b"HS_SITE", b"HS_SITE.6", b"HS_SERV")
 """Where a prefix is served (do-irp 12.3, 12.4)."""
@@ -262,13 +264,11 @@ def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:
                 authoritative=True,
                 message="a value asked for is readable by administrators only",
             )
-        if not lookup.access.may_read(query.identity, row):
-            return Answer(
-                ResponseCode.INVALID_ADMIN,
-                query.handle,
-                authoritative=True,
-                message=f"{query.identity.text()} may not read the values of this record",
-            )
+        lookup.access.forget()  # another process may have changed a list
+        try:
+            lookup.access.require_read(query.identity, row.record())
+        except NotAuthorized as error:
+            return Answer(error.code, query.handle, authoritative=True, message=str(error))
     values.sort(key=_by_index)
     return _success(query, join(values), row.version, private=bool(withheld))
 

@@ -18,27 +18,18 @@ from resolver.config import Settings
 from resolver.local import Handler, LocalClient
 from resolver.logs import QueryLog
 from resolver.metrics import Metrics
+from resolver.sockets import Ports
 from resolver.writer_link import WriterLink
 
 if TYPE_CHECKING:
-    from protocol.values.hs_site import Site
     from registry.access import Access
+
+    from protocol.values.hs_site import Site
     from registry.keys import NodeKeys
     from registry.prefixes import Prefixes
-
     from registry.store import Store
     from resolver.lookup import Lookup
     from resolver.recursion import Recursion
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports in use; None: no such face."""
-
-    irp: int | None = None
-    http: int | None = None
-    https: int | None = None
-    dns: int | None = None
 
 
 class Siblings:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from registry.access import AccessSettings
 from registry.writer import Outcome
 
 from protocol.change import Change, decode_change, encode_change
@@ -24,6 +25,8 @@ from protocol.errors import (
     ServerBusy,
     StoreError,
 )
+from protocol.record import Reference
+from resolver.config import Settings
 from resolver.local import (
     MAX_FRAME,
     Handler,
@@ -43,6 +46,12 @@ _ANSWER_S: Final = 120.0
 Submit = Callable[[Sequence[Change], bool], Awaitable[list[Outcome]]]
 
 
+def access_settings(settings: Settings) -> AccessSettings:
+    """The administrators of the node, as registry.access wants them."""
+    named = settings.admin.administrators
+    return AccessSettings(server_admins=tuple(Reference.parse(text) for text in named))
+
+
 class Submitter(Protocol):
     """Where changes go, for code that may wait without an event loop (the command line)."""
 
@@ -59,21 +68,15 @@ def encode_outcome(outcome: Outcome) -> list[Any]:
         outcome.sequence,
         outcome.error,
         outcome.handle,
+        outcome.reason,
     ]
 
 
 def decode_outcome(fields: Any) -> Outcome:
     """The inverse. Raises ParseError."""
     try:
-        code, status, version, sequence, error, handle = fields
-        return Outcome(
-            code=ResponseCode(code),
-            status=status,
-            version=version,
-            sequence=sequence,
-            error=error,
-            handle=handle,
-        )
+        code, *rest = fields
+        return Outcome(ResponseCode(code), *rest)
     except (TypeError, ValueError) as wrong:
         raise ParseError(f"not an outcome: {wrong}") from None
 
@@ -114,16 +117,9 @@ def _chunks(changes: Sequence[Change], *, atomic: bool) -> Iterator[list[bytes]]
 
 def _refused(error: BiaoshiError, changes: Sequence[Change]) -> list[Outcome]:
     """Outcomes of changes that never reached the writer."""
+    told, reason = str(error), type(error).__name__
     return [
-        Outcome(
-            code=error.code,
-            status="refused",
-            version=0,
-            sequence=None,
-            error=str(error),
-            handle=change.handle,
-        )
-        for change in changes
+        Outcome(error.code, "refused", 0, None, told, change.handle, reason) for change in changes
     ]
 
 

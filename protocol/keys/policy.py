@@ -43,6 +43,8 @@ class Policy:
     min_dh_bits: int = 1_024
     """Deployed clients offer groups of 1024 bits; raise it where none of them is left."""
     max_dh_bits: int = 4_096
+    max_fresh_dh_bits: int = 2_048
+    """Largest group that is none of the published ones: each has to be tested for primality."""
 
     def allow(self, method: Weak) -> None:
         """Raise SignatureInvalid unless the weak method is accepted here."""

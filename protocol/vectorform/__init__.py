@@ -10,12 +10,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.errors import ParseError
+from protocol.vectorform import messages, names, transports, values
 from protocol.vectorform.form import Form, Shape, VectorMismatch, compare
+from protocol.vectorform.malformed import malformed_form
 
 __all__ = ["FORMS", "Form", "Shape", "VectorMismatch", "check", "compare", "form_of"]
 
-FORMS: dict[str, Form] = {}
-"""Each family module hands in its own FORMS; later rows may not repeat a kind."""
+
+def _collect(*families: Mapping[str, Form]) -> dict[str, Form]:
+    table: dict[str, Form] = {}
+    for family in families:
+        if repeated := table.keys() & family.keys():
+            raise ValueError(f"kinds in two families: {sorted(repeated)}")
+        table.update(family)
+    return table
+
+
+_KINDS = _collect(
+    values.FORMS,
+    messages.FORMS,
+    names.FORMS,
+    transports.FORMS,
+)
+
+FORMS: dict[str, Form] = _KINDS | {"malformed": malformed_form(_KINDS)}
+"""Every kind; each family hands in its own table."""
 
 
 def form_of(kind: str) -> Form:
@@ -29,12 +48,3 @@ def form_of(kind: str) -> Form:
 def check(vector: Mapping[str, Any], kind: str) -> None:
     """Raise VectorMismatch (or ParseError) unless every claim of the vector holds."""
     form_of(kind).check(vector)
-
-
-def _collect(*families: Mapping[str, Form]) -> dict[str, Form]:
-    table: dict[str, Form] = {}
-    for family in families:
-        if repeated := table.keys() & family.keys():
-            raise ValueError(f"kinds in two families: {sorted(repeated)}")
-        table.update(family)
-    return table

@@ -64,14 +64,14 @@ class Proven:
 
     def add(self, host: str) -> None:
         """The address completed an exchange just now."""
-        digest = xxh3_64_intdigest(host)
+        digest = xxh3_64_intdigest(host.encode())
         _SLOT.pack_into(
             self._table, (digest % _SLOTS) * _SLOT.size, digest, int(self._now()) & 0xFFFFFFFF
         )
 
     def has(self, host: str) -> bool:
         """Whether the address completed an exchange in the last ten minutes."""
-        digest = xxh3_64_intdigest(host)
+        digest = xxh3_64_intdigest(host.encode())
         stored, when = _SLOT.unpack_from(self._table, (digest % _SLOTS) * _SLOT.size)
         return stored == digest and 0 <= self._now() - when <= PROVEN_S
 
@@ -129,13 +129,17 @@ class Amplification:
         if host not in self.proven:
             self.account(host)[0] += size
 
-    def may_send(self, host: str, size: int) -> bool:
-        """Whether `size` octets may go to an address now; counts them when they may."""
+    def may_send(self, host: str, size: int, *, short: bool = True) -> bool:
+        """Whether `size` octets may go to an address now; counts them when they may.
+
+        short: the answer has few enough datagrams for anybody; a longer one needs proof.
+        """
         if host in self.proven:
             return True
         account = self.account(host)
         total = account[1] + size
-        if total > self._allowance_bytes and total > self._factor * account[0]:
+        over = total > self._allowance_bytes and total > self._factor * account[0]
+        if over or not short:
             return self._prove(host)
         account[1] = total
         return True

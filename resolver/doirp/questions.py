@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from protocol.doirp.header import Flag
-from protocol.doirp.message import Message
 from protocol.doirp.resolution import decode_resolution_request
 from protocol.errors import AuthenticationNeeded, RecursionTooDeep, ResponseCode
 from protocol.values.hs_site import encode_site
@@ -58,9 +57,7 @@ def reply_of(answer: Answer) -> Reply:
         body = Writer().octets(answer.referral or b"").raw(answer.values).finish()
     else:
         return error_reply(answer.code, answer.message, authoritative=answer.authoritative)
-    return Reply(
-        answer.code, body, authoritative=answer.authoritative, private=answer.private
-    )
+    return Reply(answer.code, body, authoritative=answer.authoritative, private=answer.private)
 
 
 async def site_info(node: Node, _exchange: Exchange) -> Reply:

@@ -10,45 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import OrderedDict, deque
-from hashlib import sha256
+from collections import deque
 from struct import Struct
+from time import perf_counter
 
 import structlog
 
-from protocol.doirp.envelope import ENVELOPE_SIZE, TRUNCATED
+from protocol.doirp.envelope import ENVELOPE_SIZE, TRUNCATED, encode_envelope
 from protocol.doirp.header import Flag
-from protocol.errors import ResponseCode
-from resolver.doirp.exchange import Peer, Transport
+from protocol.doirp.udp import MAX_DATA, MAX_DATAGRAM, Reassembler
+from protocol.errors import ParseError, ResponseCode, ServerBusy
+from resolver.doirp.counting import Tally
+from resolver.doirp.exchange import Exchange, Peer, Transport
 from resolver.doirp.handler import Handler
+from resolver.doirp.limits import Amplification
+from resolver.doirp.repeats import Repeats
 
 log = structlog.get_logger()
 
-PACKET = 512
-DATA = PACKET - ENVELOPE_SIZE
 _RECEIVE = 2048
 _TURN = 64
 """Datagrams of one loop turn: enough to amortise the turn, few enough to stay fair."""
 _MOST_TASKS = 1024
 _MOST_UNSENT = 1024
-_MOST_RECENT = 1024
-_RECENT_S = 15.0
-"""A client repeats a request after 0.5, 1.0 and 1.5 s; what changed something is not done twice."""
 _U4 = Struct(">I")
-_LONG = Struct(">I")
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 def datagrams(reply: bytes) -> list[bytes]:
     """A whole reply with its envelope as the datagrams that carry it; TC set when several."""
-    if len(reply) <= PACKET:
+    if len(reply) <= MAX_DATAGRAM:
         return [reply]
     head = reply[:2] + bytes((reply[2] | TRUNCATED,)) + reply[3:12]
     length = reply[16:ENVELOPE_SIZE]
     return [
-        b"".join((head, _U4.pack(number), length, reply[at : at + DATA]))
-        for number, at in enumerate(range(ENVELOPE_SIZE, len(reply), DATA))
+        b"".join((head, _U4.pack(number), length, reply[at : at + MAX_DATA]))
+        for number, at in enumerate(range(ENVELOPE_SIZE, len(reply), MAX_DATA))
     ]
 
 
@@ -67,3 +65,193 @@ def busy(reply: bytes) -> bytes:
             bytes(8),
         )
     )
+
+
+class UdpFace:
+    """One socket of one reader."""
+
+    def __init__(self, handler: Handler, sock: socket.socket) -> None:
+        node, limits = handler.node, handler.node.settings.limits
+        sock.setblocking(False)
+        self._handler = handler
+        self._plain = handler.plain
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._limit = Amplification(
+            handler.proven,
+            now=node.now,
+            allowance_bytes=limits.udp_allowance_bytes // node.readers,
+            factor=limits.udp_factor,
+        )
+        self._most_packets = limits.udp_packets
+        self._parts = Reassembler(max_pending=limits.pending_messages)
+        self._unsent: deque[tuple[bytes, Address]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._repeats = Repeats(now=node.now)
+        self._tally = Tally(node.metrics, handler.query_log, Transport.UDP)
+        self._limited = node.metrics.udp_limited
+        self._dropped = node.metrics.pending_dropped
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        """Take what the socket holds, up to a turn's worth, and answer it.
+
+        Whatever one datagram does, the loop goes on with the next.
+        """
+        receive, send, answer = self._socket.recvfrom, self._socket.sendto, self._plain.answer
+        limit, tally, unsent = self._limit, self._tally, self._unsent
+        limit.turn()
+        self._plain.turn()
+        proven = limit.proven
+        started = perf_counter()
+        for _ in range(_TURN):
+            try:
+                data, address = receive(_RECEIVE)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:  # an earlier reply met a closed port: nothing of ours to do
+                continue
+            try:
+                host = address[0]
+                if host not in proven:
+                    limit.received(host, len(data))
+                reply = answer(data)
+                if reply is None:
+                    self._general(data, address)
+                elif host in proven and len(reply) <= MAX_DATAGRAM and not unsent:
+                    tally.plain(data, reply)
+                    send(reply, address)
+                else:
+                    tally.plain(data, reply)
+                    self._reply(reply, address, counted=True)
+            except OSError as error:
+                self._not_sent(error, reply, address)
+            except Exception:
+                log.exception("datagram_failed", peer=str(address[0]))
+        tally.turn(started)
+
+    def _general(self, data: bytes, address: Address) -> None:
+        """A datagram that is no plain question."""
+        self._tally.other(len(data), 0)
+        whole = self._whole(data, address)
+        if whole is None:
+            return
+        peer = Peer(address[0], address[1], Transport.UDP)
+        exchange = self._handler.take(whole, peer)
+        if isinstance(exchange, bytes):
+            if exchange:
+                self._reply(exchange, address)
+            return
+        reply = self._handler.now(exchange)
+        if reply is not None:
+            self._reply(reply, address)
+            return
+        self._later(exchange, whole, address)
+
+    def _whole(self, data: bytes, address: Address) -> bytes | None:
+        """A message of one datagram as it is; of several, joined when the last one has come."""
+        if len(data) < ENVELOPE_SIZE:
+            return None
+        (length,) = _U4.unpack_from(data, 16)
+        if length == len(data) - ENVELOPE_SIZE or length <= MAX_DATA:
+            return data
+        try:
+            joined = self._parts.add(address, data, self._loop.time())
+        except ServerBusy:
+            self._dropped.inc()
+            return None
+        except ParseError:
+            # A part that cannot be right; a lone one goes on to be refused as a message.
+            return data if data[12:16] == bytes(4) else None
+        if joined is None:
+            return None
+        return encode_envelope(joined[0]) + joined[1]
+
+    def _later(self, exchange: Exchange, whole: bytes, address: Address) -> None:
+        """Carry out what takes waiting; a repeated request gets the reply of the first."""
+        known = self._repeats.seen(address, whole)
+        if known is not None:
+            for reply in known:
+                self._reply(reply, address)
+            return
+        if len(self._tasks) >= _MOST_TASKS:
+            self._repeats.forget(address, whole)
+            self._reply(self._handler.busy(exchange), address)
+            return
+        task = self._loop.create_task(self._carry_out(exchange, whole, address))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, exchange: Exchange, whole: bytes, address: Address) -> None:
+        replies: list[bytes] = []
+        try:
+            replies = [reply async for reply in self._handler.replies(exchange)]
+        finally:
+            self._repeats.answered(address, whole, replies)
+        for reply in replies:
+            self._reply(reply, address)
+
+    def _reply(self, reply: bytes, address: Address, *, counted: bool = False) -> None:
+        """Send a reply in as many datagrams as it takes, or "busy" where that is too much.
+
+        counted: its octets are in the tally.
+        """
+        host = address[0]
+        packets = datagrams(reply)
+        size = len(reply) + ENVELOPE_SIZE * (len(packets) - 1)
+        if not self._limit.may_send(host, size, short=len(packets) <= self._most_packets):
+            self._limited["busy"].inc()
+            packets = [busy(reply)]
+        if not counted:
+            self._tally.other(0, size)
+        for packet in packets:
+            self._send(packet, address)
+
+    def _send(self, packet: bytes, address: Address) -> None:
+        if self._unsent:
+            self._keep(packet, address)
+            return
+        try:
+            self._socket.sendto(packet, address)
+        except OSError as error:
+            self._not_sent(error, packet, address)
+
+    def _not_sent(self, error: OSError, packet: bytes | None, address: Address) -> None:
+        """A full socket buffer: wait for room. Anything else: the peer asks again or not."""
+        if packet is not None and isinstance(error, BlockingIOError | InterruptedError):
+            self._keep(packet, address)
+        else:
+            self._limited["dropped"].inc()
+
+    def _keep(self, packet: bytes, address: Address) -> None:
+        if len(self._unsent) >= _MOST_UNSENT:
+            self._limited["dropped"].inc()
+            return
+        if not self._unsent:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        self._unsent.append((packet, address))
+
+    def _writable(self) -> None:
+        while self._unsent:
+            packet, address = self._unsent[0]
+            try:
+                self._socket.sendto(packet, address)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._limited["dropped"].inc()
+            self._unsent.popleft()
+        self._loop.remove_writer(self._socket.fileno())
+
+    async def close(self, grace_s: float) -> None:
+        """Take nothing new, answer what was taken (up to grace_s), let go of the socket.
+
+        The socket itself stays open: it belongs to who made it.
+        """
+        self._loop.remove_reader(self._socket.fileno())
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+        self._writable()
+        self._loop.remove_writer(self._socket.fileno())

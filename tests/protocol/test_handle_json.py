@@ -4,6 +4,8 @@ import base64
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +18,9 @@ from protocol.handle_json import (
     parse_value,
     parse_values,
 )
+from protocol.keys import encode_public_key
 from protocol.record import HandleValue, Reference
+from protocol.values.hs_site import Interface, Server, Site, address_octets, encode_site
 
 
 def shown(value: HandleValue) -> dict:
@@ -205,6 +209,54 @@ def test_round_trip(given_values):
     """Values of any octets survive being written and read again."""
     text = format_values(given_values)
     assert list(parse_values(orjson.loads(text))) == given_values
+
+
+RSA_KEY = encode_public_key(rsa.generate_private_key(65537, 2048).public_key())
+SITE = Site(
+    servers=(
+        Server(1, address_octets("192.0.2.10"), RSA_KEY, (Interface(3, 1, 2641),)),
+        Server(2, address_octets("2001:db8::1"), b"\0\0\0\1?", ()),
+    ),
+    attributes=((b"desc", "泵".encode()),),
+    serial=3,
+)
+
+
+@pytest.mark.parametrize("type_", [b"HS_SITE", b"HS_SITE.6", b"HS_SITE.PREFIX", b"HS_NA_DELEGATE"])
+def test_site_both_ways(type_):
+    """A site record is shown as `site`, its keys as JSON Web Keys, and reads back the same."""
+    data = shown(HandleValue(1, type_, encode_site(SITE)))["data"]
+    assert data["format"] == "site"
+    first, second = data["value"]["servers"]
+    assert first["publicKey"]["value"]["kty"] == "RSA"
+    assert second["publicKey"]["format"] == "base64"
+    assert data_of(data) == encode_site(SITE)
+
+
+def test_keys_both_ways():
+    """RSA and Ed25519 keys are JSON Web Keys and read back the same."""
+    ed25519 = encode_public_key(Ed25519PrivateKey.generate().public_key())
+    for octets, kind in ((RSA_KEY, "RSA"), (ed25519, "OKP")):
+        data = shown(HandleValue(300, b"HS_PUBKEY", octets))["data"]
+        assert (data["format"], data["value"]["kty"]) == ("key", kind)
+        assert data_of(data) == octets
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"format": "key", "value": {"kty": "RSA", "n": "AQ"}},
+        {"format": "key", "value": {"kty": "oct"}},
+        {"format": "key", "value": "AQ"},
+        {"format": "site", "value": {"servers": 3}},
+        {"format": "site", "value": {"servers": [], "serialNumber": 70000}},
+        {"format": "site", "value": None},
+    ],
+)
+def test_broken_keys_and_sites(data):
+    """A key or a site that cannot be read is refused with the name of the field."""
+    with pytest.raises(ParseError, match=r"value\.data\.value"):
+        data_of(data)
 
 
 json_things = st.recursive(

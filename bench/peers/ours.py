@@ -1,0 +1,65 @@
+"""A node of ours with a store of a given shape: one reader, on one core, production settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import dataset
+from bench.dataset import Shape
+from bench.peers import Running, process
+from registry.store.lmdb_store import LmdbStore
+
+COMMAND = [sys.executable, "-m", "resolver.cli"]
+FACES = {"irp-udp": "irp", "irp-tcp": "irp", "irp-tcp-once": "irp", "http": "http"}
+
+
+def prepare(folder: Path, shape: Shape) -> Path:
+    """Make the node's folder and fill its store, unless it is there; returns the file of keys."""
+    keys = folder.with_suffix(".keys")
+    if folder.exists():
+        return keys
+    faces = ["--irp", "0", "--http", "0", "--https", "off"]
+    init = [*COMMAND, "init", str(folder), "--role", "enterprise", "--prefix", shape.prefix]
+    subprocess.run([*init, *faces], check=True, capture_output=True)
+    store = LmdbStore.open(folder / "store")
+    try:
+        dataset.fill(store, shape)
+    finally:
+        store.close()
+    return dataset.write_keys(keys, shape)
+
+
+@contextmanager
+def running(
+    folder: Path, shape: Shape, core: int | None, readers: int = 1
+) -> Iterator[dict[str, Running]]:
+    """Serve a prepared folder; gives a Running for each of the generator's modes."""
+    keys = prepare(folder, shape)
+    dataset.read_whole(folder / "store" / "data.mdb")
+    said = folder.with_suffix(".ready")
+    command = ["sh", "-c", 'exec "$@" > "$0"', str(said), *COMMAND]
+    command += ["serve", str(folder), "--readers", str(readers)]
+    with process(command, folder.with_suffix(".log"), core) as child:
+        ready = wait_ready(said, child, folder.with_suffix(".log"))
+        yield {
+            mode: Running("Biaoshi", mode, "127.0.0.1", int(ready[face]), keys, child.pid)
+            for mode, face in FACES.items()
+        }
+
+
+def wait_ready(said: Path, child: subprocess.Popen[bytes], log: Path) -> dict[str, int]:
+    """The node's ready line. Raises RuntimeError with the log's end when it dies first."""
+    while child.poll() is None:
+        if said.exists() and (text := said.read_text()).endswith("\n"):
+            ready: dict[str, int] = json.loads(text)
+            return ready
+        try:
+            child.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    raise RuntimeError(f"the node did not start: {log.read_text(errors='replace')[-600:]}")

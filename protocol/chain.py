@@ -1,0 +1,219 @@
+"""Trust chains: from a record's signature through certificates to a trusted root (do-irp 14).
+
+No I/O: ChainWalk says which record it needs next and takes its values. The signature of the record
+itself and its digests are protocol.signature's verify_record; this file decides whether the signer
+may sign it.
+
+    walk = ChainWalk(signature, handle, roots, now)
+    while (wanted := walk.needs()) is not None:
+        walk.give(values_at(wanted))
+    walk.report().require()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from protocol.errors import ParseError, SignatureInvalid
+from protocol.jws import Jws, parse_jws
+from protocol.keys import PublicKey, encode_public_key
+from protocol.keys.policy import STRICT, Policy
+from protocol.name import fold_prefix
+from protocol.record import HandleValue, Reference
+from protocol.signature import (
+    HS_CERT,
+    MAX_CHAIN,
+    Certificate,
+    Claims,
+    parse_certificate,
+    parse_signature,
+    permits,
+    same_identity,
+)
+
+HANDLE_ROOT = b"0.0/0.0"
+"""Subject handle of the root of the public Handle System."""
+MAX_CANDIDATES = 256
+"""Certificates looked at in one record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where a chain may end: one of these keys, under one of these subject handles.
+
+    keys: encoded public keys. subjects: folded handles; None takes every subject.
+    """
+
+    keys: frozenset[bytes]
+    subjects: frozenset[bytes] | None = frozenset({HANDLE_ROOT})
+
+    @classmethod
+    def of(
+        cls, keys: Iterable[PublicKey], subjects: Iterable[bytes] | None = (HANDLE_ROOT,)
+    ) -> Roots:
+        """Roots from key objects and subject handles in any case."""
+        folded = None if subjects is None else frozenset(map(fold_prefix, subjects))
+        return cls(frozenset(map(encode_public_key, keys)), folded)
+
+    def trust(self, certificate: Certificate) -> bool:
+        """Whether a self-issued certificate is a trusted root, its own signature not checked."""
+        try:
+            known = encode_public_key(certificate.public_key) in self.keys
+        except ParseError:
+            return False
+        subject = fold_prefix(certificate.subject.handle)
+        return known and (self.subjects is None or subject in self.subjects)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What a walk found. length counts the signature and each certificate.
+
+    trusted: it ends at a trusted root and every link is signed by the next and holds now.
+    authorized: trusted, and the permissions of every certificate cover the handle.
+    problems: what is wrong, nearest link first.
+    """
+
+    length: int
+    root_is_trusted: bool
+    trusted: bool
+    authorized: bool
+    signer_key: PublicKey | None
+    problems: tuple[str, ...] = ()
+
+    def require(self) -> PublicKey:
+        """The key that may sign the record. Raises SignatureInvalid unless authorized."""
+        if not self.authorized or self.signer_key is None:
+            raise SignatureInvalid(f"the signer is not trusted: {'; '.join(self.problems)}")
+        return self.signer_key
+
+
+@dataclass(slots=True)
+class ChainWalk:
+    """The walk from one HS_SIGNATURE towards a root. One use; see the top of the file.
+
+    signature: data of the HS_SIGNATURE value. handle: the signed record. now: seconds since 1970.
+    Raises ParseError when the signature is no JWS or has no readable claims.
+    """
+
+    signature: bytes
+    handle: bytes
+    roots: Roots
+    now: int
+    policy: Policy = STRICT
+    max_links: int = MAX_CHAIN
+    _jws: Jws = field(init=False)
+    _claims: Claims = field(init=False)
+    _links: list[Certificate] = field(init=False, default_factory=list)
+    _listed: list[Reference] = field(init=False, default_factory=list)
+    _wanted: Reference | None = field(init=False, default=None)
+    _broken: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        self._jws = parse_jws(self.signature)
+        self._claims = parse_signature(self._jws).claims
+        self._listed = list(self._claims.chain or ())
+        self._wanted = self._next(self._claims)
+
+    def needs(self) -> Reference | None:
+        """The value to fetch next (index 0: every HS_CERT of that handle), or None: finished."""
+        return self._wanted
+
+    def give(self, values: Iterable[HandleValue]) -> None:
+        """The values found at needs(); none when there is no such record."""
+        wanted = self._wanted
+        if wanted is None:
+            return
+        child = self._links[-1].claims if self._links else self._claims
+        certificate = _pick(values, wanted, child.issuer)
+        self._wanted = None
+        if certificate is None:
+            self._broken = f"no certificate for {child.issuer.text()} at {wanted.text()}"
+        elif any(same_identity(certificate.subject, link.subject) for link in self._links):
+            self._broken = f"the chain runs in a circle at {certificate.subject.text()}"
+        else:
+            self._links.append(certificate)
+            self._go_on(certificate)
+
+    def report(self) -> ChainReport:
+        """What was found. Before needs() is None the chain counts as broken."""
+        problems = list(self._problems())
+        root = self._links[-1] if self._links and self._links[-1].self_issued else None
+        root_is_trusted = root is not None and self.roots.trust(root)
+        if not root_is_trusted and not self._broken:
+            problems.append("the chain does not end at a trusted root; add the root's key")
+        trusted = root_is_trusted and not problems
+        covering = [permits(link.permissions, self.handle) for link in self._links]
+        problems += [
+            f"the certificate of {link.subject.text()} does not cover this handle"
+            for link, covers in zip(self._links, covering, strict=True)
+            if not covers
+        ]
+        return ChainReport(
+            length=1 + len(self._links),
+            root_is_trusted=root_is_trusted,
+            trusted=trusted,
+            authorized=trusted and all(covering),
+            signer_key=self._links[0].public_key if self._links else None,
+            problems=tuple(problems),
+        )
+
+    def _go_on(self, certificate: Certificate) -> None:
+        if certificate.self_issued:
+            return
+        if len(self._links) >= self.max_links:
+            self._broken = f"the chain has more than {self.max_links} links"
+            return
+        if not self._listed:
+            self._listed = list(certificate.claims.chain or ())
+        self._wanted = self._next(certificate.claims)
+
+    def _next(self, claims: Claims) -> Reference:
+        # Without a list the issuer's own record is asked for its certificates.
+        return self._listed.pop(0) if self._listed else Reference(claims.issuer.handle, 0)
+
+    def _problems(self) -> Iterable[str]:
+        if self._broken or self._wanted is not None:
+            yield self._broken or "the walk is not finished"
+        if not self._claims.validity.covers(self.now):
+            yield "the record's signature does not hold now"
+        if self._links:
+            yield from _refusal(self._jws, self._links[0].public_key, self.policy)
+        for at, link in enumerate(self._links):
+            # A root vouches for itself; that its key is trusted is asked apart.
+            above = self._links[at + 1] if at + 1 < len(self._links) else link
+            if above is link and not link.self_issued:
+                continue
+            try:
+                link.verify(above.public_key, self.now, self.policy)
+            except SignatureInvalid as error:
+                yield f"{link.subject.text()}: {error}"
+
+
+def _refusal(jws: Jws, key: PublicKey, policy: Policy) -> Iterable[str]:
+    try:
+        jws.verify(key, policy)
+    except SignatureInvalid as error:
+        yield str(error)
+
+
+def _pick(
+    values: Iterable[HandleValue], wanted: Reference, issuer: Reference
+) -> Certificate | None:
+    """The certificate of `issuer` among the values: the one asked for, or else the newest."""
+    fitting: list[HandleValue] = [
+        value
+        for value in values
+        if value.type.upper() == HS_CERT and wanted.index in {0, value.index}
+    ]
+    # Newest by the time of writing; the record's server sets it.
+    fitting.sort(key=lambda value: value.timestamp, reverse=True)
+    for value in fitting[:MAX_CANDIDATES]:
+        try:
+            certificate = parse_certificate(value.data)
+        except ParseError:
+            continue
+        if same_identity(certificate.subject, issuer):
+            return certificate
+    return None

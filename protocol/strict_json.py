@@ -1,0 +1,100 @@
+"""JSON from strangers: one parse error, and none of what two readers could read differently.
+
+Refused: duplicate names, NaN and infinities, numbers of more than 20 digits, nesting deeper than
+64, octets that are not UTF-8. A number with a fraction keeps the text it was written with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Self
+
+from protocol.errors import ParseError
+
+MAX_DEPTH = 64
+MAX_NUMBER = 20
+
+_strings = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class Number(float):
+    """A JSON number with a fraction or an exponent; str() gives it as it was written."""
+
+    _text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number._text = text
+        return number
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def parse_json(data: bytes, what: str = "the body") -> Any:
+    """The value of JSON text in UTF-8. Raises ParseError; `what` names the text in its message."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ParseError(
+            f"{what} is not UTF-8: octet {data[error.start]:#04x} at {error.start}"
+        ) from None
+    _check_depth(data, what)
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise ParseError(
+            f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ParseError(f"{what} is not acceptable JSON: {error}") from None
+
+
+def _check_depth(data: bytes, what: str) -> None:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _strings.sub(b"", data).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise ParseError(f"{what} is nested deeper than {MAX_DEPTH}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the name {name[:60]!r} stands twice in one object")
+            seen.add(name)
+    return result
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_NUMBER:
+        raise ValueError(f"a number of {len(text)} digits; at most {MAX_NUMBER} are read")
+    return int(text)
+
+
+def _fraction(text: str) -> Number:
+    if len(text) > MAX_NUMBER * 2:
+        raise ValueError(f"a number of {len(text)} characters; at most {MAX_NUMBER * 2} are read")
+    number = Number(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text} is too large")
+    return number
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_int=_integer,
+    parse_float=_fraction,
+    parse_constant=_constant,
+)

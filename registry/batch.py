@@ -1,0 +1,145 @@
+"""A batch in the making: the store as it will be once the batch is written.
+
+The later change of a batch sees the earlier ones. A part that must be whole or not at all is made
+in a `part()`, which is absorbed or dropped.
+"""
+
+# ruff: noqa: SLF001 - a batch and its part are of one class
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import MutableMapping
+from typing import NamedTuple
+
+from protocol.name import fold
+from protocol.record import HandleValue, Record
+from registry.log import Entry
+from registry.prefixes import PrefixRow, is_responsible
+from registry.records import read_row
+from registry.store import Snapshot, Table, Write
+from registry.store.row import decode_values_of, no_rows, rows
+
+
+class Held(NamedTuple):
+    """A record as the batch sees it. version: sequence of the change that made it."""
+
+    name: bytes
+    values: tuple[HandleValue, ...]
+    version: int
+    time_s: int
+
+
+class Batch:
+    """Reads through to a snapshot; writes stay here until `writes()`."""
+
+    def __init__(self, state: Snapshot, sequence: int, above: Batch | None = None) -> None:
+        """sequence: of the last change logged. above: the batch that this one is a part of."""
+        self.state = state
+        self.sequence = sequence
+        self.entries: list[Entry] = []
+        self.extra: list[Write] = []
+        self.remembered: dict[bytes, bytes] = {}
+        self.prefixes_changed = False
+        self._new: dict[bytes, Held | None] = {}
+        self._known: MutableMapping[bytes, Held | None] = above._known if above else {}
+        self._records: MutableMapping[bytes, Held | None] = (
+            ChainMap(self._new, above._records) if above else self._new
+        )
+        self._new_prefixes: dict[bytes, PrefixRow | None] = {}
+        self._prefixes: MutableMapping[bytes, PrefixRow | None] = (
+            ChainMap(self._new_prefixes, above._prefixes) if above else self._new_prefixes
+        )
+        self._states: dict[bytes, PrefixRow | None] = above._states if above else {}
+        self._above = above
+
+    # --- records
+
+    def held(self, handle: bytes) -> Held | None:
+        """The record of a handle, in any case. Raises RowDamaged."""
+        folded = fold(handle)
+        if folded in self._records:
+            return self._records[folded]
+        if folded not in self._known:
+            row = read_row(self.state, folded)
+            self._known[folded] = (
+                None
+                if row is None
+                else Held(row.name, decode_values_of(row), row.version, row.time)
+            )
+        return self._known[folded]
+
+    def values(self, handle: bytes) -> tuple[HandleValue, ...] | None:
+        """The values of a handle."""
+        held = self.held(handle)
+        return None if held is None else held.values
+
+    def put(self, folded: bytes, held: Held | None) -> None:
+        """Set a record, or delete it."""
+        self._new[folded] = held
+
+    # --- prefixes
+
+    def prefix(self, prefix: bytes) -> PrefixRow | None:
+        """The row of a folded prefix."""
+        if prefix in self._prefixes:
+            return self._prefixes[prefix]
+        if prefix not in self._states:
+            data = self.state.get(Table.PREFIXES, prefix)
+            self._states[prefix] = None if data is None else PrefixRow.decode(prefix, data)
+        return self._states[prefix]
+
+    def prefix_state(self, prefix: bytes) -> str | None:
+        """homed, waiting, requested, delegated, refused; None for an unknown prefix."""
+        row = self.prefix(prefix)
+        return None if row is None else row.state
+
+    def responsible(self, handle: bytes, *states: str) -> bool:
+        """Whether a handle's prefix is in one of these states here (do-irp 17.1)."""
+        return is_responsible(handle, lambda prefix: self.prefix_state(prefix) in states)
+
+    def put_prefix(self, prefix: bytes, row: PrefixRow | None) -> None:
+        """Set a prefix's row, or delete it."""
+        self._new_prefixes[prefix] = row
+        self.prefixes_changed = True
+
+    # --- idempotency keys
+
+    def remembered_result(self, key: bytes) -> bytes | None:
+        """The row of an idempotency key: of this batch, or stored."""
+        at: Batch | None = self
+        while at is not None:
+            if key in at.remembered:
+                return at.remembered[key]
+            at = at._above
+        return self.state.get(Table.SECONDARY, key)
+
+    # --- the whole
+
+    def part(self) -> Batch:
+        """A batch upon this one, to be absorbed whole or dropped."""
+        return Batch(self.state, self.sequence, self)
+
+    def absorb(self, part: Batch) -> None:
+        """Take over what a part did."""
+        self.sequence = part.sequence
+        self.entries += part.entries
+        self.extra += part.extra
+        self.remembered |= part.remembered
+        self.prefixes_changed |= part.prefixes_changed
+        self._new.update(part._new)
+        self._new_prefixes.update(part._new_prefixes)
+
+    def writes(self) -> list[Write]:
+        """Every row of the batch; each record once, as it is in the end."""
+        made: list[Write] = []
+        for folded, held in self._new.items():
+            if held is None:
+                made += no_rows(folded)
+            else:
+                made += rows(Record(held.name, held.values), held.version, held.time_s)
+        for prefix, row in self._new_prefixes.items():
+            made.append(row.write() if row is not None else Write(Table.PREFIXES, prefix, None))
+        for logged in self.entries:
+            made += logged.writes()
+        return made + self.extra

@@ -1,0 +1,166 @@
+"""Checks that a node's tables say the same: records, their ready bodies, and the log.
+
+Store.check() walks the database; this walks what the rows mean. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from protocol.change import Kind
+from protocol.errors import BiaoshiError, StoreError
+from protocol.name import described_prefix, fold
+from protocol.record import Record
+from registry.alter import RECORD_KINDS
+from registry.content import same_content
+from registry.log import (
+    SEQUENCE_KEY,
+    Body,
+    commits_to,
+    decode_body,
+    decode_leaf,
+    last_sequence,
+    read_sequence,
+    sequence_key,
+)
+from registry.prefixes import PrefixRow
+from registry.store import Snapshot, Store, Table
+from registry.store.row import Row, decode_row, decode_values_of, row_version, rows, store_key
+
+MAX_FINDINGS = 1_000
+
+
+def check_node(store: Store, *, most: int = MAX_FINDINGS) -> list[str]:
+    """Everything that does not add up, a line each; empty when all is well."""
+    findings = store.check()
+    with store.snapshot() as state:
+        for walk in (_records, _ready_bodies, _log, _prefixes):
+            try:
+                for finding in walk(state):
+                    findings.append(finding)
+                    if len(findings) >= most:
+                        return [*findings, f"stopped after {most} findings"]
+            except StoreError as error:
+                findings.append(str(error))
+    return findings
+
+
+def _records(state: Snapshot) -> Iterator[str]:
+    """Each row decodes, lies under its own name, and is what its change made of it."""
+    last = last_sequence(state.get(Table.META, SEQUENCE_KEY))
+    for key, raw in state.scan(Table.RECORDS):
+        try:
+            row = decode_row(raw)
+            values = decode_values_of(row)
+        except StoreError as error:
+            yield f"records: {key[:80]!r}: {error}"
+            continue
+        if store_key(fold(row.name)) != key:
+            yield f"records: {row.name!r} lies under another name's key, {key[:80]!r}"
+        if not 0 < row.version <= last:
+            yield f"records: {row.name!r} has version {row.version}, the log ends at {last}"
+            continue
+        made = rows(Record(row.name, values), row.version, row.time)
+        for write in made:
+            if state.get(write.table, key) != write.value:
+                yield f"{write.table}: the row of {row.name!r} is not what its values make"
+        yield from _from_log(state, row, key)
+
+
+def _from_log(state: Snapshot, row: Row, key: bytes) -> Iterator[str]:
+    """The change that a row names must have made it; its body may have been erased."""
+    raw = state.get(Table.BODIES, sequence_key(row.version))
+    if raw is None:
+        return
+    try:
+        name, body = decode_body(raw)
+    except StoreError as error:
+        yield f"bodies: {row.version}: {error}"
+        return
+    if store_key(name) != key:
+        yield f"records: {row.name!r} names change {row.version}, which is about {name!r}"
+    elif body.after is None or not same_content(body.after, row.values()):
+        yield f"records: {row.name!r} does not hold what change {row.version} wrote"
+
+
+def _ready_bodies(state: Snapshot) -> Iterator[str]:
+    """No ready body without its record."""
+    for key, _ in state.scan(Table.JSON):
+        if state.get(Table.RECORDS, key) is None:
+            yield f"json: {key[:80]!r} has no record"
+
+
+def _log(state: Snapshot) -> Iterator[str]:
+    """Leaves without a gap, each that of its body; no record older than its last change."""
+    last = last_sequence(state.get(Table.META, SEQUENCE_KEY))
+    expected, missing = 0, dict[bytes, int]()
+    for key, raw in state.scan(Table.CHANGES):
+        expected += 1
+        sequence = read_sequence(key)
+        if sequence != expected:
+            yield f"changes: {expected} is missing, {sequence} follows"
+            expected = sequence
+        try:
+            leaf = decode_leaf(raw)
+            if leaf["sequence"] != sequence:
+                yield f"changes: leaf {sequence} says it is {leaf['sequence']}"
+            body = state.get(Table.BODIES, key)
+            if body is not None:
+                yield from _body(state, sequence, leaf, body, missing)
+            elif leaf["kind"] == Kind.DELETE:
+                missing.clear()  # erased: which name it deleted can no longer be told
+        except BiaoshiError as error:
+            yield f"changes: {sequence}: {error}"
+    for name, sequence in missing.items():
+        yield f"records: {name!r} is missing, change {sequence} wrote it"
+    if expected != last:
+        yield f"changes: the log ends at {expected}, the store says {last}"
+    for key, _ in state.scan(Table.BODIES):
+        if state.get(Table.CHANGES, key) is None:
+            yield f"bodies: {read_sequence(key)} has no leaf"
+
+
+def _body(
+    state: Snapshot, sequence: int, leaf: Mapping[str, Any], raw: bytes, missing: dict[bytes, int]
+) -> Iterator[str]:
+    """A body against its leaf and its record. missing: names written and not there (so far)."""
+    name, body = decode_body(raw)
+    if not commits_to(leaf, name, raw):
+        yield f"changes: leaf {sequence} does not commit to its body"
+    if not _sets_record(body):
+        return
+    row = state.get(Table.RECORDS, store_key(name))
+    if body.after is None:
+        missing.pop(name, None)
+    elif row is None:
+        missing[name] = sequence
+    if row is not None and row_version(row) < sequence:
+        yield f"records: {name!r} is at {row_version(row)}, change {sequence} is later"
+
+
+def _sets_record(body: Body) -> bool:
+    """Whether a change touched its record: prefix changes need not."""
+    return body.kind in RECORD_KINDS or not (
+        body.before is body.after
+        or (
+            body.before is not None
+            and body.after is not None
+            and same_content(body.before, body.after)
+        )
+    )
+
+
+def _prefixes(state: Snapshot) -> Iterator[str]:
+    """Each prefix row decodes, is folded, and stands at a change that is about it."""
+    for prefix, raw in state.scan(Table.PREFIXES):
+        row = PrefixRow.decode(prefix, raw)
+        if prefix != prefix.upper():
+            yield f"prefixes: {prefix!r} is not folded"
+        body = state.get(Table.BODIES, sequence_key(row.sequence))
+        if body is None:
+            continue
+        name, content = decode_body(body)
+        logged = (content.attributes or {}).get("state")
+        if described_prefix(name) != prefix or logged != row.state:
+            yield f"prefixes: {prefix!r} is {row.state}, change {row.sequence} says otherwise"

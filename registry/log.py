@@ -1,0 +1,147 @@
+"""The log of changes: a leaf that commits and a body that tells (plan §4, §7).
+
+A leaf holds salted digests of the key and of the body, so that it shows nothing and a body can be
+erased while every proof over the leaves still holds. Trees, tiles and checkpoints over the leaves
+are built in the same transaction, from what `entry()` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from struct import Struct
+from typing import Any, NamedTuple
+
+from protocol.change import pack, unpack
+from protocol.errors import ParseError, StoreError
+from protocol.record import HandleValue, Reference, decode_values, encode_values
+from registry.store import Table, Write
+
+SEQUENCE_KEY = b"sequence"
+"""Row of the meta table: the last sequence number, u8."""
+SALT_BYTES = 16
+
+_U8 = Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The content of a change.
+
+    before, after: the record's values, None where there is no record. attributes: of prefix
+    kinds, and the prefix row that came of them.
+    """
+
+    kind: str
+    handle: bytes
+    before: tuple[HandleValue, ...] | None = None
+    after: tuple[HandleValue, ...] | None = None
+    actor: Reference | None = None
+    attributes: Mapping[str, Any] | None = None
+
+
+class Entry(NamedTuple):
+    """A change as it is logged."""
+
+    sequence: int
+    leaf: bytes
+    body: bytes
+
+    def writes(self) -> list[Write]:
+        """The rows of the change."""
+        key = sequence_key(self.sequence)
+        return [Write(Table.CHANGES, key, self.leaf), Write(Table.BODIES, key, self.body)]
+
+
+def sequence_key(sequence: int) -> bytes:
+    """The key of a change: u8, big-endian."""
+    return _U8.pack(sequence)
+
+
+def read_sequence(data: bytes) -> int:
+    """The inverse of sequence_key."""
+    return int(_U8.unpack(data)[0])
+
+
+def entry(sequence: int, time_s: int, folded: bytes, body: Body, salts: bytes) -> Entry:
+    """The leaf and the stored body of a change.
+
+    folded: the record's folded name, or the folded prefix record. salts: 32 random octets, 16
+    for the key and 16 for the body.
+    """
+    key_salt, body_salt = salts[:SALT_BYTES], salts[SALT_BYTES : 2 * SALT_BYTES]
+    actor = body.actor
+    content = pack(
+        {
+            "actor": [actor.handle, actor.index] if actor else None,
+            "after": None if body.after is None else encode_values(body.after),
+            "attributes": body.attributes,
+            "before": None if body.before is None else encode_values(body.before),
+            "handle": body.handle,
+            "key": folded,
+            "kind": body.kind,
+        }
+    )
+    leaf = pack(
+        {
+            "actor": key_id(actor),
+            "body": sha256(body_salt + content).digest(),
+            "key": sha256(key_salt + folded).digest(),
+            "kind": body.kind,
+            "sequence": sequence,
+            "time": time_s,
+        }
+    )
+    return Entry(sequence, leaf, key_salt + body_salt + content)
+
+
+def key_id(actor: Reference | None) -> bytes:
+    """Eight octets that name the key of an actor; none for the node's own operator."""
+    return sha256(actor.text().encode()).digest()[:8] if actor else b""
+
+
+def last_sequence(written: bytes | None) -> int:
+    """The last sequence number from the meta row; 0 in an empty store."""
+    return 0 if written is None else read_sequence(written)
+
+
+def decode_leaf(data: bytes) -> Mapping[str, Any]:
+    """The fields of a leaf. Raises StoreError."""
+    try:
+        fields = unpack(data)
+    except ParseError as error:
+        raise StoreError(f"a leaf of the log is damaged: {error}") from error
+    if not isinstance(fields, dict) or not fields.keys() >= {"body", "key", "sequence", "kind"}:
+        raise StoreError("a leaf of the log lacks a field")
+    return fields
+
+
+def decode_body(data: bytes) -> tuple[bytes, Body]:
+    """The folded key and the content of a stored body. Raises StoreError."""
+    try:
+        fields = unpack(data[2 * SALT_BYTES :])
+        actor = fields["actor"]
+        return fields["key"], Body(
+            kind=fields["kind"],
+            handle=fields["handle"],
+            before=_values(fields["before"]),
+            after=_values(fields["after"]),
+            actor=Reference(actor[0], actor[1]) if actor else None,
+            attributes=fields["attributes"],
+        )
+    except (ParseError, KeyError, TypeError, IndexError) as error:
+        raise StoreError(f"a body of the log is damaged: {error!r}") from error
+
+
+def commits_to(leaf: Mapping[str, Any], folded: bytes, body: bytes) -> bool:
+    """Whether a leaf is that of a stored body and its key."""
+    key_salt, body_salt = body[:SALT_BYTES], body[SALT_BYTES : 2 * SALT_BYTES]
+    return bool(
+        leaf["key"] == sha256(key_salt + folded).digest()
+        and leaf["body"] == sha256(body_salt + body[2 * SALT_BYTES :]).digest()
+    )
+
+
+def _values(data: bytes | None) -> tuple[HandleValue, ...] | None:
+    return None if data is None else decode_values(data)

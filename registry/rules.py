@@ -1,0 +1,156 @@
+"""Rules that every write obeys, whoever asks: names, sizes, shapes (do-irp 11, 12, 19).
+
+Decides nothing about rights: that is registry.access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
+from protocol.record import MAX_INDEX, HandleValue, encode_values
+from protocol.values.hs_admin import decode_admin
+from protocol.values.hs_vlist import decode_vlist
+
+MESSAGE_BYTES = 262_144
+"""Longest message of the protocol; a record must fit in one, with its header and signature."""
+_MESSAGE_REST = 1_024
+
+HS_ADMIN = b"HS_ADMIN"
+HS_VLIST = b"HS_VLIST"
+HS_SECKEY = b"HS_SECKEY"
+HS_PUBKEY = b"HS_PUBKEY"
+HS_SIGNATURE = b"HS_SIGNATURE"
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSettings:
+    """Bounds and policies of the writer."""
+
+    value_bytes: int = 65_536
+    """Longest data of one value."""
+    type_bytes: int = 1_024
+    """Longest value type."""
+    values: int = 2_048
+    """Most values of a record: what deployed software reads in a reply."""
+    references: int = 64
+    """Most references of a value."""
+    handle_bytes: int = 2_048
+    """Longest handle: what deployed software reads in a reply."""
+    record_bytes: int = MESSAGE_BYTES - _MESSAGE_REST
+    """Longest record: handle and values in wire form."""
+    public_secrets: bool = False
+    """Whether HS_SECKEY values may be publicly readable."""
+    keep_last_admin: bool = True
+    """Whether removing a record's last HS_ADMIN value is refused; replacing the whole record,
+    which cannot happen by accident, is always allowed."""
+    idempotency_s: int = 86_400
+    """How long an idempotency key is remembered."""
+    idempotency_keys: int = 500_000
+    """How many are remembered at most; the oldest go first."""
+    unsigned: str = "accept"
+    """Records without HS_SIGNATURE, where their prefix says nothing: accept, mark or refuse."""
+
+
+def check_handle(handle: bytes, settings: WriterSettings) -> None:
+    """Raise BadIdentifier unless a handle may be registered (threats I8)."""
+    if not handle:
+        raise BadIdentifier("empty", "an empty handle is invalid; give PREFIX/SUFFIX")
+    if len(handle) > settings.handle_bytes:
+        raise BadIdentifier(
+            "too-long", f"a handle of {len(handle)} octets is above {settings.handle_bytes}"
+        )
+    try:
+        text = handle.decode()
+    except UnicodeDecodeError:
+        raise BadIdentifier(
+            "not-utf-8", f"{handle!r} is not UTF-8; encode the name first"
+        ) from None
+    if not text.isprintable() and any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
+        raise BadIdentifier("control-character", f"{text!r} holds a control character; remove it")
+    if text.startswith("/"):
+        raise BadIdentifier("empty-prefix", f"{text!r} has no prefix before its slash")
+
+
+def check_values(values: Sequence[HandleValue], settings: WriterSettings) -> None:
+    """Raise InvalidValue or ValueExists unless each value may be stored and none repeats."""
+    if len(values) > settings.values:
+        raise InvalidValue(f"{len(values)} values are more than {settings.values}")
+    seen: set[int] = set()
+    for value in values:
+        if not 0 < value.index <= MAX_INDEX:
+            raise InvalidValue(
+                f"value indexes must be positive (1 to {MAX_INDEX}), not {value.index}"
+            )
+        if value.index in seen:
+            raise ValueExists(f"index conflict for {value.index}: it is given twice")
+        seen.add(value.index)
+        check_value(value, settings)
+
+
+def check_value(value: HandleValue, settings: WriterSettings) -> None:
+    """Raise InvalidValue unless a value's own fields are in order."""
+    where = f"value {value.index}"
+    if not value.type or len(value.type) > settings.type_bytes:
+        raise InvalidValue(f"{where}: a type has 1 to {settings.type_bytes} octets")
+    try:
+        type_ = value.type.decode()
+    except UnicodeDecodeError:
+        raise InvalidValue(f"{where}: type {value.type!r} is not UTF-8") from None
+    if len(value.data) > settings.value_bytes:
+        raise InvalidValue(
+            f"{where} ({type_}): {len(value.data)} octets of data are above "
+            f"{settings.value_bytes}; store the content elsewhere and its address here, "
+            "or raise `limits.value_bytes`"
+        )
+    if not 0 <= value.permissions <= 15:
+        raise InvalidValue(f"{where} ({type_}): permissions {value.permissions} are not four bits")
+    if value.ttl_type not in {0, 1} or not 0 <= value.ttl <= 0xFFFFFFFF:
+        raise InvalidValue(f"{where} ({type_}): ttl {value.ttl} of type {value.ttl_type} is wrong")
+    if len(value.references) > settings.references:
+        raise InvalidValue(f"{where} ({type_}): more than {settings.references} references")
+    for reference in value.references:
+        if len(reference.handle) > settings.handle_bytes or not 0 <= reference.index <= 0xFFFFFFFF:
+            raise InvalidValue(f"{where} ({type_}): reference {reference.text()[:80]} is wrong")
+    _check_shape(value, type_, settings)
+
+
+def _check_shape(value: HandleValue, type_: str, settings: WriterSettings) -> None:
+    """The types that decide about rights must be what they say."""
+    folded = value.type.upper()
+    if folded == HS_SECKEY and value.public and not settings.public_secrets:
+        raise InvalidValue(
+            f"value {value.index}: an HS_SECKEY value must not be publicly readable; "
+            "give it the permissions 1100"
+        )
+    try:
+        if folded == HS_ADMIN:
+            decode_admin(value.data)
+        elif folded == HS_VLIST:
+            decode_vlist(value.data)
+    except ParseError as error:
+        raise InvalidValue(
+            f"value {value.index}: its data is no {type_} ({error}); "
+            "write it as an object of that type"
+        ) from None
+
+
+def check_size(handle: bytes, values: Sequence[HandleValue], settings: WriterSettings) -> None:
+    """Raise InvalidValue when a whole record would not fit in one message."""
+    if len(values) > settings.values:
+        raise InvalidValue(f"the record would have {len(values)} values, above {settings.values}")
+    rough = sum(len(v.data) + len(v.type) + 26 + 80 * len(v.references) for v in values)
+    if rough + len(handle) < settings.record_bytes // 2:
+        return
+    size = len(encode_values(values)) + len(handle)
+    if size > settings.record_bytes:
+        raise InvalidValue(
+            f"the record would have {size} octets, above {settings.record_bytes}: "
+            "it must fit in one message; move large values elsewhere"
+        )
+
+
+def is_admin(value: HandleValue) -> bool:
+    """Whether a value names an administrator."""
+    return value.type.upper() == HS_ADMIN

@@ -1,0 +1,486 @@
+"""The one way in: changes are checked one by one and written as one durable transaction.
+
+Writer is synchronous and knows no queue. GroupCommit coalesces what waits, so that many
+submissions share one transaction and one sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from protocol.change import Change, Kind
+from protocol.errors import (
+    BiaoshiError,
+    ReadOnly,
+    ResponseCode,
+    ServerBusy,
+    StoreError,
+    VersionConflict,
+)
+from protocol.name import described_prefix, fold, prefix_of, whole_name
+from protocol.record import HandleValue
+from registry import idempotency
+from registry.access import Access, AccessSettings
+from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
+from registry.alter_prefix import alter_prefix, changed_prefix
+from registry.batch import Batch, Held
+from registry.content import same_content
+from registry.generation import Generation
+from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
+from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
+from registry.rules import (
+    HS_ADMIN,
+    HS_VLIST,
+    WriterSettings,
+    check_handle,
+    check_size,
+    check_values,
+)
+from registry.store import Store, Table, Write
+
+_VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
+
+Values = tuple[HandleValue, ...]
+Finish = Callable[[Change, bytes, Values | None, Values], Values]
+"""The last word on a record's values before they are written: (change, handle, before, after) ->
+values. registry.signing makes one that verifies and renews signatures. Raises to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change.
+
+    code: as the Handle interfaces answer it. status: created, unchanged, replaced, changed,
+    deleted or refused. version: of the record now; 0 when there is none. sequence: of the change
+    in the log; None when nothing was written. error: the reason of a refusal. reason: the name
+    of its error class, for programs.
+
+    Creating what is there already with the same values is `unchanged` and writes nothing; its
+    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for.
+    """
+
+    code: ResponseCode
+    status: str
+    version: int
+    sequence: int | None
+    error: str | None
+    handle: bytes
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Changes that came together. atomic: all or none."""
+
+    changes: Sequence[Change]
+    atomic: bool = False
+
+
+class Writer:
+    """Checks changes and writes them. One per store, used by one thread at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        now: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = os.urandom,
+        settings: WriterSettings | None = None,
+        access: Access | None = None,
+        generation: Generation | None = None,
+        finish: Finish | None = None,
+    ) -> None:
+        """now: seconds since 1970. random: octets for salts.
+
+        access: default: no server administrators. generation: raised when prefixes change.
+        """
+        self._store = store
+        self._now = now
+        self._random = random
+        self._settings = settings or WriterSettings()
+        self._access = access or Access(store, AccessSettings())
+        self._generation = generation
+        self._finish = finish
+
+    def commit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        """Write changes in one durable transaction; one outcome a change, in order.
+
+        Item mode: a refused change leaves the batch with its reason, the rest goes on. Atomic:
+        one refusal refuses all. Raises ReadOnly or StoreError when nothing could be written.
+        """
+        return self.commit_all([Submission(changes, atomic)])[0]
+
+    def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
+        """Write several submissions in one durable transaction; their outcomes, in order."""
+        now_s = int(self._now())
+        with self._store.snapshot() as state:
+            first = last_sequence(state.get(Table.META, SEQUENCE_KEY))
+            batch = Batch(state, first)
+            access = self._access.reading(batch.values)
+            outcomes = [self._submit(batch, access, one, now_s) for one in submissions]
+            writes = self._writes(batch, first, now_s)
+        if writes:
+            self._store.apply(writes)
+        if batch.prefixes_changed and self._generation is not None:
+            self._generation.bump()
+        return outcomes
+
+    def _submit(
+        self, batch: Batch, access: Access, submission: Submission, now_s: int
+    ) -> list[Outcome]:
+        if not submission.atomic:
+            return [self._one(batch, access, change, now_s) for change in submission.changes]
+        part, outcomes = batch.part(), list[Outcome]()
+        inner = self._access.reading(part.values)
+        for at, change in enumerate(submission.changes):
+            outcomes.append(self._one(part, inner, change, now_s))
+            if outcomes[-1].status == REFUSED:
+                return _refuse_all(submission.changes, at, outcomes[-1])
+        batch.absorb(part)
+        access.forget()
+        return outcomes
+
+    def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """One change: done in the batch, or refused without a trace."""
+        try:
+            if change.idempotency_key is None:
+                return self._do(batch, access, change, now_s)
+            key = idempotency.row_key(change)
+            known = idempotency.remembered(change, batch.remembered_result(key))
+            if known is not None:
+                return _decode_outcome(known, change.handle)
+            outcome = self._do(batch, access, change, now_s)
+            batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
+            return outcome
+        except BiaoshiError as error:
+            held = _version(batch, change.handle)
+            return _refusal(change, error, held)
+
+    def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        check_handle(change.handle, self._settings)
+        if change.kind in RECORD_KINDS:
+            return self._record(batch, access, change, now_s)
+        return self._prefix(batch, access, replace(change, handle=whole_name(change.handle)), now_s)
+
+    # --- records
+
+    def _record(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        _require_served(batch, change)
+        held = batch.held(change.handle)
+        version = held.version if held is not None else 0
+        if change.expected_version is not None and change.expected_version != version:
+            raise VersionConflict(
+                f"{_shown(change)} is at version {version}, not {change.expected_version}; "
+                "read it again and repeat the change"
+            )
+        before = held.values if held is not None else None
+        if before is not None and change.kind in _VALUE_KINDS:
+            access.require(change, before, None)  # what is missing is told to the entitled only
+        altered = alter(change, before, now_s, self._settings)
+        access.require(change, before, altered.values)
+        if altered.status == UNCHANGED:
+            exists = change.kind is Kind.CREATE and not change.overwrite
+            code = ResponseCode.HANDLE_ALREADY_EXISTS if exists else ResponseCode.SUCCESS
+            return Outcome(code, UNCHANGED, version, None, None, change.handle)
+        after = altered.values
+        if after is not None:
+            after = self._finished(change, before, after)
+        name = held.name if held is not None and after is not None else change.handle
+        return self._log(
+            batch,
+            access,
+            change,
+            now_s,
+            status=altered.status,
+            name=name,
+            before=before,
+            after=after,
+        )
+
+    def _finished(self, change: Change, before: Values | None, after: Values) -> Values:
+        if self._finish is not None:
+            after = self._finish(change, change.handle, before, after)
+        check_size(change.handle, after, self._settings)
+        return after
+
+    # --- prefixes
+
+    def _prefix(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        prefix = changed_prefix(change)
+        row = batch.prefix(prefix)
+        altered = alter_prefix(change, row, batch.prefix_state)
+        access.require(change, None, None)
+        before = batch.values(change.handle)
+        after = before
+        if change.values:
+            check_values(change.values, self._settings)
+            after = tuple(replace(value, timestamp=now_s) for value in change.values)
+            check_size(change.handle, after, self._settings)
+            if before is not None and same_content(before, after):
+                after = before
+        status = altered.status
+        if status == UNCHANGED:
+            if after is before:
+                version = _version(batch, change.handle)
+                return Outcome(ResponseCode.SUCCESS, UNCHANGED, version, None, None, change.handle)
+            status = CHANGED
+        new = None
+        if altered.state is not None:
+            new = PrefixRow(prefix, altered.state, now_s, batch.sequence + 1, altered.attributes)
+        batch.put_prefix(prefix, new)
+        attributes = {"attributes": dict(altered.attributes), "state": altered.state}
+        return self._log(
+            batch,
+            access,
+            change,
+            now_s,
+            status=status,
+            name=change.handle,
+            before=before,
+            after=after,
+            attributes=attributes,
+        )
+
+    # --- what every change ends in
+
+    def _log(
+        self,
+        batch: Batch,
+        access: Access,
+        change: Change,
+        now_s: int,
+        *,
+        status: str,
+        name: bytes,
+        before: Values | None,
+        after: Values | None,
+        attributes: dict[str, Any] | None = None,
+    ) -> Outcome:
+        """Number the change, log it and set the record."""
+        batch.sequence += 1
+        sequence, folded = batch.sequence, fold(change.handle)
+        body = Body(change.kind.value, name, before, after, change.actor, attributes)
+        batch.entries.append(entry(sequence, now_s, folded, body, self._random(2 * SALT_BYTES)))
+        if after is not before:
+            batch.put(folded, None if after is None else Held(name, after, sequence, now_s))
+            _forget_groups(access, before, after)
+            if after is None:
+                _drop_delegation(batch, folded)
+        version = _version(batch, change.handle)
+        return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
+
+    def _writes(self, batch: Batch, first: int, now_s: int) -> list[Write]:
+        writes = batch.writes()
+        if batch.sequence != first:
+            writes.append(Write(Table.META, SEQUENCE_KEY, sequence_key(batch.sequence)))
+        if not writes and not batch.remembered:
+            return []
+        settings, state = self._settings, batch.state
+        last = idempotency.last_order(state)
+        kept = max(0, settings.idempotency_keys - len(batch.remembered))
+        expired = idempotency.expire_writes(state, now_s - settings.idempotency_s, last, kept)
+        return expired + writes + idempotency.store_writes(batch.remembered, last)
+
+
+def _require_served(batch: Batch, change: Change) -> None:
+    """Raise NotServedHere unless the record lies at this node.
+
+    The operator may also keep the record of a prefix that still waits for its parent.
+    """
+    handle = change.handle
+    waiting = change.actor is None and described_prefix(handle) is not None
+    if not batch.responsible(handle, HOMED, *((WAITING,) if waiting else ())):
+        row = batch.prefix(described_prefix(handle) or prefix_of(handle))
+        raise not_served(handle, row)
+    away = delegation_above(handle, lambda prefix: batch.prefix_state(prefix) == DELEGATED)
+    if away is not None:
+        raise not_served(handle, batch.prefix(away))
+
+
+def _forget_groups(access: Access, before: Values | None, after: Values | None) -> None:
+    """Memberships are remembered for a batch until a list or an administrator changes."""
+    types = {value.type.upper() for value in (*(before or ()), *(after or ()))}
+    if types & {HS_VLIST, HS_ADMIN}:
+        access.forget()
+
+
+def _drop_delegation(batch: Batch, folded: bytes) -> None:
+    """Deleting the record of a delegated prefix takes the delegation back."""
+    prefix = described_prefix(folded)
+    if prefix is not None and batch.prefix_state(prefix) == DELEGATED:
+        batch.put_prefix(prefix, None)
+
+
+def _version(batch: Batch, handle: bytes) -> int:
+    try:
+        held = batch.held(handle)
+    except StoreError:
+        return 0
+    return held.version if held is not None else 0
+
+
+def _refusal(change: Change, error: BiaoshiError, version: int) -> Outcome:
+    return Outcome(
+        error.code, REFUSED, version, None, str(error), change.handle, type(error).__name__
+    )
+
+
+def _refuse_all(changes: Sequence[Change], at: int, cause: Outcome) -> list[Outcome]:
+    """The outcomes of an atomic batch in which one change was refused."""
+    told = f"not done: the batch is all or nothing, and change {at + 1} was refused ({cause.error})"
+    return [
+        cause
+        if n == at
+        else Outcome(cause.code, REFUSED, 0, None, told, change.handle, cause.reason)
+        for n, change in enumerate(changes)
+    ]
+
+
+def _encode_outcome(outcome: Outcome) -> list[Any]:
+    return [int(outcome.code), outcome.status, outcome.version, outcome.sequence]
+
+
+def _decode_outcome(fields: Sequence[Any], handle: bytes) -> Outcome:
+    code, status, version, sequence = fields
+    return Outcome(ResponseCode(code), status, version, sequence, None, handle)
+
+
+def _shown(change: Change) -> str:
+    return change.handle.decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A submission in the queue and who waits for it."""
+
+    submission: Submission
+    done: asyncio.Future[list[Outcome]]
+
+
+class GroupCommit:
+    """The queue before the writer: one transaction takes all that waits.
+
+    Submissions of one source keep their order; sources take turns. The commit runs in a thread
+    of its own, so the event loop goes on.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        queue_changes: int = 20_000,
+        group_changes: int = 2_000,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """queue_changes: that may wait. group_changes: in one transaction, about. now: seconds."""
+        self._writer = writer
+        self._queue_changes = queue_changes
+        self._group_changes = group_changes
+        self._now = now
+        self._sources: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
+        self._waiting = 0
+        self._rate = 2_000.0
+        self._running: asyncio.Task[None] | None = None
+        self._closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+
+    @property
+    def waiting(self) -> int:
+        """Changes in the queue."""
+        return self._waiting
+
+    async def submit(
+        self, changes: Sequence[Change], atomic: bool = False, *, source: Hashable = None
+    ) -> list[Outcome]:
+        """One outcome a change, in order; durable once it returns.
+
+        source: who submits, for fairness. Raises ServerBusy with the time to retry after,
+        ReadOnly or StoreError.
+        """
+        if self._closed:
+            raise ReadOnly("this node is stopping and takes no more changes; try again later")
+        if self._waiting and self._waiting + len(changes) > self._queue_changes:
+            seconds = min(30.0, max(0.1, self._waiting / self._rate))
+            raise ServerBusy(
+                f"{self._waiting} changes wait already; try again in {seconds:.1f} s", seconds
+            )
+        step = len(changes) if atomic else self._group_changes
+        waits = [
+            self._enqueue(Submission(changes[at : at + step], atomic), source)
+            for at in range(0, len(changes), max(1, step))
+        ]
+        return [outcome for wait in waits for outcome in await wait]
+
+    def _enqueue(self, submission: Submission, source: Hashable) -> asyncio.Future[list[Outcome]]:
+        done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        key = object() if source is None else source
+        self._sources.setdefault(key, deque()).append(_Waiting(submission, done))
+        self._waiting += len(submission.changes)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return done
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while group := self._take():
+                started = self._now()
+                submissions = [one.submission for one in group]
+                results = await loop.run_in_executor(self._thread, self._commit, submissions)
+                for one, result in zip(group, results, strict=True):
+                    _settle(one.done, result)
+                took = max(1e-4, self._now() - started)
+                rate = sum(len(one.changes) for one in submissions) / took
+                self._rate = 0.8 * self._rate + 0.2 * rate
+        finally:
+            self._running = None
+
+    def _take(self) -> list[_Waiting]:
+        """The next group: one submission of each source in turn, until it is large enough."""
+        group: list[_Waiting] = []
+        size = 0
+        while self._sources and size < self._group_changes:
+            source, queue = self._sources.popitem(last=False)
+            one = queue.popleft()
+            if queue:
+                self._sources[source] = queue
+            self._waiting -= len(one.submission.changes)
+            if one.done.cancelled():
+                continue
+            group.append(one)
+            size += len(one.submission.changes)
+        return group
+
+    def _commit(self, submissions: Sequence[Submission]) -> list[list[Outcome] | Exception]:
+        """In the writer's thread. A fault of ours in one submission does not spoil the others."""
+        try:
+            return list(self._writer.commit_all(submissions))
+        except BiaoshiError as error:
+            return [error] * len(submissions)
+        except Exception as error:  # noqa: BLE001 - reported to who submitted it
+            if len(submissions) == 1:
+                return [error]
+            return [self._commit([one])[0] for one in submissions]
+
+    async def close(self) -> None:
+        """Take no more; finish what waits."""
+        self._closed = True
+        while self._running is not None:
+            await self._running
+        self._thread.shutdown()
+
+
+def _settle(done: asyncio.Future[list[Outcome]], result: list[Outcome] | Exception) -> None:
+    if done.cancelled():
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+    else:
+        done.set_result(result)

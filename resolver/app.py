@@ -1,0 +1,215 @@
+"""The composition root: `biaoshi serve` from the settings file to the exit code.
+
+The supervisor process runs serve(); it opens no store and no connection of its own. What a
+reader and the writer are made of is in resolver.reader and resolver.writer_process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from protocol.errors import SettingsError, StoreError
+from registry.keys import load_keys
+from resolver import logs
+from resolver.board import Board
+from resolver.child import Channel, run_child
+from resolver.config import ProcessSettings, Settings
+from resolver.config_file import load_settings
+from resolver.exits import Exit
+from resolver.local import run_folder
+from resolver.probe import FaceSilent, probe
+from resolver.sockets import FaceSockets, Ports, open_sockets
+from resolver.supervisor import StartFailed, Stopped, Supervisor
+
+log = structlog.get_logger()
+
+LOCK: Final = "serve.lock"
+STATE: Final = "serve.json"
+_PRELOADED: Final = ("resolver.reader", "resolver.writer_process")
+
+
+class AlreadyRunning(StoreError):
+    """Another process serves this folder."""
+
+
+@contextlib.contextmanager
+def running_lock(run: Path) -> Iterator[None]:
+    """Hold DIR/run/serve.lock; the kernel frees it when the supervisor dies."""
+    handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"{run.parent} is being served already by process {_holder(handle)}; stop that first"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "of unknown number"
+
+
+def running_state(folder: Path) -> dict[str, Any] | None:
+    """The ready line of the node that serves a folder; None when none does."""
+    run = folder / "run"
+    try:
+        with (run / LOCK).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                state: dict[str, Any] = json.loads((run / STATE).read_text(encoding="utf-8"))
+                return state
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+@dataclass
+class App:
+    """What the supervisor knows and its children inherit."""
+
+    folder: Path
+    settings: Settings
+    ports: Ports
+    sockets: list[FaceSockets]
+    board: Board
+
+    def run_child(self, slot: int, generation: int, channel: Channel) -> int:
+        """Be a child: the writer in the last slot, else a reader. Runs after the fork."""
+        settings = self.settings
+        processes = settings.processes
+        metrics = self.board.metrics(slot, generation)
+        if slot == self.board.readers:
+            from resolver.writer_process import start_writer
+
+            logs.configure(settings.log.level, "writer")
+            self._keep_sockets(None)
+            return run_child(
+                channel,
+                lambda: start_writer(self.folder, settings, self.ports, metrics),
+                grace_s=processes.drain_s,
+                uvloop=False,
+            )
+        from resolver.reader import start_reader
+
+        logs.configure(settings.log.level, f"reader-{slot}")
+        self._keep_sockets(slot)
+        return run_child(
+            channel,
+            lambda: start_reader(self, slot, metrics),
+            grace_s=processes.drain_s,
+            uvloop=processes.uvloop,
+        )
+
+    def _keep_sockets(self, slot: int | None) -> None:
+        for number, sockets in enumerate(self.sockets):
+            if number != slot:
+                sockets.close()
+
+    def close_sockets(self) -> None:
+        """The supervisor's own copies: new connections are refused once the readers are done."""
+        for sockets in self.sockets:
+            sockets.close()
+
+    def reread(self) -> ProcessSettings | None:
+        """Settings and keys for a reload; wrong ones are said and the old ones stay in use."""
+        try:
+            settings = load_settings(self.folder)
+            load_keys(self.folder)
+        except SettingsError as error:
+            log.error("reload_refused", why=str(error))  # noqa: TRY400 - no trace of a typing slip
+            return None
+        fixed = ("node.hosts", "faces", "processes.readers")
+        for name in fixed:
+            if _part(settings, name) != _part(self.settings, name):
+                log.warning("needs_restart", setting=name)
+        self.settings = settings
+        logs.configure(settings.log.level, "supervisor")
+        return settings.processes
+
+
+def _part(settings: Settings, name: str) -> Any:
+    found: Any = settings
+    for word in name.split("."):
+        found = getattr(found, word)
+    return found
+
+
+def serve(folder: Path, readers: int | None = None) -> int:
+    """Run a node until it is told to stop; gives the exit code.
+
+    readers: instead of the setting. Raises BiaoshiError when it cannot start.
+    """
+    settings = load_settings(folder)
+    logs.configure(settings.log.level, "supervisor")
+    load_keys(folder)  # wrong or open key files are said before anything is started
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    run = run_folder(folder)
+    with running_lock(run):
+        count = readers or settings.processes.readers or len(os.sched_getaffinity(0))
+        ports, sockets = open_sockets(settings.faces, settings.node.hosts, count)
+        app = App(folder, settings, ports, sockets, Board(count))
+        supervisor = Supervisor(
+            app.board,
+            settings.processes,
+            app.run_child,
+            reread=app.reread,
+            on_stop=app.close_sockets,
+        )
+        try:
+            return _supervise(app, supervisor, run)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                (run / STATE).unlink()
+
+
+def _supervise(app: App, supervisor: Supervisor, run: Path) -> int:
+    try:
+        supervisor.start()
+    except Stopped:
+        return Exit.OK
+    except StartFailed as error:
+        print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the one plain line
+        return error.code
+    try:
+        probe(app.ports, app.settings.node.hosts)
+    except FaceSilent:
+        supervisor.kill()
+        raise
+    app.board.ready = True
+    line = json.dumps(ready_line(app))
+    (run / STATE).write_text(line + "\n", encoding="utf-8")
+    with contextlib.suppress(OSError):
+        print(line, flush=True)  # noqa: T201 - what the caller waits for
+    log.info("ready", **asdict(app.ports))
+    return supervisor.run()
+
+
+def ready_line(app: App) -> dict[str, Any]:
+    """What `biaoshi serve` prints once every face answers."""
+    return {
+        "ready": True,
+        **asdict(app.ports),
+        "hosts": list(app.settings.node.hosts),
+        "role": app.settings.node.role,
+        "prefix": app.settings.node.prefix or None,
+        "pid": os.getpid(),
+        "readers": app.board.readers,
+    }

@@ -1,0 +1,163 @@
+"""biaoshi wire: decode, encode and check Handle protocol bytes, row by row.
+
+Rows are JSON lines or one JSON array, from standard input or files. What a kind means is
+protocol.vectorform; here are only reading, writing and exit codes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from protocol.errors import ParseError
+from protocol.jsonfields import Fields
+from protocol.vectorform import VectorMismatch, form_of
+
+ALL_FINE = 0
+SOME_FAILED = 1
+UNUSABLE = 2
+
+app = typer.Typer(
+    name="wire",
+    help="Decode, encode and check Handle protocol bytes.",
+    no_args_is_help=True,
+)
+
+Row = dict[str, Any]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files of JSON lines or one JSON array each; without them, stdin."),
+]
+Kind = Annotated[str | None, typer.Option("--kind", help="The kind of rows that name none.")]
+
+
+class Unusable(Exception):
+    """The input is no list of rows at all."""
+
+
+@app.command()
+def decode(files: Files = None, kind: Kind = None) -> None:
+    """Rows {"kind","hex"} to rows {"name","kind","hex","decoded"}."""
+    _run(files, kind, _decode_row)
+
+
+@app.command()
+def encode(files: Files = None, kind: Kind = None) -> None:
+    """Rows {"kind","decoded"} to rows {"name","kind","hex","decoded"}."""
+    _run(files, kind, _encode_row)
+
+
+@app.command()
+def check(files: Files = None, kind: Kind = None) -> None:
+    """Whole vectors to rows {"name","ok","why"}: whether everything a vector claims holds."""
+    _run(files, kind, _check_row)
+
+
+def _decode_row(row: Row, kind: str) -> tuple[Row, bool]:
+    try:
+        data = Fields(row, "").hex("hex")
+        decoded = form_of(kind).decode(data)
+    except ParseError as error:
+        return _named(row, kind=kind, error=str(error)), False
+    return _named(row, kind=kind, hex=data.hex(), decoded=decoded), True
+
+
+def _encode_row(row: Row, kind: str) -> tuple[Row, bool]:
+    decoded = row.get("decoded")
+    try:
+        if not isinstance(decoded, dict):
+            raise ParseError("the row has no object `decoded`; give one, as `wire decode` prints")
+        data = form_of(kind).encode(decoded)
+        if data is None:
+            raise ParseError(f"the bytes of kind {kind} do not follow from `decoded`")
+    except ParseError as error:
+        return _named(row, kind=kind, error=str(error)), False
+    return _named(row, kind=kind, hex=data.hex(), decoded=decoded), True
+
+
+def _check_row(row: Row, kind: str) -> tuple[Row, bool]:
+    why = ""
+    try:
+        form_of(kind).check({**row, "kind": kind})
+    except VectorMismatch as error:
+        why = error.why
+    except ParseError as error:
+        why = f"not readable: {error}"
+    return _named(row, ok=not why, why=why), not why
+
+
+def _named(row: Row, **fields: Any) -> Row:
+    return {"name": row["name"], **fields} if "name" in row else fields
+
+
+def _run(
+    files: list[Path] | None,
+    kind: str | None,
+    work: Callable[[Row, str], tuple[Row, bool]],
+) -> None:
+    failed = False
+    try:
+        for text in _texts(files):
+            for row in _rows(text):
+                answer, fine = work(row, _kind_of(row, kind))
+                failed |= not fine
+                sys.stdout.write(json.dumps(answer) + "\n")
+    except Unusable as error:
+        typer.echo(f"wire: {error}", err=True)
+        raise typer.Exit(UNUSABLE) from None
+    raise typer.Exit(SOME_FAILED if failed else ALL_FINE)
+
+
+def _kind_of(row: Row, default: str | None) -> str:
+    kind = row.get("kind", default)
+    if not isinstance(kind, str):
+        raise Unusable('a row names no kind; add "kind" to it or give --kind')
+    return kind
+
+
+def _texts(files: list[Path] | None) -> Iterator[str]:
+    try:
+        if not files:
+            yield sys.stdin.buffer.read().decode()
+            return
+        for path in files:
+            yield path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Unusable(f"the input is not UTF-8: {error}") from None
+    except OSError as error:
+        raise Unusable(f"cannot read the input: {error}") from None
+
+
+def _rows(text: str) -> Iterator[Row]:
+    """The rows of JSON lines, of one array, or of one object written over several lines."""
+    stripped = text.strip()
+    if not stripped:
+        raise Unusable("the input is empty; give rows as JSON lines or as one JSON array")
+    try:
+        whole = json.loads(stripped)
+    except (ValueError, RecursionError):
+        yield from _lines(text)
+        return
+    for row in whole if isinstance(whole, list) else [whole]:
+        yield _object(row, "the input")
+
+
+def _lines(text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise Unusable(f"line {number} is no JSON: {error}") from None
+            yield _object(row, f"line {number}")
+
+
+def _object(row: Any, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise Unusable(f"{where} holds {type(row).__name__} {row!r:.40}; rows are JSON objects")
+    return row

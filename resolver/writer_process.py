@@ -1,0 +1,152 @@
+"""The writer process: the one that changes the store, and the same writer for the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+from registry.access import Access
+from registry.rules import WriterSettings
+from registry.writer import GroupCommit, Outcome, Submission, Writer
+
+from protocol.change import Change
+from registry.generation import Generation
+from registry.keys import load_keys
+from registry.store.lmdb_store import LmdbStore
+from resolver.config import Settings
+from resolver.config_file import load_settings
+from resolver.local import LocalServer, listen, run_folder
+from resolver.metrics import Metrics
+from resolver.site_update import update_site
+from resolver.sockets import Ports
+from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
+
+log = structlog.get_logger()
+
+STORE: Final = "store"
+
+
+def writer_settings(settings: Settings) -> WriterSettings:
+    """The bounds of the writer, as the settings file has them."""
+    limits = settings.limits
+    return WriterSettings(
+        value_bytes=limits.value_bytes,
+        values=limits.record_values,
+        handle_bytes=limits.handle_bytes,
+        record_bytes=limits.record_bytes,
+        unsigned=settings.signing.unsigned,
+    )
+
+
+def open_store(folder: Path, settings: Settings) -> LmdbStore:
+    """The store, for writing: takes its lock. Raises StoreError."""
+    return LmdbStore.open(
+        folder / STORE, readonly=False, map_bytes=settings.store.map_size_gib << 30
+    )
+
+
+class CountedWriter(Writer):
+    """The writer, counting what it does."""
+
+    metrics: Metrics | None = None
+
+    def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
+        """As Writer.commit_all()."""
+        started = time.monotonic()
+        results = super().commit_all(submissions)
+        if self.metrics is not None:
+            self.metrics.commits.inc()
+            self.metrics.commit_time.observe(time.monotonic() - started)
+            for outcomes in results:
+                for outcome in outcomes:
+                    self.metrics.changes[outcome.status].inc()
+        return results
+
+
+def make_writer(
+    store: LmdbStore, settings: Settings, generation: Generation | None
+) -> CountedWriter:
+    """The writer of a node's store."""
+    return CountedWriter(
+        store,
+        now=time.time,
+        random=os.urandom,
+        settings=writer_settings(settings),
+        access=Access(store, access_settings(settings)),
+        generation=generation,
+    )
+
+
+class WriterProcess:
+    """The writer while it runs: its queue and its local socket."""
+
+    def __init__(self, store: LmdbStore, writer: CountedWriter, settings: Settings) -> None:
+        self._store = store
+        self._metrics = writer.metrics or Metrics()
+        self._queue = GroupCommit(
+            writer,
+            queue_changes=settings.store.queue_changes,
+            group_changes=settings.store.group_changes,
+        )
+        self._local: LocalServer | None = None
+
+    async def start(self, run: Path) -> None:
+        """Take submissions from now on."""
+        self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
+        await self._local.start()
+
+    async def _submit(self, changes: Sequence[Change], atomic: bool) -> list[Outcome]:
+        self._metrics.queue.set(self._queue.waiting + len(changes))
+        try:
+            return await self._queue.submit(changes, atomic)
+        finally:
+            self._metrics.queue.set(self._queue.waiting)
+
+    async def close(self, grace_s: float) -> None:
+        """Answer what was taken, then let go of the store."""
+        if self._local is not None:
+            await self._local.close(grace_s)
+        await self._queue.close()
+        self._store.close()
+
+
+async def start_writer(
+    folder: Path, settings: Settings, ports: Ports, metrics: Metrics
+) -> WriterProcess:
+    """Open the store, bring the node's own site record up to date, take submissions."""
+    run = run_folder(folder)
+    store = open_store(folder, settings)
+    writer = make_writer(store, settings, Generation(run / "generation", writable=True))
+    writer.metrics = metrics
+    update_site(folder, settings, ports, store, writer)
+    running = WriterProcess(store, writer, settings)
+    await running.start(run)
+    return running
+
+
+class _OwnWriter:
+    """Submitter over the store itself."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        return self._writer.commit(changes, atomic=atomic)
+
+
+@contextlib.contextmanager
+def own_writer(folder: Path) -> Iterator[Submitter]:
+    """A writer of our own, while no node serves the folder. Raises StoreError if one does."""
+    settings = load_settings(folder)
+    load_keys(folder)
+    store = open_store(folder, settings)
+    try:
+        generation = Generation(run_folder(folder) / "generation", writable=True)
+        yield _OwnWriter(make_writer(store, settings, generation))
+    finally:
+        store.close()
