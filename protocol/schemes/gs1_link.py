@@ -88,6 +88,20 @@ class DigitalLink:
         return base.rstrip("/") + self.path + (f"?{query}" if query else "")
 
 
+def levels(link: DigitalLink) -> tuple[DigitalLink, ...]:
+    """The link and everything above it that a record may stand for, finest first (§6.3).
+
+    A record answers for whatever carries all of its own qualifiers with the same values. The last
+    qualifier is the finest: of lot and serial, the serial alone comes before the lot alone.
+    """
+    count = len(link.qualifiers)
+    chosen = (
+        tuple(q for at, q in enumerate(link.qualifiers) if mask >> at & 1)
+        for mask in range(2**count - 1, -1, -1)
+    )
+    return tuple(DigitalLink(link.key, qualifiers, base=link.base) for qualifiers in chosen)
+
+
 def from_elements(elements: Sequence[Element], *, attributes_anywhere: bool = False) -> DigitalLink:
     """The Digital Link of an element string; its values are already checked.
 
