@@ -18,13 +18,15 @@ import structlog
 from protocol.change import Change, Kind
 from protocol.errors import BiaoshiError, StoreError
 from protocol.record import HandleValue
-from protocol.values.hs_site import decode_site
+from protocol.values.hs_site import Site, decode_site
+from registry.keys import NodeKeys
 from registry.prefix_record import SITE, SITE6, adopted_values, secret_of
 from registry.prefixes import HOMED, WAITING, PrefixRow
 from registry.records import read_record
+from resolver.config import Settings
 from resolver.enrol import Application, fingerprint, format_application
 from resolver.node import Node
-from resolver.outbound import make_guard, trust
+from resolver.outbound import make_guard
 from resolver.parent import ParentLink, Pinned, load_pinned, published_values
 from resolver.site import make_sites, same_but_serial
 
@@ -40,27 +42,23 @@ WAKE: Final = "enrol"
 
 
 class Homing:
-    """Started by the first reader of a node that has a prefix of its own and a parent."""
+    """One task of the first reader of a node that has a prefix of its own."""
 
     def __init__(self, node: Node) -> None:
+        """Begin to watch; needs a running event loop."""
         self._node = node
         self._wake = asyncio.Event()
         self._pause = FIRST_PAUSE_S
         self._link: tuple[Pinned, ParentLink] | None = None
-        self._task: asyncio.Task[None] | None = None
         self._told = ""
-
-    def start(self) -> None:
-        """Begin to watch."""
-        self._node.siblings.answer(WAKE, self._woken)
+        node.siblings.answer(WAKE, self._woken)
         self._task = asyncio.ensure_future(self._watch())
 
     async def close(self, grace_s: float) -> None:
         """Stop watching."""
         del grace_s
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self._task.cancel()
+        await asyncio.wait([self._task])
         if self._link is not None:
             await self._link[1].close()
 
@@ -118,14 +116,11 @@ class Homing:
         if self._link is None or self._link[0] != pinned:
             if self._link is not None:
                 await self._link[1].close()
-            guard = make_guard(self._node.settings)
-            trust(guard, pinned.url)
+            guard = make_guard(self._node.settings, pinned.url)
             self._link = (pinned, ParentLink(guard, pinned.url, pinned.key))
         return self._link[1]
 
-    async def _adopt(
-        self, row: PrefixRow, pinned: Pinned, values: tuple[HandleValue, ...]
-    ) -> None:
+    async def _adopt(self, row: PrefixRow, pinned: Pinned, values: tuple[HandleValue, ...]) -> None:
         """Take the published record over and be home to the prefix."""
         node = self._node
         record = read_record(node.store, node.record_name)
@@ -153,26 +148,39 @@ class Homing:
     async def _move(self, link: ParentLink, pinned: Pinned) -> None:
         """Ask the parent to publish our new site; our key, which it published, signs the request."""
         node = self._node
-        application = own_application(node, fingerprint(pinned.key))
+        record = read_record(node.store, node.record_name)
+        application = own_application(
+            node.settings,
+            make_sites(node.settings, node.ports, node.keys, node.site.serial),
+            node.keys,
+            record.values if record is not None else (),
+            issued=int(node.now()),
+            audience=fingerprint(pinned.key),
+        )
         await link.apply(format_application(application, node.keys.site_private))
         log.info("site_sent", prefix=node.prefix, parent=pinned.prefix)
 
 
-def own_application(node: Node, audience: str) -> Application:
-    """What this node asks its parent to publish."""
-    serial = node.site.serial
-    sites = make_sites(node.settings, node.ports, node.keys, serial)
-    record = read_record(node.store, node.record_name)
+def own_application(
+    settings: Settings,
+    sites: Sequence[Site],
+    keys: NodeKeys,
+    values: Sequence[HandleValue],
+    *,
+    issued: int,
+    audience: str,
+) -> Application:
+    """What a node asks its parent to publish. values: of its own record 0.NA/P."""
     return Application(
-        prefix=node.prefix,
-        sites=tuple(replace(site, serial=serial) for site in sites),
-        site_key=node.keys.site_public,
-        log_key=node.keys.log_public,
-        has_secret=record is not None and secret_of(record.values) is not None,
-        issued=int(node.now()),
+        prefix=settings.node.prefix.encode().upper(),
+        sites=tuple(sites),
+        site_key=keys.site_public,
+        log_key=keys.log_public,
+        has_secret=secret_of(values) is not None,
+        issued=issued,
         audience=audience,
-        contact=node.settings.node.contact,
-        description=node.settings.node.description,
+        contact=settings.node.contact,
+        description=settings.node.description,
     )
 
 
