@@ -127,12 +127,7 @@ class Homing:
         held = record.values if record is not None else ()
         if row.state == HOMED and _same(held, values):
             return
-        change = Change(
-            Kind.HOME,
-            node.record_name,
-            adopted_values(values, secret_of(held), int(node.now())),
-            attributes={"state": HOMED, "parent": pinned.prefix},
-        )
+        change = homing_change(node.record_name, values, held, pinned, node.now())
         (outcome,) = await node.writer.submit([change])
         if outcome.status == "refused":
             raise StoreError(f"the delegation cannot be taken over: {outcome.error}")
@@ -159,6 +154,19 @@ class Homing:
         )
         await link.apply(format_application(application, node.keys.site_private))
         log.info("site_sent", prefix=node.prefix, parent=pinned.prefix)
+
+
+def homing_change(
+    record: bytes,
+    published: tuple[HandleValue, ...],
+    held: Sequence[HandleValue],
+    pinned: Pinned,
+    now: float,
+) -> Change:
+    """The change that makes a node home to its prefix. held: the values of its record so far."""
+    values = adopted_values(published, secret_of(held), int(now))
+    attributes = {"state": HOMED, "parent": pinned.prefix}
+    return Change(Kind.HOME, record, values, attributes=attributes)
 
 
 def own_application(
