@@ -59,7 +59,7 @@ class Player:
                 await getattr(self, f"do_{words[0]}")(words[1:], line)
             except AssertionError as error:
                 raise AssertionError(f"line {number}: {line.strip()}\n{error}") from None
-            asks += words[0] == "at" and "ask" in words
+            asks += words[0] == "at"
         if self.recursion is not None:
             await self.recursion.close()
         return asks
@@ -94,6 +94,10 @@ class Player:
             site.version = (int(rest[0].split(".")[0]), int(rest[0].split(".")[1]))
         elif verb == "ipv6-dead":
             site.dead_addresses = {each for each in site.addresses if ":" in each}
+        elif verb == "serves-as":
+            name_ = rest[0].encode()
+            for holder in self.world.holders(name_):
+                holder.records[fold(name_)] = site.site_values()
         elif verb == "new-key":
             site.key_name = rest[0]
         else:
@@ -165,6 +169,12 @@ class Player:
         zone = words[0].encode()
         for site in self.world.above(zone):
             site.records.pop(prefix_record(zone), None)
+
+    async def do_announce(self, words: list[str], _: str) -> None:
+        """announce SITE: write its site record into its prefix record anew"""
+        site = self.world.sites[words[0]]
+        for above in self.world.above(site.zone):
+            above.records.setdefault(prefix_record(site.zone), []).extend(site.site_values())
 
     async def do_purge(self, words: list[str], _: str) -> None:
         self._recursion().purge(words[0].encode())
