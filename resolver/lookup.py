@@ -344,4 +344,4 @@ def _as_derived(value: ValueSlice) -> ValueSlice:
     service = value.type.upper() == b"HS_SERV"
     type_ = b"HS_SERV.PREFIX" if service else b"HS_SITE.PREFIX"
     octets = encode_value(replace(decode_value(value.octets), type=type_))
-    return value._replace(octets=octets, type=type_)
+    return replace(value, octets=octets, type=type_)
