@@ -144,8 +144,8 @@ class Report:
         bound = (self.correct_handle, self.date_in_range)
         return all(checks) and all(bound) and not self.bad_digest and not self.missing
 
-    def require(self, *, partial: bool = False) -> None:
-        """Raise SignatureInvalid unless it is sound and covers every value that needs it.
+    def require_sound(self, *, partial: bool = False) -> None:
+        """Raise SignatureInvalid unless the signature holds for what it lists.
 
         partial: for an answer that holds only some values of the record: values that are listed
         and absent are no fault then.
@@ -161,6 +161,10 @@ class Report:
                 f"values changed {list(self.bad_digest)}, values taken away {list(self.missing)} "
                 "since the record was signed"
             )
+
+    def require(self, *, partial: bool = False) -> None:
+        """require_sound(), and that it covers every value that needs a signature."""
+        self.require_sound(partial=partial)
         if self.uncovered:
             raise SignatureInvalid(f"values {list(self.uncovered)} are covered by no signature")
 
@@ -279,6 +283,23 @@ def verify_record(
         uncovered=uncovered,
         problem=problem,
     )
+
+
+def require_record(
+    values: Iterable[HandleValue], reports: Sequence[Report], *, partial: bool = False
+) -> None:
+    """Raise SignatureInvalid unless the reports together cover every value that needs it.
+
+    reports: one per HS_SIGNATURE whose signer is trusted (protocol.chain). partial: the values are
+    some of the record's only; that a signature lists others is no fault then.
+    """
+    verified: set[int] = set()
+    for report in reports:
+        report.require_sound(partial=partial)
+        verified.update(report.verified)
+    bare = [value.index for value in values if needs_signature(value)]
+    if open_ := [index for index in bare if index not in verified]:
+        raise SignatureInvalid(f"values {open_} are covered by no signature")
 
 
 def permits(permissions: Iterable[Permission], handle: bytes) -> bool:

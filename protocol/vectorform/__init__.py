@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.errors import ParseError
-from protocol.vectorform import messages, names, transports, values
+from protocol.vectorform import (
+    crypto_challenges,
+    crypto_keys,
+    crypto_messages,
+    crypto_sessions,
+    crypto_streams,
+    crypto_trust,
+    messages,
+    names,
+    transports,
+    values,
+)
 from protocol.vectorform.form import Form, Shape, VectorMismatch, compare
 from protocol.vectorform.malformed import malformed_form
 
@@ -31,6 +42,12 @@ _KINDS = _collect(
     messages.FORMS,
     names.FORMS,
     transports.FORMS,
+    crypto_keys.FORMS,
+    crypto_challenges.FORMS,
+    crypto_messages.FORMS,
+    crypto_sessions.FORMS,
+    crypto_trust.FORMS,
+    crypto_streams.FORMS,
 )
 
 FORMS: dict[str, Form] = _KINDS | {"malformed": malformed_form(_KINDS)}

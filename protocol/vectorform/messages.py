@@ -236,8 +236,8 @@ def encode_like(decoded: Shape, original: bytes) -> bytes:
     """
     message = message_of(decoded)
     there = decode_envelope(original)
-    if there.suggest_major == 0:
-        envelope = replace(message.envelope, suggest_major=0, suggest_minor=there.suggest_minor)
+    if there.suggest_major == there.suggest_minor == 0:
+        envelope = replace(message.envelope, suggest_major=0, suggest_minor=0)
         message = replace(message, envelope=envelope)
     return wire.encode_message(message)
 

@@ -36,6 +36,10 @@ Files = Annotated[
 Kind = Annotated[str | None, typer.Option("--kind", help="The kind of rows that name none.")]
 
 
+_Work = Callable[[Row, str | None], tuple[Row, bool]]
+"""A row and the kind of rows that name none, to its answer and whether it went well; ParseError says why not."""
+
+
 class Unusable(Exception):
     """The input is no list of rows at all."""
 
@@ -58,36 +62,41 @@ def check(files: Files = None, kind: Kind = None) -> None:
     _run(files, kind, _check_row)
 
 
-def _decode_row(row: Row, kind: str) -> tuple[Row, bool]:
-    try:
-        data = Fields(row, "").hex("hex")
-        decoded = form_of(kind).decode(data)
-    except ParseError as error:
-        return _named(row, kind=kind, error=str(error)), False
-    return _named(row, kind=kind, hex=data.hex(), decoded=decoded), True
+def _kind_of(row: Row, default: str | None) -> str:
+    kind = row.get("kind", default)
+    if not isinstance(kind, str):
+        raise ParseError('the row names no kind; add "kind" to it or give --kind')
+    return kind
 
 
-def _encode_row(row: Row, kind: str) -> tuple[Row, bool]:
+def _decode_row(row: Row, default: str | None) -> tuple[Row, bool]:
+    kind = _kind_of(row, default)
+    data = Fields(row, "").hex("hex")
+    return _named(row, kind=kind, hex=data.hex(), decoded=form_of(kind).decode(data)), True
+
+
+def _encode_row(row: Row, default: str | None) -> tuple[Row, bool]:
+    kind = _kind_of(row, default)
     decoded = row.get("decoded")
-    try:
-        if not isinstance(decoded, dict):
-            raise ParseError("the row has no object `decoded`; give one, as `wire decode` prints")
-        data = form_of(kind).encode(decoded)
-        if data is None:
-            raise ParseError(f"the bytes of kind {kind} do not follow from `decoded`")
-    except ParseError as error:
-        return _named(row, kind=kind, error=str(error)), False
+    if not isinstance(decoded, dict):
+        raise ParseError("the row has no object `decoded`; give one, as `wire decode` prints")
+    data = form_of(kind).encode(decoded)
+    if data is None:
+        raise ParseError(f"the bytes of kind {kind} do not follow from `decoded`")
     return _named(row, kind=kind, hex=data.hex(), decoded=decoded), True
 
 
-def _check_row(row: Row, kind: str) -> tuple[Row, bool]:
+def _check_row(row: Row, default: str | None) -> tuple[Row, bool]:
     why = ""
     try:
+        kind = _kind_of(row, default)
         form_of(kind).check({**row, "kind": kind})
     except VectorMismatch as error:
         why = error.why
     except ParseError as error:
         why = f"not readable: {error}"
+    except Exception as fault:  # noqa: BLE001 (a fault in the code under check is an answer too)
+        why = f"a decoder failed instead of refusing: {fault!r}"
     return _named(row, ok=not why, why=why), not why
 
 
@@ -98,13 +107,13 @@ def _named(row: Row, **fields: Any) -> Row:
 def _run(
     files: list[Path] | None,
     kind: str | None,
-    work: Callable[[Row, str], tuple[Row, bool]],
+    work: _Work,
 ) -> None:
     failed = False
     try:
         for text in _texts(files):
             for row in _rows(text):
-                answer, fine = work(row, _kind_of(row, kind))
+                answer, fine = _answer(row, kind, work)
                 failed |= not fine
                 sys.stdout.write(json.dumps(answer) + "\n")
     except Unusable as error:
@@ -113,11 +122,11 @@ def _run(
     raise typer.Exit(SOME_FAILED if failed else ALL_FINE)
 
 
-def _kind_of(row: Row, default: str | None) -> str:
-    kind = row.get("kind", default)
-    if not isinstance(kind, str):
-        raise Unusable('a row names no kind; add "kind" to it or give --kind')
-    return kind
+def _answer(row: Row, default: str | None, work: _Work) -> tuple[Row, bool]:
+    try:
+        return work(row, default)
+    except ParseError as error:
+        return _named(row, kind=row.get("kind", default), error=str(error)), False
 
 
 def _texts(files: list[Path] | None) -> Iterator[str]:

@@ -1,0 +1,168 @@
+"""Wire vectors: every row holds, and no row with one field spoilt does."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.errors import ParseError
+from protocol.vectorform import FORMS, VectorMismatch
+
+FOLDER = Path(__file__).parent.parent / "vectors" / "do-irp"
+ROWS = [row for path in sorted(FOLDER.glob("*.json")) for row in json.loads(path.read_bytes())]
+TOLD_ONLY = {"note", "reason", "rule", "library_rejects", "case"}
+"""Fields that speak to people, or about other software; nothing is checked by them."""
+STILL_TRUE = {
+    ("handle_hash", "server_index_for_n"),
+    ("type_filter", "matches"),
+    ("udp_packets", "packets"),
+    ("handle_equality", "b"),
+}
+"""Where another value is as true: a table with a row less, no second copy of a packet, a name that
+is unequal as well."""
+WHOLLY_TOLD = {
+    "handle_value",
+    "hs_admin",
+    "hs_vlist",
+    "hs_site",
+    "global_values",
+    "envelope",
+    "request",
+    "response",
+    "udp_packets",
+}
+ROWS_PER_KIND = 6
+"""Rows of each kind whose fields are spoilt."""
+
+
+def holds(row: dict[str, Any]) -> bool:
+    try:
+        FORMS[row["kind"]].check(row)
+    except (VectorMismatch, ParseError):
+        return False
+    return True
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all fields: leaves, and lists and objects themselves."""
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if path or name not in TOLD_ONLY:
+                yield from leaves(part, (*path, name))
+    elif isinstance(value, list):
+        for at, part in enumerate(value):
+            yield from leaves(part, (*path, at))
+
+
+def spoilt(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        if value and all(char in "0123456789abcdef" for char in value):
+            return value[:-1] + ("0" if value[-1] != "0" else "1")
+        return value + "x"
+    if value is None:
+        return "x"
+    if isinstance(value, list):
+        return value[:-1] if value else [0]
+    return dict(list(value.items())[:-1]) if value else {"x": 1}
+
+
+def spoilings(row: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    for path in leaves(row["decoded"]):
+        if (row["kind"], *path) in STILL_TRUE:
+            continue
+        worse = copy.deepcopy(row)
+        place = worse["decoded"]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = spoilt(place[path[-1]])
+        yield path, worse
+
+
+def some_rows() -> list[dict[str, Any]]:
+    taken: dict[str, list[dict[str, Any]]] = {}
+    for row in ROWS:
+        taken.setdefault(row["kind"], []).append(row)
+    return [row for rows in taken.values() for row in rows[:: max(1, len(rows) // ROWS_PER_KIND)]]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_every_vector_holds(row: dict[str, Any]) -> None:
+    """Everything that a row of the reference vectors claims is so."""
+    FORMS[row["kind"]].check(row)
+
+
+@pytest.mark.parametrize("row", some_rows(), ids=lambda row: row["name"])
+def test_no_spoilt_vector_holds(row: dict[str, Any]) -> None:
+    """A row with any one field changed does not hold."""
+    survivors = [path for path, worse in spoilings(row) if holds(worse)]
+    assert not survivors
+
+
+def test_names_that_are_equal_are_told_from_others() -> None:
+    """A row that calls two equal names equal does not hold with another name."""
+    equal = [row for row in ROWS if row["decoded"].get("equal_case_insensitive")]
+    for row in equal:
+        worse = copy.deepcopy(row)
+        worse["decoded"]["b"] += "x"
+        assert not holds(worse)
+
+
+@pytest.mark.parametrize("row", some_rows(), ids=lambda row: row["name"])
+def test_no_octet_may_be_another(row: dict[str, Any]) -> None:
+    """A row whose `decoded` tells the whole message does not hold when an octet is changed."""
+    if row["kind"] not in WHOLLY_TOLD:
+        return
+    octets = bytearray.fromhex(row["hex"])
+    for at in range(0, len(octets), max(1, len(octets) // 40)):
+        worse = octets.copy()
+        worse[at] ^= 0x11
+        assert not holds({**row, "hex": worse.hex()}), at
+
+
+@pytest.mark.parametrize("row", some_rows(), ids=lambda row: row["name"])
+def test_no_field_may_be_missing(row: dict[str, Any]) -> None:
+    """A row without one of the fields that follow from its bytes does not hold."""
+    form = FORMS[row["kind"]]
+    if row["kind"] == "malformed":
+        return
+    for name in form.decode(bytes.fromhex(row["hex"])):
+        worse = copy.deepcopy(row)
+        if worse["decoded"].pop(name, None) is not None:
+            assert not holds(worse), name
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_decoding_says_what_the_row_says(row: dict[str, Any]) -> None:
+    """Decoding gives no field that the row does not have, nor another value for it."""
+    if row["kind"] == "malformed":
+        return
+    decoded = FORMS[row["kind"]].decode(bytes.fromhex(row["hex"]))
+    told = {name: row["decoded"].get(name) for name in decoded if name in row["decoded"]}
+    if row["kind"] == "handle_hash" and "/" not in row["decoded"]["handle"]:
+        # The row's name is as it was asked; its bytes were folded by the software that made it.
+        told["handle"] = told["handle"].upper()
+    assert told == {name: decoded[name] for name in told}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_encoding_gives_the_bytes_back(row: dict[str, Any]) -> None:
+    """Where the bytes follow from `decoded`, encoding it gives them."""
+    data = FORMS[row["kind"]].encode(row["decoded"]) if row["kind"] != "malformed" else None
+    assert data is None or data.hex() == row["hex"]
+
+
+def test_every_kind_is_known() -> None:
+    """There is a form for each kind of the reference vectors."""
+    assert {row["kind"] for row in ROWS} <= FORMS.keys()
