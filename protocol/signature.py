@@ -17,7 +17,7 @@ from hmac import compare_digest
 from typing import Any
 
 from protocol.errors import ParseError, SignatureInvalid
-from protocol.jws import JsonObject, Jws, parse_json, parse_jws, sign_jws
+from protocol.jws import JsonObject, Jws, parse_jws, parse_object, sign_jws
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.keys.policy import STRICT, Policy, Weak
@@ -220,7 +220,7 @@ def issue_certificate(
 
 def parse_signature(jws: Jws) -> SignatureClaims:
     """The claims of an HS_SIGNATURE, not yet verified. Raises ParseError."""
-    payload = parse_json(jws.payload)
+    payload = parse_object(jws.payload)
     listed = payload.get("digests")
     if not isinstance(listed, Mapping) or not isinstance(listed.get("digests"), list):
         raise ParseError("a record signature without its list of digests")
@@ -237,7 +237,7 @@ def parse_signature(jws: Jws) -> SignatureClaims:
 def parse_certificate(data: bytes) -> Certificate:
     """An HS_CERT value, not yet verified. Raises ParseError."""
     jws = parse_jws(data)
-    payload = parse_json(jws.payload)
+    payload = parse_object(jws.payload)
     entries = payload.get("perms", [])
     if not isinstance(entries, list) or len(entries) > MAX_PERMISSIONS:
         raise ParseError("the `perms` of a certificate are a list of permissions")
