@@ -218,7 +218,9 @@ async def test_jsonp_never_carries_private_values(record):
 
 async def test_cors(record):
     """An origin is echoed, a malformed one is not; the preflight allows the methods."""
-    answer = await record.ask("GET", "/api/handles/86.999/p1", headers={"Origin": "http://a.example"})
+    answer = await record.ask(
+        "GET", "/api/handles/86.999/p1", headers={"Origin": "http://a.example"}
+    )
     assert answer.headers["Access-Control-Allow-Origin"] == "http://a.example"
     assert answer.headers["Access-Control-Expose-Headers"] == "Content-Length"
     assert "Access-Control-Allow-Credentials" not in answer.headers
@@ -272,7 +274,9 @@ async def test_long_name(served):
     served.register(name, value(1, "DESC", "long"))
     assert (await served.ask("GET", f"/api/handles/{name}")).status == 200
     assert (await served.ask("GET", f"/api/handles/{name[:-1]}x")).status == 404
-    assert (await served.ask("GET", f"/api/handles/86.999/{'n' * 2100}")).json["responseCode"] == 102
+    assert (await served.ask("GET", f"/api/handles/86.999/{'n' * 2100}")).json[
+        "responseCode"
+    ] == 102
 
 
 async def test_site(served):
