@@ -72,7 +72,8 @@ class ChainReport:
 
     trusted: it ends at a trusted root and every link is signed by the next and holds now.
     authorized: trusted, and the permissions of every certificate cover the handle.
-    problems: what is wrong, nearest link first.
+    problems: what is wrong, nearest link first. expires: when the first link ends, in seconds since
+    1970; None when none does. root: the subject of the last certificate, where it is self-issued.
     """
 
     length: int
@@ -81,6 +82,8 @@ class ChainReport:
     authorized: bool
     signer_key: PublicKey | None
     problems: tuple[str, ...] = ()
+    expires: int | None = None
+    root: Reference | None = None
 
     def require(self) -> PublicKey:
         """The key that may sign the record. Raises SignatureInvalid unless authorized."""
@@ -157,7 +160,14 @@ class ChainWalk:
             authorized=trusted and all(covering),
             signer_key=self._links[0].public_key if self._links else None,
             problems=tuple(problems),
+            expires=self._expires(),
+            root=root.subject if root is not None else None,
         )
+
+    def _expires(self) -> int | None:
+        claims = (self._claims, *(link.claims for link in self._links))
+        ends = (each.validity.expires for each in claims)
+        return min((end for end in ends if end is not None), default=None)
 
     def _go_on(self, certificate: Certificate) -> None:
         if certificate.self_issued:

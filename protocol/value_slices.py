@@ -7,9 +7,9 @@ that an answer is cut out of a stored row and not encoded anew.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError  # noqa: N812 (the library spells it so)
-from typing import NamedTuple
 
 from protocol.errors import Truncated
 from protocol.record import type_matches
@@ -20,7 +20,8 @@ _HEAD = Struct(">i9xBI")
 _COUNT_0 = _U4.pack(0)
 
 
-class ValueSlice(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ValueSlice:
     """One encoded value: where its octets are, and what a choice among values looks at."""
 
     octets: bytes

@@ -26,6 +26,10 @@ class Flights(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._running)
 
+    def running(self, key: K) -> bool:
+        """Whether a fetch of this key is under way."""
+        return key in self._running
+
     def join(self, key: K, start: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
         """The running fetch of a key, started if there is none. Raises ServerBusy when full.
 

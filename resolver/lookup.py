@@ -73,6 +73,8 @@ class Answer:
     referral: the handle of a referral; normally empty, the values then say where to go.
     message: one line for people where code is an error.
     private: some of the values are not publicly readable.
+    ttl_s: seconds a cached answer still holds, None for the source's own word. stale: its TTL is
+    past and its owner silent. verification: what was verified of it, for people.
     """
 
     code: ResponseCode
@@ -85,6 +87,9 @@ class Answer:
     referral: bytes | None = None
     message: str = ""
     private: bool = False
+    ttl_s: float | None = None
+    stale: bool = False
+    verification: str = ""
 
 
 class Recursion(Protocol):
@@ -339,4 +344,4 @@ def _as_derived(value: ValueSlice) -> ValueSlice:
     service = value.type.upper() == b"HS_SERV"
     type_ = b"HS_SERV.PREFIX" if service else b"HS_SITE.PREFIX"
     octets = encode_value(replace(decode_value(value.octets), type=type_))
-    return value._replace(octets=octets, type=type_)
+    return replace(value, octets=octets, type=type_)

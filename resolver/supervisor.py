@@ -231,7 +231,7 @@ class Supervisor:
     def _watch(self) -> None:
         """Kill what hangs. A pause of our own (a suspended machine) is nobody's fault."""
         now = time.monotonic()
-        late = now - self._looked > self._settings.watchdog_s / 2
+        late = now - self._looked > max(self._settings.watchdog_s / 2, 4 * _TICK_S)
         self._looked = now
         for child in self._children.values():
             if late:

@@ -6,7 +6,7 @@ same octets (resolver.doirp.fast). What each operation does is in OPERATIONS.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -69,7 +69,7 @@ class Handler:
             reply = self._refusal(exchange, error)
         return None if reply is None else self._sealed(exchange, reply)
 
-    async def replies(self, exchange: Exchange) -> AsyncIterator[bytes]:
+    async def replies(self, exchange: Exchange) -> AsyncGenerator[bytes, None]:
         """The replies, each a whole message with its envelope; several where one does not hold all.
 
         Never raises but for cancellation.

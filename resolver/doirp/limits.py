@@ -50,6 +50,7 @@ class Proven:
 
     def __init__(self, path: Path | None, *, now: Callable[[], float]) -> None:
         self._now = now
+        self._noted: dict[str, float] = {}
         size = _SLOTS * _SLOT.size
         if path is None:
             self._table = mmap.mmap(-1, size)
@@ -62,8 +63,18 @@ class Proven:
         finally:
             os.close(file)
 
+    def saw(self, host: str) -> None:
+        """The address completed an exchange just now; noted once a minute."""
+        now = self._now()
+        if self._noted.get(host, 0.0) > now:
+            return
+        if len(self._noted) >= _SLOTS:
+            self._noted.clear()
+        self._noted[host] = now + _MINUTE_S
+        self.add(host)
+
     def add(self, host: str) -> None:
-        """The address completed an exchange just now."""
+        """Note an address in the shared table."""
         digest = xxh3_64_intdigest(host.encode())
         _SLOT.pack_into(
             self._table, (digest % _SLOTS) * _SLOT.size, digest, int(self._now()) & 0xFFFFFFFF
@@ -73,7 +84,7 @@ class Proven:
         """Whether the address completed an exchange in the last ten minutes."""
         digest = xxh3_64_intdigest(host.encode())
         stored, when = _SLOT.unpack_from(self._table, (digest % _SLOTS) * _SLOT.size)
-        return stored == digest and 0 <= self._now() - when <= PROVEN_S
+        return bool(stored == digest and 0 <= self._now() - when <= PROVEN_S)
 
 
 class Amplification:

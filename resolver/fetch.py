@@ -1,0 +1,353 @@
+"""Fetcher: a name's public record, from the cache or from its site, verified (threats N3, N8).
+
+Whatever the recursion needs passes here: the records that clients ask for, the prefix records on
+the way to them and the certificates above their signatures. One fetch a name is in flight; a
+failure is remembered; while the owner is silent a stale record is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.chain import Roots as TrustRoots
+from protocol.errors import (
+    BiaoshiError,
+    NotServedHere,
+    ParseError,
+    RecursionTooDeep,
+    ResponseCode,
+    ServerBusy,
+    SignatureInvalid,
+    UpstreamError,
+)
+from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
+from protocol.record import HandleValue, decode_values
+from resolver.cache import Cache, Entry
+from resolver.client import Client
+from resolver.flights import Flights
+from resolver.iterate import Iteration, Outcome, Root, Wish
+from resolver.peers import Service
+from resolver.steps import Path, Question, Step, text
+from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_end
+
+STALE_AFTER_S = 1.8
+"""A stale record is given when its owner did not answer for so long (RFC 8767 §5)."""
+DOUBT_AFTER_S = 5.0
+"""A delegation younger than this is not fetched anew because its site failed."""
+_OWN_FAULT = (ServerBusy, NotServedHere)
+"""Failures that say nothing about the name."""
+
+
+class RootBook(Protocol):
+    """The configured roots and the keys trusted for their names."""
+
+    async def for_zone(self, zone: bytes) -> Root | None:
+        """The root of the longest zone that holds this prefix."""
+
+    def trust_for(self, zone: bytes) -> TrustRoots:
+        """The keys at which chains for names under this prefix may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A record at hand. stale: its TTL is past and its owner silent."""
+
+    entry: Entry
+    stale: bool = False
+    cached: bool = False
+
+
+class Fetcher:
+    """One for each process."""
+
+    def __init__(
+        self,
+        client: Client,
+        roots: RootBook,
+        cache: Cache,
+        verifier: Verifier,
+        *,
+        wall: Callable[[], float],
+        need: Callable[[bytes], Need],
+        certify: bool = True,
+        max_flights: int = 1000,
+    ) -> None:
+        """need: how much verification the names under a prefix need."""
+        self.cache = cache
+        self.iteration = Iteration(
+            client,
+            roots,
+            self._on_the_way,
+            at_hand=self._at_hand,
+            doubt=lambda name: cache.doubt(name, DOUBT_AFTER_S),
+            wall=wall,
+            certify=certify,
+        )
+        self._roots = roots
+        self._verifier = verifier
+        self._need = need
+        self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
+
+    @property
+    def in_flight(self) -> int:
+        """Fetches under way."""
+        return len(self._flights)
+
+    def needs_proof(self, name: bytes) -> bool:
+        """Whether records of this name are verified before they are given."""
+        return self._need(_zone(name)) != Need.OFF
+
+    def usable(self, entry: Entry) -> bool:
+        """Whether a kept record was verified as far as it must be."""
+        return entry.proof is not None or not self.needs_proof(entry.handle)
+
+    async def fetch(
+        self,
+        name: bytes,
+        question: Question,
+        path: Path,
+        *,
+        at: Service | None = None,
+        verified: bool = True,
+    ) -> Fetched:
+        """A record, or its absence. verified: False for certificates, which are checked as such.
+
+        Raises UpstreamError, SignatureInvalid, RecursionTooDeep, NotServedHere, ServerBusy.
+        """
+        name = whole_name(name)
+        entry = self.cache.fresh(name)
+        if entry is not None and (not verified or self.usable(entry)):
+            question.steps.append(Step("cache", text(name), f"{entry.code.name}, fresh"))
+            return Fetched(entry, cached=True)
+        path = path.within(fold_prefix(name))
+        stale = self._stale(name, verified=verified)
+        failure = self.cache.failure(name)
+        if failure is not None:
+            if stale is None or isinstance(failure.error, SignatureInvalid):
+                raise failure.error.with_traceback(None)
+            return self._give_stale(stale, question)
+        return await self._fly(name, question, path, at, stale, verified=verified)
+
+    async def _fly(
+        self,
+        name: bytes,
+        question: Question,
+        path: Path,
+        at: Service | None,
+        stale: Entry | None,
+        *,
+        verified: bool,
+    ) -> Fetched:
+        key = (fold_prefix(name), verified)
+        own = not self._flights.running(key)
+        if not own:
+            question.steps.append(Step("cache", text(name), "waits for a fetch under way"))
+        task = self._flights.join(
+            key, lambda: self._land(name, question, path, at, verified=verified)
+        )
+        try:
+            async with asyncio.timeout(STALE_AFTER_S if stale is not None else None):
+                return Fetched(await asyncio.shield(task))
+        except TimeoutError:
+            if stale is None:
+                raise
+        except RecursionTooDeep:
+            # Another question's fetch ended at that one's limits, not at ours.
+            if stale is None and not own:
+                entry = await self._land(name, question, path, at, verified=verified)
+                return Fetched(entry)
+            if stale is None:
+                raise
+        except SignatureInvalid:
+            raise
+        except UpstreamError:
+            if stale is None:
+                raise
+        return self._give_stale(stale, question)
+
+    def _stale(self, name: bytes, *, verified: bool) -> Entry | None:
+        entry = self.cache.stale(name)
+        if entry is None or (verified and not self.usable(entry)):
+            return None
+        return entry
+
+    def _give_stale(self, entry: Entry, question: Question) -> Fetched:
+        question.steps.append(Step("cache", text(entry.handle), f"{entry.code.name}, stale"))
+        return Fetched(entry, stale=True, cached=True)
+
+    async def _land(
+        self,
+        name: bytes,
+        question: Question,
+        path: Path,
+        at: Service | None,
+        *,
+        verified: bool,
+        anew: bool = False,
+    ) -> Entry:
+        """Fetch, verify and keep; a failure is kept too. anew: although a kept one holds."""
+        try:
+            async with asyncio.timeout_at(question.deadline):
+                return await self._ask(name, question, path, at, verified=verified, anew=anew)
+        except TimeoutError:
+            error: BiaoshiError = UpstreamError(
+                f"{text(name)} was not found within {question.limits.total_s:g} s"
+            )
+        except BiaoshiError as caught:
+            error = caught
+        if isinstance(error, SignatureInvalid):
+            # What vouched for the kept record no longer does: it is not given any more.
+            self.cache.purge(name)
+        limit = isinstance(error, RecursionTooDeep) or question.deadline <= _loop_time()
+        if not isinstance(error, _OWN_FAULT) and (not limit or name == question.name):
+            self.cache.fail(name, error)
+        raise error
+
+    def refresh(self, name: bytes, question: Question) -> None:
+        """Fetch a record anew in the background while the kept one still holds."""
+        with suppress(ServerBusy):  # the next asker tries again
+            self._flights.join(
+                (fold_prefix(name), True),
+                lambda: self._land(name, question, Path(), None, verified=True, anew=True),
+            )
+
+    async def _ask(
+        self,
+        name: bytes,
+        question: Question,
+        path: Path,
+        at: Service | None,
+        *,
+        verified: bool,
+        anew: bool,
+    ) -> Entry:
+        known = None if anew else self.cache.fresh(name)
+        if known is not None:
+            # Kept without a proof, as a certificate on another record's way.
+            try:
+                found = await self._prove(name, known.values, known.code, question, path, None)
+            except SignatureInvalid:
+                self.cache.purge(name)  # another site may have the true one
+            else:
+                known.proof, known.valid_until = found, found.expires
+                return known
+        proofs: dict[int, Verification] = {}
+
+        async def accept(outcome: Outcome) -> None:
+            _readable(outcome)
+            if verified and outcome.code in _FACTS:
+                signed = outcome.reply.signature == "signed"
+                proofs[id(outcome)] = await self._prove(
+                    name, outcome.values, outcome.code, question, path, signed
+                )
+
+        outcome = await self.iteration.resolve(name, question, path, accept, at=at)
+        proof = proofs.get(id(outcome))
+        values = decode_values(outcome.values)
+        return self.cache.put(
+            name,
+            outcome.code,
+            outcome.values,
+            valid_until=proof.expires if proof and proof.expires else earliest_end(values),
+            ttl_cap_s=outcome.ttl_cap_s,
+            authoritative=outcome.reply.authoritative,
+            proof=proof,
+        )
+
+    async def _prove(
+        self,
+        name: bytes,
+        values: bytes,
+        code: ResponseCode,
+        question: Question,
+        path: Path,
+        signed: bool | None,
+    ) -> Verification:
+        """Verify a record as its prefix needs it. signed: whether the site signed the reply."""
+        zone = _zone(name)
+        need = self._need(zone)
+        if code != ResponseCode.SUCCESS:
+            if need == Need.REQUIRED and signed is False:
+                raise SignatureInvalid(
+                    f"the site denies {text(name)} without its signature, which is required"
+                )
+            return NOT_CHECKED
+
+        async def fetch(wanted: bytes) -> Sequence[HandleValue]:
+            found = await self.fetch(wanted, question, path, verified=False)
+            return decode_values(found.entry.values)
+
+        began = _loop_time()
+        outcome = ""
+        try:
+            proof = await self._verifier.verify(
+                name, decode_values(values), need, self._roots.trust_for(zone), fetch
+            )
+            outcome = "; ".join(proof.lines())
+        except BiaoshiError as error:
+            outcome = str(error)
+            raise
+        finally:
+            if need != Need.OFF:
+                took_ms = (_loop_time() - began) * 1000
+                question.steps.append(Step("verify", text(name), outcome, took_ms))
+        return proof
+
+    def _at_hand(self, name: bytes) -> bytes | None:
+        entry = self.cache.fresh(name)
+        if entry is None or entry.code != ResponseCode.SUCCESS or not self.usable(entry):
+            return None
+        return entry.values
+
+    async def _on_the_way(
+        self, name: bytes, question: Question, path: Path, *, at: Service | None = None
+    ) -> tuple[ResponseCode, bytes]:
+        found = await self.fetch(name, question, path, at=at)
+        return found.entry.code, found.entry.values
+
+    async def directly(
+        self, name: bytes, question: Question, wish: Wish
+    ) -> tuple[Outcome, Verification]:
+        """Past the cache: for questions that want a primary's word or other than public values."""
+        proofs: list[Verification] = []
+
+        async def accept(outcome: Outcome) -> None:
+            _readable(outcome)
+            if outcome.code in _FACTS and wish.public:
+                signed = outcome.reply.signature == "signed"
+                proofs[:] = [
+                    await self._prove(name, outcome.values, outcome.code, question, Path(), signed)
+                ]
+
+        async with asyncio.timeout_at(question.deadline):
+            outcome = await self.iteration.resolve(name, question, Path(), accept, wish=wish)
+        return outcome, proofs[0] if proofs else NOT_CHECKED
+
+    async def close(self) -> None:
+        """Stop every fetch."""
+        await self._flights.close()
+
+
+_FACTS = frozenset(
+    {ResponseCode.SUCCESS, ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}
+)
+
+
+def _readable(outcome: Outcome) -> None:
+    try:
+        decode_values(outcome.values)
+    except ParseError as error:
+        raise UpstreamError(f"{outcome.reply.endpoint} sent broken values: {error}") from None
+
+
+def _zone(name: bytes) -> bytes:
+    described = described_prefix(name)
+    return prefix_of(name) if described is None else described
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,261 @@
+"""Recursion: answers about names of other nodes, for every face of this one.
+
+A query becomes a fetch of the whole public record, and the answer the asked values of it. What is
+at hand is given without waiting; everything else is one task a name. Errors come as answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from protocol.errors import BiaoshiError, ResponseCode, UpstreamError
+from protocol.name import fold_prefix, whole_name
+from protocol.record import HandleValue, decode_values, encode_values, type_matches
+from protocol.values.hs_site import encode_site, site_type
+from resolver.cache import Cache, Entry
+from resolver.client import Client
+from resolver.config import Settings
+from resolver.fetch import Fetched, Fetcher
+from resolver.guard import Guard
+from resolver.iterate import Wish
+from resolver.keyfiles import encoded, read_public_keys
+from resolver.lookup import Answer, Query
+from resolver.peers import Service
+from resolver.roots import RootBook, parse_source
+from resolver.steps import Limits, Path, Question, Step, text
+from resolver.verify import Need, Verification, Verifier
+from resolver.wire_values import choose, count, join, slices
+
+TRUST_FILE = FilePath("trust/roots.json")
+PREFETCH_SHARE = 0.1
+"""A name asked for in the last tenth of its TTL is fetched anew beforehand, if it is asked often."""
+_OFTEN = 3
+"""Uses of an entry that make its name a hot one."""
+_ALIAS = b"HS_ALIAS"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How much verification which prefix needs: the longest prefix that holds a name decides."""
+
+    default: Need = Need.WHEN_SIGNED
+    by_prefix: tuple[tuple[bytes, Need], ...] = ()
+
+    def need(self, zone: bytes) -> Need:
+        """For names under this folded prefix."""
+        best, found = -1, self.default
+        for prefix, need in self.by_prefix:
+            if len(prefix) > best and (zone == prefix or zone.startswith(prefix + b".")):
+                best, found = len(prefix), need
+        return found
+
+
+class Recursion:
+    """One for each process; see resolver.lookup for who calls it."""
+
+    def __init__(self, fetcher: Fetcher, roots: RootBook, *, limits: Limits | None = None) -> None:
+        self.fetcher = fetcher
+        self.cache = fetcher.cache
+        self._roots = roots
+        self._limits = limits or Limits()
+
+    def cached(self, query: Query) -> Answer | None:
+        """An answer at hand, or None; never waits. Public questions only (threats N8).
+
+        A failure that is remembered is an answer too, unless a stale record can be given.
+        """
+        if not query.public_only or query.authoritative:
+            return None
+        name = whole_name(query.handle)
+        entry = self.cache.fresh(name)
+        if entry is not None and self.fetcher.usable(entry):
+            self._prefetch(name, entry)
+            return self._answer(query, Fetched(entry, cached=True), ())
+        return None
+
+    async def resolve(self, query: Query, *, follow_aliases: bool = False) -> Answer:
+        """Ask the nodes that know, within every limit. Never raises a BiaoshiError.
+
+        follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
+        their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
+        """
+        question = self._question(query)
+        try:
+            if query.hops >= self._limits.hops:
+                return Answer(
+                    ResponseCode.RECURSION_COUNT_TOO_HIGH,
+                    query.handle,
+                    message=f"{query.hops} servers passed this on already",
+                    source="referral",
+                )
+            async with asyncio.timeout_at(question.deadline):
+                if not query.public_only or query.authoritative:
+                    return await self._past_the_cache(query, question)
+                return await self._resolve(query, question, follow_aliases=follow_aliases)
+        except TimeoutError:
+            error: BiaoshiError = UpstreamError(
+                f"{text(query.handle)} was not found within {self._limits.total_s:g} s"
+            )
+        except BiaoshiError as caught:
+            error = caught
+        return Answer(
+            error.code,
+            query.handle,
+            source="referral",
+            steps=_steps(question),
+            message=str(error),
+        )
+
+    async def _resolve(self, query: Query, question: Question, *, follow_aliases: bool) -> Answer:
+        path = Path()
+        name = whole_name(query.handle)
+        while True:
+            found = await self.fetcher.fetch(name, question, path)
+            alias = _alias(found.entry, query) if follow_aliases else None
+            if alias is None:
+                return self._answer(query, found, _steps(question))
+            path = path.within(fold_prefix(name)).deeper(self._limits, f"alias {text(alias)}")
+            question.steps.append(Step("alias", text(name), f"is {text(alias)}"))
+            name = whole_name(alias)
+
+    async def _past_the_cache(self, query: Query, question: Question) -> Answer:
+        """A primary's word, or values that are not public.
+
+        The asker's identity cannot be passed on, so where a site wants one, the asker is referred
+        to it. Nothing of this is shared between askers.
+        """
+        wish = Wish(public=query.public_only, primary=query.authoritative, hops=query.hops)
+        name = whole_name(query.handle)
+        outcome, proof = await self.fetcher.directly(name, question, wish)
+        base = Answer(
+            outcome.code,
+            query.handle,
+            authoritative=outcome.reply.authoritative,
+            source="referral",
+            steps=_steps(question),
+            verification="; ".join(proof.lines()),
+        )
+        if outcome.code == ResponseCode.SUCCESS:
+            chosen = choose(slices(outcome.values), query.indexes, query.types)
+            if not chosen:
+                return replace(base, code=ResponseCode.VALUES_NOT_FOUND)
+            return replace(base, values=join(outcome.values, chosen))
+        if outcome.code in (ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND):
+            return base
+        sites = _site_values(outcome.service)
+        return replace(base, code=ResponseCode.SERVICE_REFERRAL, values=sites, referral=b"")
+
+    def _answer(self, query: Query, found: Fetched, steps: tuple[Mapping[str, Any], ...]) -> Answer:
+        entry, settings = found.entry, self.cache.settings
+        proof = entry.proof
+        base = Answer(
+            entry.code,
+            query.handle,
+            source="cache" if found.cached else "referral",
+            steps=steps,
+            message="stale: its owner does not answer" if found.stale else "",
+            ttl_s=float(settings.stale_ttl_s) if found.stale else self.cache.left_s(entry),
+            stale=found.stale,
+            verification="; ".join(proof.lines()) if isinstance(proof, Verification) else "",
+        )
+        if entry.code != ResponseCode.SUCCESS:
+            return base
+        lowered = settings.stale_ttl_s if found.stale else None
+        values = entry.select(query.indexes, query.types, ttl_s=lowered)
+        if count(values) == 0:
+            return replace(base, code=ResponseCode.VALUES_NOT_FOUND)
+        return replace(base, values=values)
+
+    def _prefetch(self, name: bytes, entry: Entry) -> None:
+        entry.uses += 1
+        life = entry.expires_at - entry.stored_at
+        if entry.uses >= _OFTEN and self.cache.left_s(entry) < life * PREFETCH_SHARE:
+            self.fetcher.refresh(name, self._question(Query(name)))
+
+    def _question(self, query: Query) -> Question:
+        deadline = asyncio.get_running_loop().time() + self._limits.total_s
+        return Question(whole_name(query.handle), self._limits, deadline)
+
+    def purge(self, handle: bytes) -> bool:
+        """Forget what is known of a name; whether there was anything."""
+        return self.cache.purge(whole_name(handle))
+
+    def purge_prefix(self, prefix: bytes) -> int:
+        """Forget a prefix and all names under it; how many."""
+        return self.cache.purge_prefix(prefix)
+
+    async def close(self) -> None:
+        """Stop every fetch."""
+        await self.fetcher.close()
+        await self._roots.close()
+
+
+def _steps(question: Question) -> tuple[Mapping[str, Any], ...]:
+    return tuple(step.as_dict() for step in question.steps)
+
+
+def _alias(entry: Entry, query: Query) -> bytes | None:
+    """The name that stands for this one; None where there is none, or it is what was asked."""
+    if entry.code != ResponseCode.SUCCESS or any(type_matches(t, _ALIAS) for t in query.types):
+        return None
+    for value in decode_values(entry.values):
+        if value.type.upper() == _ALIAS and value.data:
+            return value.data
+    return None
+
+
+def _site_values(service: Service) -> bytes:
+    """The sites of a service as values, for a referral."""
+    sites = [variant for site in service.sites for variant in site.variants]
+    return encode_values(
+        [
+            HandleValue(index, site_type(site), encode_site(site))
+            for index, site in enumerate(sites, start=1)
+        ]
+    )
+
+
+def open_recursion(
+    settings: Settings,
+    folder: FilePath,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+) -> Recursion:
+    """The recursion of a node, by its settings. Raises SettingsError.
+
+    folder: the node's; `root_keys` are relative to it and trust/roots.json lies in it.
+    """
+    configured = settings.recursion
+    guard = Guard(settings.outbound)
+    client = Client(guard, now=now, wall=wall)
+    addresses = configured.roots or ((settings.node.parent,) if settings.node.parent else ())
+    roots = RootBook(
+        [parse_source(address) for address in addresses],
+        guard=guard,
+        client=client,
+        pinned=[
+            key for name in configured.root_keys for key in encoded(read_public_keys(folder / name))
+        ],
+        file=folder / TRUST_FILE,
+        now=now,
+        wall=wall,
+    )
+    cache = Cache(settings.cache, now=now, wall=wall)
+    fetcher = Fetcher(
+        client,
+        roots,
+        cache,
+        Verifier(wall=wall),
+        wall=wall,
+        need=Rules(Need(configured.verify)).need,
+    )
+    limits = Limits(
+        depth=configured.referrals, messages=configured.messages, total_s=configured.total_s
+    )
+    return Recursion(fetcher, roots, limits=limits)
