@@ -26,11 +26,13 @@ from protocol.session import (
     ReplayWindow,
     SessionKey,
     decode_agreed_key,
+    decode_exchange_data,
     decrypt_message,
     decrypt_part,
     decrypt_transported_key,
     derive_session_key,
     encode_agreed_key,
+    encode_exchange_data,
     encrypt_message,
     encrypt_part,
     open_message,
@@ -209,6 +211,17 @@ def test_a_transported_key_is_read():
     for octets in (b"", b"\0\0\0\x09" + b"k" * 16, b"\0\0\0\x03" + b"k" * 15):
         with pytest.raises(ParseError):
             decode_agreed_key(octets)
+
+
+def test_the_reply_of_a_set_up_names_the_cipher():
+    """From 2.4 on; before that DES is meant. Unknown codes are parse errors."""
+    for version, code in [(NOW, CipherCode.AES), (OLD, CipherCode.DES)]:
+        data = encode_exchange_data(code, b"key", version)
+        assert decode_exchange_data(data, version) == (code, b"key")
+    with pytest.raises(ParseError):
+        decode_exchange_data(b"\0\0\0\x09key", NOW)
+    with pytest.raises(ParseError):
+        decode_exchange_data(b"\0", NOW)
 
 
 def test_a_counter_is_taken_once():
