@@ -43,14 +43,12 @@ from registry.rules import (
     check_size,
     check_values,
 )
+from registry.signing import NodeSigner, RecordGuard
 from registry.store import Store, Table, Write
 
 _VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
 
 Values = tuple[HandleValue, ...]
-Finish = Callable[[Change, bytes, Values | None, Values], Values]
-"""The last word on a record's values before they are written: (change, handle, before, after) ->
-values. registry.signing makes one that verifies and renews signatures. Raises to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,13 @@ class Writer:
         settings: WriterSettings | None = None,
         access: Access | None = None,
         generation: Generation | None = None,
-        finish: Finish | None = None,
+        signer: NodeSigner | None = None,
     ) -> None:
         """now: seconds since 1970. random: octets for salts.
 
         access: default: no server administrators. generation: raised when prefixes change.
+        signer: renews the node's own signatures when their records change, and signs changes
+        with the attribute `sign`.
         """
         self._store = store
         self._now = now
@@ -107,7 +107,7 @@ class Writer:
         self._settings = settings or WriterSettings()
         self._access = access or Access(store, AccessSettings())
         self._generation = generation
-        self._finish = finish
+        self._guard = RecordGuard(self._settings.unsigned, signer)
 
     def commit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
         """Write changes in one durable transaction; one outcome a change, in order.
@@ -191,7 +191,8 @@ class Writer:
             return Outcome(code, UNCHANGED, version, None, None, change.handle)
         after = altered.values
         if after is not None:
-            after = self._finished(change, before, after)
+            after = self._guard.finish(access, change, after, now_s)
+            check_size(change.handle, after, self._settings)
         name = held.name if held is not None and after is not None else change.handle
         return self._log(
             batch,
@@ -203,12 +204,6 @@ class Writer:
             before=before,
             after=after,
         )
-
-    def _finished(self, change: Change, before: Values | None, after: Values) -> Values:
-        if self._finish is not None:
-            after = self._finish(change, change.handle, before, after)
-        check_size(change.handle, after, self._settings)
-        return after
 
     # --- prefixes
 

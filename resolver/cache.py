@@ -15,6 +15,7 @@ from enum import Enum
 
 from protocol.errors import ResponseCode
 from protocol.name import described_prefix, fold_prefix, prefix_of
+from resolver.config import CacheSettings
 from resolver.sieve import Sieve
 from resolver.wire_values import (
     EMPTY,
@@ -27,44 +28,11 @@ from resolver.wire_values import (
     slices,
 )
 
+_LONGEST_S = 172_800
+"""No client of the Handle protocol counts more than two days (do-irp 18.5)."""
 _OVERHEAD = 600
 """Octets that an entry costs besides its name and values (measured with sys.getsizeof)."""
 _SIGNATURE = b"HS_SIGNATURE"
-
-
-@dataclass(frozen=True, slots=True)
-class CacheSettings:
-    """How much is kept of other sites' answers, and how long."""
-
-    max_entries: int = 100_000
-    """Records kept; what is asked least goes first. 0 turns the cache off."""
-
-    max_bytes: int = 64 * 1024 * 1024
-    """Octets that all kept records may take together."""
-
-    max_negative: int = 20_000
-    """Absent names kept, and failures kept: each has its own room."""
-
-    max_ttl_s: int = 86_400
-    """No record is kept longer, whatever its TTL says. At most 172800 (two days)."""
-
-    negative_ttl_s: int = 60
-    """How long `no such name` is believed."""
-
-    stale_max_s: int = 86_400
-    """How long after its TTL a record may still be given while its owner does not answer."""
-
-    stale_ttl_s: int = 30
-    """The TTL that such an answer carries."""
-
-    failure_first_s: float = 1.0
-    """After a failure the name is not asked again for so long; doubled with each further one."""
-
-    failure_max_s: float = 300.0
-    """The longest such pause."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "max_ttl_s", min(self.max_ttl_s, 172_800))
 
 
 class State(Enum):
@@ -213,7 +181,7 @@ class Cache:
         parts = slices(values)
         found = least_ttl_s(parts, wall) if code == ResponseCode.SUCCESS else None
         life = float(self.settings.negative_ttl_s) if found is None else found
-        life = min(life, self.settings.max_ttl_s)
+        life = min(life, self.settings.max_ttl_s, _LONGEST_S)
         if ttl_cap_s is not None:
             life = max(0.0, min(life, ttl_cap_s))
         expires = now + life

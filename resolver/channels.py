@@ -101,7 +101,7 @@ class TcpChannel:
             raise UpstreamError(f"the connection broke while reading: {error}") from None
         self._left -= len(data)
         if self._left < 0:
-            raise UpstreamError("the reply is longer than `guard.max_bytes`")
+            raise UpstreamError("the reply is longer than `outbound.max_bytes`")
         return data
 
     def certificate(self) -> bytes | None:

@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "prefix": ("resolver.commands.prefix", "Apply for a prefix, approve, list, show."),
     "register": ("resolver.commands.register", "Register identifiers from a file."),
     "resolve": ("resolver.commands.resolve", "Resolve an identifier, like dig."),
-    "id": ("resolver.commands.id", "Parse any spelling of an identifier."),
+    "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
     "wire": ("resolver.commands.wire", "The wire codec as a tool: decode, encode, check."),
 }

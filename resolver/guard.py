@@ -37,6 +37,7 @@ from resolver.addresses import (
     parse_network,
 )
 from resolver.channels import TcpChannel, UdpChannel, open_tcp_channel, open_udp_channel
+from resolver.config import OutboundSettings
 
 SCHEMES = frozenset({"irp-udp", "irp-tcp", "http", "https"})
 
@@ -48,35 +49,6 @@ _SERVICES = frozenset(
     | {5061, 5353, 5432, 5672, 6000, 6379, 6443, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697}
     | {9042, 9200, 9300, 10080, 10250, 11211, 27017, 27018}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
-    """Where a node may connect to, and how much."""
-
-    allow_private: bool = False
-    """Let private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7) through."""
-
-    allow: tuple[str, ...] = ()
-    """Addresses or networks (`127.0.0.1`, `10.4.0.0/16`) that pass whatever their class."""
-
-    allow_ports: tuple[int, ...] = ()
-    """Ports that pass besides 80, 443 and 1024–65535 (of which known services are refused)."""
-
-    only_ports: tuple[int, ...] = ()
-    """If any are named, no other port passes."""
-
-    connect_timeout_s: float = 3.0
-    """How long a TCP or TLS handshake may take."""
-
-    max_connections: int = 512
-    """Sockets open at once; who comes later waits for one, within its own deadline."""
-
-    max_per_address: int = 128
-    """Sockets open at once to one address."""
-
-    max_bytes: int = 1_048_576
-    """Octets read from one connection or taken as one reply, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +90,7 @@ def parse_url(text: str) -> Url:
 class Guard:
     """Checks and opens outbound connections for one process."""
 
-    def __init__(self, settings: GuardSettings) -> None:
+    def __init__(self, settings: OutboundSettings) -> None:
         self._settings = settings
         self._networks = tuple(parse_network(text) for text in settings.allow)
         self._ports = _LOW_PORTS | frozenset(settings.allow_ports)
@@ -130,7 +102,7 @@ class Guard:
         self._open: Counter[Address] = Counter()
 
     @property
-    def settings(self) -> GuardSettings:
+    def settings(self) -> OutboundSettings:
         return self._settings
 
     def trust_class_of(self, addresses: Iterable[str]) -> None:
@@ -156,18 +128,16 @@ class Guard:
         if kind not in self._classes:
             raise OutboundRefused(
                 f"{address} is a {kind} address and none of the configured roots is one; name it "
-                "in `guard.allow` if it is meant"
+                "in `outbound.allow` if it is meant"
             )
         return parsed
 
     def _check_port(self, port: int) -> None:
         low = port < 1024 and port not in self._ports
         service = port in _SERVICES and port not in self._named_ports
-        only = self._settings.only_ports
-        other = bool(only) and port not in only
-        if not 0 < port < 65536 or other or (not only and (low or service)):
+        if not 0 < port < 65536 or low or service:
             raise OutboundRefused(
-                f"port {port} is not one to connect to; name it in `guard.allow_ports` if it is"
+                f"port {port} is not one to connect to; name it in `outbound.allow_ports` if it is"
             )
 
     async def addresses(self, host: str, port: int, scheme: str) -> tuple[str, ...]:

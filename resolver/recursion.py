@@ -17,11 +17,11 @@ from protocol.errors import BiaoshiError, ResponseCode, UpstreamError
 from protocol.name import fold_prefix, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
-from resolver.cache import Cache, CacheSettings, Entry
+from resolver.cache import Cache, Entry
 from resolver.client import Client
 from resolver.config import Settings
 from resolver.fetch import Fetched, Fetcher
-from resolver.guard import Guard, GuardSettings
+from resolver.guard import Guard
 from resolver.iterate import Wish
 from resolver.keyfiles import encoded, read_public_keys
 from resolver.lookup import Answer, Query
@@ -231,14 +231,8 @@ def open_recursion(
 
     folder: the node's; `root_keys` are relative to it and trust/roots.json lies in it.
     """
-    configured, outbound = settings.recursion, settings.outbound
-    guard = Guard(
-        GuardSettings(
-            allow=outbound.allow_networks,
-            only_ports=outbound.ports,
-            connect_timeout_s=outbound.connect_s,
-        )
-    )
+    configured = settings.recursion
+    guard = Guard(settings.outbound)
     client = Client(guard, now=now, wall=wall)
     addresses = configured.roots or ((settings.node.parent,) if settings.node.parent else ())
     roots = RootBook(
@@ -252,18 +246,7 @@ def open_recursion(
         now=now,
         wall=wall,
     )
-    cache = Cache(
-        CacheSettings(
-            max_entries=configured.cache_entries,
-            max_bytes=configured.cache_bytes,
-            max_ttl_s=configured.ttl_most_s,
-            negative_ttl_s=configured.negative_s,
-            stale_max_s=configured.stale_s,
-            failure_first_s=configured.failure_s,
-        ),
-        now=now,
-        wall=wall,
-    )
+    cache = Cache(settings.cache, now=now, wall=wall)
     fetcher = Fetcher(
         client,
         roots,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from urllib.parse import quote
 
@@ -20,8 +20,8 @@ from protocol.schemes.gs1_elements import Element, check_together, check_value, 
 CANONICAL = "https://id.gs1.org"
 """Where the canonical form lives."""
 
-_SCHEME = re.compile(r"(?:https?|HTTPS?)://")
-_URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
+_ORIGIN = re.compile(r"(?:https?|HTTPS?)://[^/?#]*")
+URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 _DIGITS = re.compile(r"[0-9]+")
 
 WORDS = {
@@ -41,13 +41,15 @@ def encode_value(value: str) -> str:
 class DigitalLink:
     """What a Digital Link says: one key, its qualifiers in path order, attributes as given.
 
-    parameters: query members that are no AIs, as they stood; they identify nothing.
+    parameters: query members that are no AIs, as they stood; they identify nothing. base: what
+    stood before the key in the URI; two links that differ in it are equal.
     """
 
     key: Element
     qualifiers: tuple[Element, ...] = ()
     attributes: tuple[Element, ...] = ()
     parameters: tuple[str, ...] = ()
+    base: str = field(default=CANONICAL, compare=False)
 
     @property
     def elements(self) -> tuple[Element, ...]:
@@ -72,8 +74,32 @@ class DigitalLink:
     @property
     def canonical(self) -> str:
         """The canonical URI with attributes in the given order (§5.3)."""
-        query = "&".join(f"{ai}={encode_value(value)}" for ai, value in self.attributes)
-        return self.identity + (f"?{query}" if query else "")
+        return self.uri(CANONICAL)
+
+    def uri(self, base: str, *, parameters: bool = False) -> str:
+        """The URI below a base such as `https://example.org/shop`.
+
+        parameters: with the foreign query members too.
+        """
+        members = [f"{ai}={encode_value(value)}" for ai, value in self.attributes]
+        if parameters:
+            members += self.parameters
+        query = "&".join(members)
+        return base.rstrip("/") + self.path + (f"?{query}" if query else "")
+
+
+def levels(link: DigitalLink) -> tuple[DigitalLink, ...]:
+    """The link and everything above it that a record may stand for, finest first (§6.3).
+
+    A record answers for whatever carries all of its own qualifiers with the same values. The last
+    qualifier is the finest: of lot and serial, the serial alone comes before the lot alone.
+    """
+    count = len(link.qualifiers)
+    chosen = (
+        tuple(q for at, q in enumerate(link.qualifiers) if mask >> at & 1)
+        for mask in range(2**count - 1, -1, -1)
+    )
+    return tuple(DigitalLink(link.key, qualifiers, base=link.base) for qualifiers in chosen)
 
 
 def from_elements(elements: Sequence[Element], *, attributes_anywhere: bool = False) -> DigitalLink:
@@ -143,11 +169,11 @@ def parse_uri(text: str, *, lenient: bool = False) -> DigitalLink:
     lenient: as a resolver may, accept a trailing slash, word forms of AIs and short GTINs.
     Raises BadIdentifier.
     """
-    bounded(text)
-    url = split_url(text) if _SCHEME.match(text) else None
-    if url is None:
+    origin = _ORIGIN.match(bounded(text))
+    url = split_url(text) if origin else None
+    if url is None or origin is None:
         raise BadIdentifier("structure", f"{shown(text)} is no http or https URI")
-    if not _URI_CHARACTERS.fullmatch(text):
+    if not URI_CHARACTERS.fullmatch(text):
         raise BadIdentifier(
             "charset", f"{shown(text)} has a character no URI may have; escape it as %XX"
         )
@@ -156,9 +182,10 @@ def parse_uri(text: str, *, lenient: bool = False) -> DigitalLink:
         segments = _tolerate(segments)
     if segments[-1] == "":
         raise BadIdentifier("structure", f"{shown(text)} ends with a slash; remove it")
-    key, qualifiers = _read_path(segments, text, lenient=lenient)
+    stem, key, qualifiers = _read_path(segments, text, lenient=lenient)
     attributes, parameters = _read_query(url.query, key.ai)
-    link = DigitalLink(key, qualifiers, attributes, parameters)
+    base = "/".join((origin[0], *stem))
+    link = DigitalLink(key, qualifiers, attributes, parameters, base)
     repeated = [ai for ai, _ in link.elements]
     if len(set(repeated)) < len(repeated):
         raise BadIdentifier("duplicate-ai", f"an AI stands twice in {shown(text)}")
@@ -178,8 +205,8 @@ def _tolerate(segments: list[str]) -> list[str]:
 
 def _read_path(
     segments: Sequence[str], text: str, *, lenient: bool
-) -> tuple[Element, tuple[Element, ...]]:
-    """The rightmost pair that is a key, and the pairs after it; what stands before is stem."""
+) -> tuple[Sequence[str], Element, tuple[Element, ...]]:
+    """The stem, the rightmost pair that is a key, and the pairs after it."""
     at = len(segments) - 2
     while at >= 0 and segments[at] not in KEYS and segments[at] in AIS:
         at -= 2
@@ -196,7 +223,7 @@ def _read_path(
     _check_sequence(pairs[0].ai, [ai for ai, _ in pairs[1:]])
     for ai, value in pairs:
         check_value(ai, value)
-    return pairs[0], tuple(pairs[1:])
+    return segments[:at], pairs[0], tuple(pairs[1:])
 
 
 def _check_sequence(key: str, qualifiers: Sequence[str]) -> None:

@@ -19,6 +19,8 @@ PRIMARY = 0x80
 MULTI_PRIMARY = 0x40
 ADDRESS_SIZE = 16
 _IPV4_PAD = bytes(12)
+_LOOPBACK6 = bytes(15) + b"\x01"
+"""::1 has the form of IPv4 0.0.0.1, which is nobody's address: it is read as ::1."""
 
 _LEAST_ATTRIBUTE = 8
 _LEAST_SERVER = 4 + ADDRESS_SIZE + 4 + 4
@@ -186,14 +188,14 @@ def address_octets(text: str) -> bytes:
 
 def address_text(octets: bytes) -> str:
     """The inverse of address_octets(); twelve zero octets in front mean IPv4."""
-    if octets.startswith(_IPV4_PAD):
+    if not is_ipv6(octets):
         return str(ipaddress.IPv4Address(octets[12:]))
     return str(ipaddress.IPv6Address(octets))
 
 
 def is_ipv6(octets: bytes) -> bool:
     """Whether the address makes a site an HS_SITE.6."""
-    return not octets.startswith(_IPV4_PAD)
+    return not octets.startswith(_IPV4_PAD) or octets == _LOOPBACK6
 
 
 def site_type(site: Site) -> bytes:

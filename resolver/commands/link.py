@@ -1,17 +1,30 @@
-"""`biaoshi link`: GS1 Digital Links and element strings."""
+"""`biaoshi link`: GS1 Digital Links, element strings and compressed links."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from protocol.errors import BadIdentifier
+from protocol.schemes import epc
+from protocol.schemes.gs1 import parse_link
+from protocol.schemes.gs1_compress import compress, expand
 from protocol.schemes.gs1_elements import parse_bracketed
-from protocol.schemes.gs1_link import DigitalLink, from_elements, parse_uri
+from protocol.schemes.gs1_link import CANONICAL, DigitalLink, from_elements, parse_uri
 from resolver.jsonl import INVALID, OK, UNUSABLE, answer_lines, format_object
 
 app = typer.Typer(name="link", help="Read and write GS1 Digital Links.", no_args_is_help=True)
+
+Facts = dict[str, Any]
+
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT…", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Jsonl = Annotated[
+    bool, typer.Option("--jsonl", help='Read {"input": …} lines from standard input.')
+]
+Base = Annotated[str | None, typer.Option(help="What stands before the key, https://… or http://…")]
 
 
 def read_link(text: str, *, lenient: bool = False) -> DigitalLink:
@@ -21,22 +34,21 @@ def read_link(text: str, *, lenient: bool = False) -> DigitalLink:
     return parse_uri(text, lenient=lenient)
 
 
-def answer(text: str, *, lenient: bool) -> dict[str, Any]:
-    """The JSON object for one text."""
-    try:
-        link = read_link(text, lenient=lenient)
-    except BadIdentifier as error:
-        return {
-            "input": text,
-            "valid": False,
-            "element_string": None,
-            "canonical": None,
-            "error": error.reason,
-            "message": str(error),
-        }
+def _read_any(text: str) -> DigitalLink:
+    """A Digital Link of a GTIN, an element string, a URI or an EPC URN. Raises BadIdentifier."""
+    if text.startswith("("):
+        return from_elements(parse_bracketed(text))
+    if text[:8].lower() == "urn:epc:":
+        found = epc.parse(text)
+        uri = found.extra.get("digital_link")
+        if uri is None:
+            raise BadIdentifier("no-link", f"{found.normalized} has no Digital Link")
+        return parse_uri(uri)
+    return parse_link(text)
+
+
+def _both_forms(link: DigitalLink) -> Facts:
     return {
-        "input": text,
-        "valid": True,
         "element_string": link.element_string,
         "canonical": link.canonical,
         "error": None,
@@ -44,14 +56,68 @@ def answer(text: str, *, lenient: bool) -> dict[str, Any]:
     }
 
 
+def _answer(text: str, work: Callable[[str], Facts], names: tuple[str, ...]) -> Facts:
+    """The JSON object for one text; names: what is null where it is invalid."""
+    try:
+        return {"input": text, "valid": True, **work(text)}
+    except BadIdentifier as error:
+        nothing = dict.fromkeys(names)
+        return {
+            "input": text,
+            "valid": False,
+            **nothing,
+            "error": error.reason,
+            "message": str(error),
+        }
+
+
+def _print(found: Facts) -> None:
+    text = found["input"]
+    typer.echo(text if text.isprintable() else repr(text))
+    for name, value in found.items():
+        if name not in ("input", "valid") and value:
+            shown = " ".join(value) if isinstance(value, list) else value
+            typer.echo(f"  {name.replace('_', ' '):<16} {shown}")
+
+
+def _run(
+    texts: list[str] | None,
+    work: Callable[[str], Facts],
+    names: tuple[str, ...],
+    *,
+    as_json: bool,
+    jsonl: bool,
+) -> None:
+    """Answer each text or each line; leaves with the exit code."""
+    if jsonl == bool(texts):
+        typer.echo("give texts, or --jsonl and lines on standard input, and not both", err=True)
+        raise typer.Exit(UNUSABLE)
+    if jsonl:
+        raise typer.Exit(answer_lines(lambda line: _answer(line["input"], work, names)))
+    code = OK
+    for text in texts or ():
+        found = _answer(text, work, names)
+        if not found["valid"]:
+            code = INVALID
+        if as_json:
+            typer.echo(format_object(found), nl=False)
+        else:
+            _print(found)
+    raise typer.Exit(code)
+
+
+def _base(base: str | None) -> str | None:
+    if base is not None and not base.startswith(("https://", "http://")):
+        raise typer.BadParameter(f"{base!r} is no web address; begin with https://")
+    return base
+
+
 @app.command("parse")
 def parse(
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT…", show_default=False)] = None,
+    texts: Texts = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    jsonl: Annotated[
-        bool, typer.Option(help='Read {"input": …} lines from standard input.')
-    ] = False,
+    as_json: AsJson = False,
+    jsonl: Jsonl = False,
     lenient: Annotated[
         bool,
         typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs."),
@@ -61,23 +127,66 @@ def parse(
 
     Exit code 0 when every text is valid, 1 when one is not, 2 when the input cannot be used.
     """
-    if jsonl == bool(texts):
-        typer.echo("give texts, or --jsonl and lines on standard input, and not both", err=True)
-        raise typer.Exit(UNUSABLE)
-    if jsonl:
-        raise typer.Exit(answer_lines(lambda line: answer(line["input"], lenient=lenient)))
-    code = OK
-    for text in texts or ():
-        found = answer(text, lenient=lenient)
-        if not found["valid"]:
-            code = INVALID
-        if as_json:
-            typer.echo(format_object(found), nl=False)
-            continue
-        typer.echo(f"{text if text.isprintable() else repr(text)}")
-        if found["valid"]:
-            typer.echo(f"  element string  {found['element_string']}")
-            typer.echo(f"  canonical       {found['canonical']}")
-        else:
-            typer.echo(f"  invalid         {found['error']}: {found['message']}")
-    raise typer.Exit(code)
+
+    def work(text: str) -> Facts:
+        return _both_forms(read_link(text, lenient=lenient))
+
+    _run(texts, work, ("element_string", "canonical"), as_json=as_json, jsonl=jsonl)
+
+
+@app.command("make")
+def make(
+    texts: Texts = None,
+    *,
+    base: Base = None,
+    as_json: AsJson = False,
+    jsonl: Jsonl = False,
+) -> None:
+    """Make a Digital Link URI of a GTIN, an element string, an EPC URN or another URI.
+
+    Exit codes as for parse.
+    """
+    before = _base(base) or CANONICAL
+
+    def work(text: str) -> Facts:
+        return {"uri": _read_any(text).uri(before, parameters=True), "error": None}
+
+    _run(texts, work, ("uri",), as_json=as_json, jsonl=jsonl)
+
+
+@app.command("compress")
+def compress_(
+    texts: Texts = None,
+    *,
+    base: Base = None,
+    sequences: Annotated[
+        bool, typer.Option(help="Use the predefined groups of AIs, which is shorter.")
+    ] = True,
+    as_json: AsJson = False,
+    jsonl: Jsonl = False,
+) -> None:
+    """Compress a Digital Link URI, an element string, a GTIN or an EPC URN.
+
+    A URI keeps what stands before its key unless --base is given. Exit codes as for parse.
+    """
+    before = _base(base)
+
+    def work(text: str) -> Facts:
+        link = _read_any(text)
+        return {"compressed": compress(link, before, sequences=sequences), "error": None}
+
+    _run(texts, work, ("compressed",), as_json=as_json, jsonl=jsonl)
+
+
+@app.command("expand")
+def expand_(texts: Texts = None, *, as_json: AsJson = False, jsonl: Jsonl = False) -> None:
+    """Expand a compressed Digital Link URI.
+
+    `uri` keeps its host and foreign parameters, `canonical` does not. Exit codes as for parse.
+    """
+
+    def work(text: str) -> Facts:
+        link = expand(text)
+        return {"uri": link.uri(link.base, parameters=True), **_both_forms(link)}
+
+    _run(texts, work, ("uri", "element_string", "canonical"), as_json=as_json, jsonl=jsonl)

@@ -51,7 +51,16 @@ def test_valid_lines_give_code_0():
 
 
 @pytest.mark.parametrize(
-    "line", ["x", "[]", "{}", '{"input": 1}', '{"input": "1.2", "scheme": "x"}']
+    "line",
+    [
+        "x",
+        "[]",
+        "{}",
+        '{"input": 1}',
+        '{"input": "1.2", "scheme": "x"}',
+        '{"input": "1.2", "scheme": []}',
+        "[" * 99999,
+    ],
 )
 def test_unusable_line(line):
     """A line that is no input gives code 2 and an answer in its place; the next one is read."""
@@ -112,4 +121,44 @@ def test_link_text():
         app, ["link", "parse", "--lenient", "https://example.org/gtin/6901234567892/"]
     )
     assert done.exit_code == 0
-    assert "  element string  (01)06901234567892" in done.stdout.splitlines()
+    assert "  element string   (01)06901234567892" in done.stdout.splitlines()
+
+
+def test_compress_and_expand_through_jsonl():
+    """Each pair of the reference set is made and undone."""
+    rows = LINKS["compression"]
+    code, found = run("link", "compress", "--jsonl", lines=[{"input": row["uri"]} for row in rows])
+    assert code == 0
+    assert [line["compressed"] for line in found] == [row["compressed_optimised"] for row in rows]
+    plain = [{"input": row["compressed"]} for row in rows]
+    code, found = run("link", "expand", "--jsonl", lines=plain)
+    assert code == 0
+    assert all(line["valid"] for line in found)
+    code, found = run("link", "compress", "--no-sequences", "--jsonl", lines=[{"input": "x"}])
+    assert (code, found[0]["compressed"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("6901234567892", "https://example.org/p/01/06901234567892"),
+        ("(01)06901234567892(17)261231", "https://example.org/p/01/06901234567892?17=261231"),
+        ("urn:epc:id:sgtin:6901234.056789.S", "https://example.org/p/01/06901234567892/21/S"),
+        (
+            "https://example.cn/q/01/06901234567892?a=b",
+            "https://example.org/p/01/06901234567892?a=b",
+        ),
+        ("urn:epc:id:gid:1.2.3", None),
+    ],
+)
+def test_make(text, uri):
+    """Any spelling of a GS1 key becomes a URI below the base."""
+    code, found = run("link", "make", "--json", "--base", "https://example.org/p", text)
+    assert found[0]["uri"] == uri
+    assert code == (0 if uri else 1)
+
+
+def test_base_must_be_an_address():
+    """A base that is no web address gives code 2."""
+    done = CliRunner().invoke(app, ["link", "make", "--base", "ftp://x", "6901234567892"])
+    assert done.exit_code == 2

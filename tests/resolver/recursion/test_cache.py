@@ -6,7 +6,8 @@ import pytest
 
 from protocol.errors import ParseError, ResponseCode, UpstreamError
 from protocol.record import HandleValue, decode_values, encode_values
-from resolver.cache import Cache, CacheSettings, State
+from resolver.cache import Cache, State
+from resolver.config import CacheSettings
 
 OK = ResponseCode.SUCCESS
 WALL = 1_800_000_000

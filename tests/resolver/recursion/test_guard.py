@@ -9,7 +9,8 @@ import pytest
 
 from protocol.errors import OutboundRefused, ServerBusy, UpstreamError
 from resolver.addresses import AddressClass, classify, parse_address
-from resolver.guard import Guard, GuardSettings, parse_url
+from resolver.config import OutboundSettings
+from resolver.guard import Guard, parse_url
 
 NOWHERE = (
     "127.0.0.1",
@@ -63,35 +64,35 @@ NOWHERE = (
 def test_no_address_inside_passes_by_default(address):
     """Addresses that are not public, in any of their dresses, are refused."""
     with pytest.raises(OutboundRefused):
-        Guard(GuardSettings()).check(address, 2641, "irp-tcp")
+        Guard(OutboundSettings()).check(address, 2641, "irp-tcp")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "[::1]", "localhost", "2130706433"])
 async def test_names_that_lead_inside_are_refused(host):
     """A name is judged by the addresses that it has."""
     with pytest.raises(OutboundRefused):
-        await Guard(GuardSettings()).addresses(host, 2641, "irp-tcp")
+        await Guard(OutboundSettings()).addresses(host, 2641, "irp-tcp")
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2620:fe::fe", "64:ff9b::808:808", "1.1.1.1"])
 def test_public_addresses_pass(address):
     """A public address passes, also when it is reached through NAT64."""
-    assert str(Guard(GuardSettings()).check(address, 2641, "irp-udp")) == address
+    assert str(Guard(OutboundSettings()).check(address, 2641, "irp-udp")) == address
 
 
 def test_the_class_of_the_roots_passes():
     """A node whose root is on loopback may follow referrals to loopback, not to private nets."""
-    guard = Guard(GuardSettings())
+    guard = Guard(OutboundSettings())
     guard.trust_class_of(["127.0.0.1"])
     guard.check("::1", 2641, "irp-tcp")
-    with pytest.raises(OutboundRefused, match=r"guard\.allow"):
+    with pytest.raises(OutboundRefused, match=r"outbound\.allow"):
         guard.check("10.0.0.1", 2641, "irp-tcp")
 
 
 @pytest.mark.parametrize("root", ["169.254.169.254", "224.0.0.1"])
 def test_the_class_of_a_strange_root_does_not_pass(root):
     """Naming a root in link-local or multicast space opens nothing."""
-    guard = Guard(GuardSettings())
+    guard = Guard(OutboundSettings())
     guard.trust_class_of([root])
     with pytest.raises(OutboundRefused):
         guard.check(root, 2641, "irp-tcp")
@@ -99,7 +100,7 @@ def test_the_class_of_a_strange_root_does_not_pass(root):
 
 def test_private_deployments_and_named_networks():
     """allow_private lets private addresses through; a named network passes whatever its class."""
-    guard = Guard(GuardSettings(allow_private=True, allow=("169.254.7.0/24",)))
+    guard = Guard(OutboundSettings(allow_private=True, allow=("169.254.7.0/24",)))
     guard.check("10.3.2.1", 2641, "irp-tcp")
     guard.check("169.254.7.9", 2641, "irp-tcp")
     guard.check("::ffff:169.254.7.9", 2641, "irp-tcp")
@@ -112,12 +113,12 @@ def test_private_deployments_and_named_networks():
 def test_ports_of_other_services_are_refused(port):
     """No datagram or request reaches a port where something else listens."""
     with pytest.raises(OutboundRefused, match="port"):
-        Guard(GuardSettings()).check("8.8.8.8", port, "irp-tcp")
+        Guard(OutboundSettings()).check("8.8.8.8", port, "irp-tcp")
 
 
 def test_a_named_port_passes():
     """allow_ports adds to the list, known services included."""
-    guard = Guard(GuardSettings(allow_ports=(636, 6379)))
+    guard = Guard(OutboundSettings(allow_ports=(636, 6379)))
     guard.check("8.8.8.8", 636, "irp-tcp")
     guard.check("8.8.8.8", 6379, "irp-tcp")
 
@@ -125,7 +126,7 @@ def test_a_named_port_passes():
 def test_unknown_schemes_are_refused():
     """Only the transports that a node speaks pass."""
     with pytest.raises(OutboundRefused, match="gopher"):
-        Guard(GuardSettings()).check("8.8.8.8", 2641, "gopher")
+        Guard(OutboundSettings()).check("8.8.8.8", 2641, "gopher")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ async def echo():
 
 
 def open_guard(**settings):
-    guard = Guard(GuardSettings(**settings))
+    guard = Guard(OutboundSettings(**settings))
     guard.trust_class_of(["127.0.0.1"])
     return guard
 
@@ -236,7 +237,7 @@ async def test_datagrams_of_others_do_not_arrive():
 
 async def test_http_sessions_are_guarded(echo):
     """aiohttp's connections pass the same rules, whether the URL names an address or a name."""
-    async with Guard(GuardSettings()).http_session() as session:
+    async with Guard(OutboundSettings()).http_session() as session:
         for url in (f"http://127.0.0.1:{echo}/", f"http://localhost:{echo}/"):
             with pytest.raises(OutboundRefused):
                 await session.get(url, allow_redirects=False)

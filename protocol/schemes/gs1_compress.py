@@ -1,0 +1,298 @@
+"""Compressed GS1 Digital Links: one path segment of 6-bit characters (traceability §5.4).
+
+The form left the URI syntax in later versions but is still on older carriers. Foreign query
+parameters can be carried too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from math import ceil, log2
+from typing import NamedTuple
+
+from protocol.errors import BadIdentifier
+from protocol.schemes.base import bounded, shown, split_url
+from protocol.schemes.gs1_ai import AIS, KEYS, Ai, leading_ai
+from protocol.schemes.gs1_elements import Element, check_together, check_value
+from protocol.schemes.gs1_link import URI_CHARACTERS, DigitalLink, from_elements
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+"""The characters of a compressed segment, in the order of their values."""
+
+SEQUENCES: Mapping[str, tuple[str, ...]] = {
+    "0A": ("01", "22"),
+    "0B": ("01", "10"),
+    "0C": ("01", "21"),
+    "0D": ("01", "17"),
+    "0E": ("01", "7003"),
+    "0F": ("01", "30"),
+    "1A": ("01", "10", "21", "17"),
+    "1B": ("01", "15"),
+    "1C": ("01", "11"),
+    "1D": ("01", "16"),
+    "1E": ("01", "91"),
+    "1F": ("01", "10", "15"),
+    **{f"2{'ABCDEF'[n]}": ("01", f"310{n}") for n in range(6)},
+    **{f"3{'ABCDEF'[n]}": ("01", f"320{n}") for n in range(6)},
+    "9A": ("8010", "8011"),
+    "9B": ("8017", "8019"),
+    "9C": ("8018", "8019"),
+    "9D": ("414", "254"),
+    **{f"A{n}": ("01", f"392{n}") for n in range(10)},
+    **{f"C{n}": ("255", f"390{n}") for n in range(10)},
+    **{f"C{'ABCD'[n]}": ("255", f"394{n}") for n in range(4)},
+}
+"""Groups of AIs that stand under two hexadecimal digits, values in this order."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9\-_]+")
+_MEMBER = re.compile(r"[A-Za-z0-9\-._~:/?@!$'()*+,;=%]*")
+_ENCODINGS = (
+    # Code, what fits, alphabet; in the order of trying. Decimal is an integer, the rest are
+    # characters of a fixed width.
+    (0b000, re.compile(r"[0-9]*"), ""),
+    (0b010, re.compile(r"[0-9A-F]*"), "0123456789ABCDEF"),
+    (0b001, re.compile(r"[0-9a-f]*"), "0123456789abcdef"),
+    (0b011, re.compile(r"[A-Za-z0-9\-_]*"), ALPHABET),
+    (0b100, re.compile(r"[\x00-\x7f]*"), "".join(map(chr, range(128)))),
+)
+_ALPHABETS = {code: alphabet for code, _, alphabet in _ENCODINGS}
+_FOREIGN = 0b1111
+_MAX_FOREIGN = 127
+
+
+def _digits_bits(digits: int) -> int:
+    return ceil(digits * log2(10) + 0.01)
+
+
+def _length_bits(most: int) -> int:
+    return ceil(log2(most) + 0.01)
+
+
+class _Bits:
+    """Bits taken off the front of a compressed segment."""
+
+    def __init__(self, segment: str) -> None:
+        self._bits = "".join(f"{ALPHABET.index(char):06b}" for char in segment)
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._bits) - self._at
+
+    def take(self, size: int) -> int:
+        if size > self.left:
+            raise BadIdentifier("compressed", "the compressed segment ends inside a value")
+        self._at += size
+        return int(self._bits[self._at - size : self._at] or "0", 2)
+
+
+def _characters_bits(text: str) -> str:
+    """Encoding and characters, as a pair of bit strings: the length stands between them."""
+    for code, fits, alphabet in _ENCODINGS:
+        if fits.fullmatch(text):
+            if not alphabet:
+                return f"{code:03b}|{int(text or '0'):0{_digits_bits(len(text))}b}"
+            width = len(alphabet).bit_length() - 1
+            return f"{code:03b}|" + "".join(f"{alphabet.index(c):0{width}b}" for c in text)
+    raise BadIdentifier("charset", f"{shown(text)} is not ASCII; compression takes no other text")
+
+
+def _take_characters(bits: _Bits, code: int, size: int) -> str:
+    alphabet = _ALPHABETS.get(code)
+    if alphabet is None:
+        raise BadIdentifier("compressed", f"character encoding {code} is not defined")
+    if not alphabet:
+        return _take_number(bits, size)
+    width = len(alphabet).bit_length() - 1
+    return "".join(alphabet[bits.take(width)] for _ in range(size))
+
+
+def _take_number(bits: _Bits, size: int) -> str:
+    number = str(bits.take(_digits_bits(size)))
+    if not size:
+        return ""
+    if len(number) > size:
+        raise BadIdentifier("compressed", f"{number} has more than the {size} digits announced")
+    return number.zfill(size)
+
+
+class _Field(NamedTuple):
+    """A run of parts that is carried as one. fixed: no length stands before it."""
+
+    digits: bool
+    most: int
+    fixed: bool
+
+
+@cache
+def _fields(row: Ai) -> tuple[_Field, ...]:
+    """Digits of fixed length that follow each other are one integer, and so are optional ones."""
+    fields: list[_Field] = []
+    for part in row.parts:
+        one = _Field(part.kind == "N", part.most, part.least == part.most and not part.optional)
+        last = fields[-1] if fields else None
+        if last and one.digits and last.digits and one.fixed == last.fixed:
+            fields[-1] = last._replace(most=last.most + one.most)
+        else:
+            fields.append(one)
+    return tuple(fields)
+
+
+def _put_value(row: Ai, value: str) -> str:
+    out = ""
+    at = 0
+    for field in _fields(row):
+        text = value[at : at + field.most]
+        at += len(text)
+        length = "" if field.fixed else f"{len(text):0{_length_bits(field.most)}b}"
+        if field.digits:
+            out += length + f"{int(text or '0'):0{_digits_bits(len(text))}b}"
+        else:
+            code, _, characters = _characters_bits(text).partition("|")
+            out += code + length + characters
+    return out
+
+
+def _take_field(bits: _Bits, field: _Field) -> str:
+    code = None if field.digits else bits.take(3)
+    size = field.most if field.fixed else bits.take(_length_bits(field.most))
+    if size > field.most:
+        raise BadIdentifier("compressed", f"a field of {size} characters; it has {field.most}")
+    return _take_number(bits, size) if code is None else _take_characters(bits, code, size)
+
+
+def _put_ai(digits: str) -> str:
+    return "".join(f"{int(digit, 16):04b}" for digit in digits)
+
+
+def _sequences(present: set[str]) -> Iterable[str]:
+    """The groups to use, the one that saves most digits first, each AI once."""
+    ordered = sorted(
+        SEQUENCES,
+        key=lambda code: (2 - sum(map(len, SEQUENCES[code])), list(SEQUENCES).index(code)),
+    )
+    left = set(present)
+    for code in ordered:
+        if left.issuperset(SEQUENCES[code]):
+            left.difference_update(SEQUENCES[code])
+            yield code
+
+
+def compress_elements(
+    elements: Sequence[Element], parameters: Sequence[str] = (), *, sequences: bool = True
+) -> str:
+    """One path segment for key, qualifiers and attributes, and for foreign query members.
+
+    sequences: use the predefined groups, which makes it shorter. Raises BadIdentifier where a
+    member cannot be carried.
+    """
+    values = dict(elements)
+    out = ""
+    if sequences:
+        for code in _sequences(set(values)):
+            out += _put_ai(code) + "".join(
+                _put_value(AIS[ai], values.pop(ai)) for ai in SEQUENCES[code]
+            )
+    for ai in sorted(values):
+        out += _put_ai(ai) + _put_value(AIS[ai], values[ai])
+    for member in parameters:
+        out += _put_foreign(member)
+    out += "0" * (-len(out) % 6)
+    return "".join(ALPHABET[int(out[at : at + 6], 2)] for at in range(0, len(out), 6))
+
+
+def _put_foreign(member: str) -> str:
+    name, _, value = member.partition("=")
+    if not _SEGMENT.fullmatch(name) or max(len(name), len(value)) > _MAX_FOREIGN:
+        raise BadIdentifier(
+            "compressed",
+            f"query member {shown(member)} cannot be compressed: a name of letters, digits, - "
+            f"and _, and at most {_MAX_FOREIGN} characters; leave it out",
+        )
+    key = "".join(f"{ALPHABET.index(char):06b}" for char in name)
+    code, _, characters = _characters_bits(value).partition("|")
+    return f"{_FOREIGN:04b}{len(name):07b}{key}{code}{len(value):07b}{characters}"
+
+
+def expand_segment(segment: str) -> tuple[tuple[Element, ...], tuple[str, ...]]:
+    """The elements of a compressed segment, each checked, and the foreign query members.
+
+    Raises BadIdentifier `compressed` for what is no compressed segment.
+    """
+    if not _SEGMENT.fullmatch(segment):
+        raise BadIdentifier(
+            "compressed", f"{shown(segment)} is not compressed: letters, digits, - and _ alone"
+        )
+    bits = _Bits(segment)
+    elements: list[Element] = []
+    parameters: list[str] = []
+    # Padding is below six bits and an entry begins with eight at least.
+    while bits.left >= 8:
+        first = bits.take(4)
+        if first == _FOREIGN:
+            parameters.append(_take_foreign(bits))
+            continue
+        code = f"{first:X}{bits.take(4):X}"
+        for row in _rows_of(code, bits):
+            value = "".join(_take_field(bits, field) for field in _fields(row))
+            check_value(row.ai, value)
+            elements.append(Element(row.ai, value))
+    if bits.left and bits.take(bits.left):
+        raise BadIdentifier("compressed", f"the padding of {shown(segment)} is not zero")
+    return tuple(elements), tuple(parameters)
+
+
+def _rows_of(code: str, bits: _Bits) -> list[Ai]:
+    sequence = SEQUENCES.get(code)
+    if sequence is not None:
+        return [AIS[ai] for ai in sequence]
+    if not code.isdigit():
+        raise BadIdentifier("compressed", f"{code} is no predefined sequence of AIs")
+    digits = code
+    # The first two digits tell how many more there are; no AI has more than four.
+    while leading_ai(digits) is None and len(digits) < 4:
+        digits += f"{bits.take(4):X}"
+    row = leading_ai(digits)
+    if row is None:
+        raise BadIdentifier("compressed", f"{digits} is no Application Identifier")
+    return [row]
+
+
+def _take_foreign(bits: _Bits) -> str:
+    name = "".join(ALPHABET[bits.take(6)] for _ in range(bits.take(7)))
+    code = bits.take(3)
+    value = _take_characters(bits, code, bits.take(7))
+    if not name or name.isdigit() or not _MEMBER.fullmatch(value):
+        # It goes back into a URI as it stands, so it must be what a URI may hold.
+        raise BadIdentifier("compressed", f"{shown(name)}={shown(value)} is no query member")
+    return f"{name}={value}"
+
+
+def compress(link: DigitalLink, base: str | None = None, *, sequences: bool = True) -> str:
+    """The compressed URI below a base such as `https://example.org`; without one, below its own."""
+    elements = link.elements
+    if any(ai in KEYS and ai != link.key.ai for ai, _ in elements):
+        # The order of AIs in the segment would make another one of them the key.
+        raise BadIdentifier("compressed", f"{link.element_string} has a second key; leave it out")
+    segment = compress_elements(elements, link.parameters, sequences=sequences)
+    return f"{(base or link.base).rstrip('/')}/{segment}"
+
+
+def expand(text: str) -> DigitalLink:
+    """Read a compressed Digital Link URI of any host; its last path segment is the compressed one.
+
+    Members of its query are kept as they stand beside those inside. Raises BadIdentifier.
+    """
+    url = split_url(bounded(text))
+    if url is None or not URI_CHARACTERS.fullmatch(text):
+        raise BadIdentifier("structure", f"{shown(text)} is no http or https URI")
+    stem, _, segment = url.path.rstrip("/").rpartition("/")
+    elements, inner = expand_segment(segment)
+    link = from_elements(elements)
+    check_together(elements, free=[ai for ai, _ in link.qualifiers])
+    outer = tuple(filter(None, url.query.split("&")))
+    origin = "/".join(text.split("/", 3)[:3])
+    return replace(link, parameters=inner + outer, base=origin + stem)

@@ -1,0 +1,206 @@
+"""The record of a prefix, 0.NA/P: its site, administrators, keys and the certificates over them.
+
+A node without a parent vouches for itself; its site key is then a root that others may trust.
+Otherwise the parent makes the record, certifies both keys and signs the whole; the child keeps a
+copy with its secret key beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from protocol.errors import InvalidValue
+from protocol.keys import PublicKey, encode_public_key
+from protocol.name import prefix_record
+from protocol.record import ADMIN_READ, ADMIN_WRITE, HandleValue, Reference
+from protocol.signature import (
+    HS_CERT,
+    HS_SIGNATURE,
+    Perm,
+    Permission,
+    Validity,
+    issue_certificate,
+    sign_record,
+)
+from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, encode_admin
+from protocol.values.hs_site import Site, encode_site, site_type
+from protocol.values.hs_vlist import encode_vlist
+from registry.keys import NodeKeys
+from registry.signing import SKEW_S
+
+SITE, SITE6 = 1, 2
+ADMIN_LIST, ADMIN_KEY, ADMIN_SECRET = 100, 101, 102
+LIST, KEY, SECRET, LOG_KEY = 200, 300, 301, 302
+KEY_CERT, LOG_CERT, SIGNATURE = 400, 402, 410
+DAY_S: Final = 86_400
+CERTIFICATE_DAYS: Final = 3_650
+SECRET_PERMISSIONS = ADMIN_READ | ADMIN_WRITE
+MAX_SECRET_BYTES = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a prefix record says about its holder.
+
+    sites: one with IPv4 addresses, one with IPv6, or either. site_key: RSA, of servers, TLS and
+    administrator 300. log_key: Ed25519, of records and the log. has_secret: whether the holder
+    also has an administrator 301 by secret key, which never leaves it.
+    """
+
+    prefix: bytes
+    sites: tuple[Site, ...]
+    site_key: RSAPublicKey
+    log_key: Ed25519PublicKey
+    has_secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who certifies: the key 300 of a prefix record, and the certificates above it."""
+
+    prefix: bytes
+    key: RSAPrivateKey
+    chain: tuple[Reference, ...]
+    """Nearest first: (400:0.NA/P, 400:0.NA/parent, …) for P; see `certificate_chain`."""
+
+    @property
+    def reference(self) -> Reference:
+        """`300:0.NA/P`."""
+        return Reference(prefix_record(self.prefix), KEY)
+
+
+def base_values(holder: Holder, now_s: int) -> tuple[HandleValue, ...]:
+    """Site, administrators and public keys: what the certificates and the signature are over."""
+    record = prefix_record(holder.prefix)
+    values = [_site(site, now_s) for site in holder.sites]
+    if len({value.index for value in values}) != len(values):
+        raise InvalidValue("a prefix record has one IPv4 and one IPv6 site at most")
+    keys = (KEY, SECRET) if holder.has_secret else (KEY,)
+    for at, index in ((ADMIN_LIST, LIST), (ADMIN_KEY, KEY), (ADMIN_SECRET, SECRET)):
+        if index != SECRET or holder.has_secret:
+            admin = encode_admin(Admin(ALL_PERMISSIONS, record, index))
+            values.append(HandleValue(at, b"HS_ADMIN", admin, timestamp=now_s))
+    members = encode_vlist([Reference(record, index) for index in keys])
+    values.append(HandleValue(LIST, b"HS_VLIST", members, timestamp=now_s))
+    values.append(_key(KEY, holder.site_key, now_s))
+    values.append(_key(LOG_KEY, holder.log_key, now_s))
+    return tuple(values)
+
+
+def own_prefix_values(
+    keys: NodeKeys,
+    prefix: bytes,
+    sites: Sequence[Site],
+    *,
+    now_s: int,
+    secret: bytes | None = None,
+    root: bool = True,
+    days: int = CERTIFICATE_DAYS,
+) -> tuple[HandleValue, ...]:
+    """The record that a node keeps of its own prefix.
+
+    root: the node stands alone and certifies itself; else the certificates come from its parent
+    (`delegated_values`, `adopted_values`). secret: of administrator 301.
+    """
+    holder = Holder(prefix, tuple(sites), keys.site_public, keys.log_public, secret is not None)
+    if root:
+        values = certified_values(holder, own_issuer(keys, prefix), now_s=now_s, days=days)
+    else:
+        values = base_values(holder, now_s)
+    return with_secret(values, secret, now_s)
+
+
+def own_issuer(keys: NodeKeys, prefix: bytes, chain: tuple[Reference, ...] | None = None) -> Issuer:
+    """A node as issuer. chain: from `certificate_chain` at index 300; None for a root."""
+    return Issuer(prefix, keys.site_private, chain or (_certificate_of(prefix),))
+
+
+def delegated_values(
+    holder: Holder, parent: Issuer, *, now_s: int, days: int = CERTIFICATE_DAYS
+) -> tuple[HandleValue, ...]:
+    """The record of a delegated prefix, certified and signed by its parent."""
+    return certified_values(holder, parent, now_s=now_s, days=days)
+
+
+def certified_values(
+    holder: Holder, issuer: Issuer, *, now_s: int, days: int
+) -> tuple[HandleValue, ...]:
+    """Base values, a certificate for each key, and one signature over all of them."""
+    record = prefix_record(holder.prefix)
+    validity = Validity(now_s - SKEW_S, now_s + days * DAY_S, now_s)
+    values = list(base_values(holder, now_s))
+    for index, at, key in (
+        (KEY, KEY_CERT, holder.site_key),
+        (LOG_KEY, LOG_CERT, holder.log_key),
+    ):
+        data = _certificate(Reference(record, index), key, issuer, validity)
+        values.append(HandleValue(at, HS_CERT, data, timestamp=now_s))
+    signature = sign_record(
+        record, values, issuer.reference, issuer.key, validity=validity, chain=issuer.chain
+    )
+    return (*values, HandleValue(SIGNATURE, HS_SIGNATURE, signature, timestamp=now_s))
+
+
+def adopted_values(
+    delegated: Sequence[HandleValue], secret: bytes | None, now_s: int
+) -> tuple[HandleValue, ...]:
+    """The child's own copy of what its parent made: its secret key stands beside."""
+    return with_secret(tuple(delegated), secret, now_s)
+
+
+def with_secret(
+    values: tuple[HandleValue, ...], secret: bytes | None, now_s: int
+) -> tuple[HandleValue, ...]:
+    """The values with the secret key of administrator 301. Raises InvalidValue on an empty one."""
+    if secret is None:
+        return values
+    if not 0 < len(secret) <= MAX_SECRET_BYTES:
+        raise InvalidValue(
+            f"a secret key of {len(secret)} octets is none; use 1 to {MAX_SECRET_BYTES}, "
+            "better 16 or more random ones"
+        )
+    kept = tuple(value for value in values if value.index != SECRET)
+    held = HandleValue(
+        SECRET, b"HS_SECKEY", secret, timestamp=now_s, permissions=SECRET_PERMISSIONS
+    )
+    return (*kept, held)
+
+
+def secret_of(values: Sequence[HandleValue]) -> bytes | None:
+    """The secret key of administrator 301 in a node's own record, or None."""
+    return next((v.data for v in values if v.index == SECRET and v.type == b"HS_SECKEY"), None)
+
+
+def _certificate(subject: Reference, key: PublicKey, issuer: Issuer, validity: Validity) -> bytes:
+    """A certificate over a key of a prefix record; the issuer's own key is a root."""
+    if subject == issuer.reference:
+        everything = (Permission(b"", Perm.EVERYTHING),)
+        return issue_certificate(
+            subject, key, everything, issuer.reference, issuer.key, validity=validity
+        )
+    scoped = tuple(
+        Permission(subject.handle, perm)
+        for perm in (Perm.THIS_HANDLE, Perm.HANDLES_UNDER_THIS_PREFIX, Perm.DERIVED_PREFIXES)
+    )
+    return issue_certificate(
+        subject, key, scoped, issuer.reference, issuer.key, validity=validity, chain=issuer.chain
+    )
+
+
+def _certificate_of(prefix: bytes) -> Reference:
+    return Reference(prefix_record(prefix), KEY_CERT)
+
+
+def _site(site: Site, now_s: int) -> HandleValue:
+    type_ = site_type(site)
+    index = SITE if type_ == b"HS_SITE" else SITE6
+    return HandleValue(index, type_, encode_site(site), timestamp=now_s)
+
+
+def _key(index: int, key: PublicKey, now_s: int) -> HandleValue:
+    return HandleValue(index, b"HS_PUBKEY", encode_public_key(key), timestamp=now_s)

@@ -1,0 +1,268 @@
+"""Signatures on records: made for what is registered, checked on what brings its own.
+
+A RecordSigner adds HS_SIGNATURE to a record's values (do-irp 14). RecordGuard is the writer's
+last word: a signature that a change brings must verify, one that the node made is renewed when
+the record changes, and a prefix may refuse records without any.
+
+Whether a signer may sign for a prefix, up to the root, is decided when a record is resolved:
+resolver.verify walks the chain of certificates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from protocol.change import Change
+from protocol.errors import ParseError, SignatureInvalid
+from protocol.jws import parse_jws
+from protocol.keys import PrivateKey, PublicKey, decode_public_key
+from protocol.keys.policy import STRICT, Policy
+from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
+from protocol.record import HandleValue, Reference
+from protocol.signature import (
+    HS_CERT,
+    HS_SIGNATURE,
+    Report,
+    Validity,
+    parse_certificate,
+    parse_signature,
+    same_identity,
+    sign_record,
+    verify_record,
+)
+from registry.access import Access
+from registry.keys import NodeKeys
+from registry.rules import SIGN, is_signature
+
+Values = tuple[HandleValue, ...]
+
+SIGNATURE_INDEX = 400
+SITE_KEY_INDEX = 300
+LOG_KEY_INDEX = 302
+CERT_OFFSET = 100
+"""The certificate of the key at index n lies at n + 100 of the same prefix record."""
+VERIFIED = "verified"
+"""Attribute of a record change whose signatures were verified before it reached the writer, by
+this node's own code. Faces never take attributes of record changes from outside."""
+MAX_SIGNATURES = 8
+"""HS_SIGNATURE values looked at in one record."""
+SKEW_S = 300
+"""Signatures hold from so long before they are made: clocks differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSigner:
+    """Signs records with one key.
+
+    reference: where the public key is, `302:0.NA/P`. chain: the certificates above it, nearest
+    first; None while there are none. valid_s: how long a signature holds; None is without end.
+    """
+
+    reference: Reference
+    key: PrivateKey
+    chain: tuple[Reference, ...] | None = None
+    valid_s: int | None = None
+
+    def sign(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> Values:
+        """The values with one HS_SIGNATURE of this signer over them, an earlier one replaced."""
+        kept = tuple(value for value in values if not self.made(value))
+        data = self.signature(handle, kept, now_s)
+        old = next((value for value in values if self.made(value)), None)
+        if old is not None:
+            return (*kept, replace(old, data=data, timestamp=now_s))
+        index = free_index(kept)
+        return (*kept, HandleValue(index, HS_SIGNATURE, data, timestamp=now_s))
+
+    def signature(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> bytes:
+        """The data of an HS_SIGNATURE value over these values."""
+        expires = None if self.valid_s is None else now_s + self.valid_s
+        validity = Validity(now_s - SKEW_S, expires, now_s)
+        return sign_record(
+            handle, values, self.reference, self.key, validity=validity, chain=self.chain
+        )
+
+    def made(self, value: HandleValue) -> bool:
+        """Whether a value is a signature that names this signer."""
+        if value.type != HS_SIGNATURE:
+            return False
+        try:
+            return same_identity(_issuer(value), self.reference)
+        except ParseError:
+            return False
+
+
+def node_signer(
+    keys: NodeKeys, prefix: bytes, own_values: Sequence[HandleValue], *, rsa: bool = False
+) -> RecordSigner:
+    """The signer of a node: 302:0.NA/P (Ed25519), or 300:0.NA/P (RSA) for Handle software.
+
+    own_values: those of 0.NA/P here, whose certificate names the chain above.
+    """
+    index = SITE_KEY_INDEX if rsa else LOG_KEY_INDEX
+    record = prefix_record(prefix)
+    chain = certificate_chain(record, own_values, index)
+    key: PrivateKey = keys.site_private if rsa else keys.log_private
+    return RecordSigner(Reference(record, index), key, chain)
+
+
+def certificate_chain(
+    record: bytes, values: Sequence[HandleValue], index: int
+) -> tuple[Reference, ...] | None:
+    """The certificates above the key at an index of a prefix record, nearest first.
+
+    None while the record has no certificate for it: the prefix is not delegated yet.
+    """
+    at = index + CERT_OFFSET
+    data = next((v.data for v in values if v.index == at and v.type == HS_CERT), None)
+    if data is None:
+        return None
+    certificate = parse_certificate(data)
+    own = Reference(record, at)
+    return (own,) if certificate.self_issued else (own, *(certificate.claims.chain or ()))
+
+
+def is_under(handle: bytes, prefix: bytes) -> bool:
+    """Whether a handle's prefix is a folded prefix or derived from it: what its key may sign."""
+    own = prefix_of(handle)
+    return own == prefix or own.startswith(prefix + b".")
+
+
+def free_index(values: Sequence[HandleValue]) -> int:
+    """Where a signature goes: 400, or the next index that is free."""
+    taken = {value.index for value in values}
+    index = SIGNATURE_INDEX
+    while index in taken:
+        index += 1
+    return index
+
+
+def signatures(values: Sequence[HandleValue]) -> list[HandleValue]:
+    """The HS_SIGNATURE values of a record, in the order of their indexes."""
+    found = filter(is_signature, values)
+    return sorted(found, key=lambda value: value.index)
+
+
+def verify_signature(
+    handle: bytes,
+    values: Sequence[HandleValue],
+    signature: HandleValue,
+    access: Access,
+    now_s: int,
+    policy: Policy = STRICT,
+) -> Report:
+    """What one signature says about a record, checked with the signer's key as known here.
+
+    Raises SignatureInvalid: no key of the signer is known, or none fits; ParseError: no JWS.
+    """
+    issuer = _issuer(signature)
+    keys = _public_keys(access.find_public_keys(issuer))
+    if fold_prefix(issuer.handle) == fold_prefix(handle):  # a record may bring its own key
+        keys = _public_keys([v.data for v in values if v.index == issuer.index]) or keys
+    if not keys:
+        raise SignatureInvalid(
+            f"value {signature.index} is signed by {issuer.text()}, whose public key is not known "
+            "here; register that record first, or sign with a key of the prefix"
+        )
+    for key in keys:
+        report = verify_record(handle, values, signature.data, key, now_s, policy=policy)
+        if report.signature_verifies:
+            break
+    return report
+
+
+class NodeSigner:
+    """The signer of a node, made anew when the certificates in its prefix record change."""
+
+    def __init__(self, keys: NodeKeys, prefix: bytes, *, rsa: bool = False) -> None:
+        """rsa: sign with 300:0.NA/P, as Handle software verifies, instead of 302."""
+        self._keys = keys
+        self._prefix = prefix.upper()
+        self._rsa = rsa
+        self._seen: tuple[bytes, ...] | None = None
+        self._signer: RecordSigner | None = None
+
+    def signer(self, access: Access) -> RecordSigner:
+        """The signer by what the prefix record says now."""
+        values = access.values(prefix_record(self._prefix)) or ()
+        seen = tuple(value.data for value in values if value.type == HS_CERT)
+        if self._signer is None or seen != self._seen:
+            self._signer = node_signer(self._keys, self._prefix, values, rsa=self._rsa)
+            self._seen = seen
+        return self._signer
+
+    def covers(self, handle: bytes) -> bool:
+        """Whether the node's certificates let it sign a handle: below its own prefix."""
+        return is_under(handle, self._prefix)
+
+
+class RecordGuard:
+    """The writer's rules about signatures."""
+
+    def __init__(self, unsigned: str = "accept", signer: NodeSigner | None = None) -> None:
+        """unsigned: records without a valid signature: accept, mark (accepted, and the row's
+        HAS_SIGNATURE flag tells) or refuse. signer: renews the node's own signatures, and signs
+        changes that ask for it.
+        """
+        self._unsigned = unsigned
+        self._signer = signer
+
+    def finish(self, access: Access, change: Change, after: Values, now_s: int) -> Values:
+        """The values to write. Raises SignatureInvalid or ParseError to refuse the change.
+
+        What the operator puts into prefix records is taken as it is: a parent's signature is
+        checked where it is fetched, before this node knows the parent's key.
+        """
+        brought = signatures(change.values)
+        own_record = change.actor is None and described_prefix(change.handle) is not None
+        if brought and not own_record and not (change.attributes or {}).get(VERIFIED):
+            for value in brought[:MAX_SIGNATURES]:
+                verify_signature(change.handle, after, value, access, now_s).require(partial=False)
+        elif not brought and self._signer is not None:
+            asked = bool((change.attributes or {}).get(SIGN))
+            after = self._signed(self._signer, access, change.handle, after, now_s, asked=asked)
+        if self._unsigned == "refuse" and described_prefix(change.handle) is None:
+            _require_signed(change.handle, after, access, now_s)
+        return after
+
+    @staticmethod
+    def _signed(
+        node: NodeSigner, access: Access, handle: bytes, after: Values, now_s: int, *, asked: bool
+    ) -> Values:
+        """A signature that this node made follows the record; one that is asked for is made."""
+        if not node.covers(handle) or not (asked or signatures(after)):
+            return after
+        signer = node.signer(access)
+        if not asked and not any(map(signer.made, after)):
+            return after
+        return tuple(sorted(signer.sign(handle, after, now_s), key=lambda value: value.index))
+
+
+def _require_signed(handle: bytes, values: Values, access: Access, now_s: int) -> None:
+    """Raise SignatureInvalid unless one signature holds and covers the record."""
+    problem = "it has no HS_SIGNATURE value"
+    for value in signatures(values)[:MAX_SIGNATURES]:
+        try:
+            verify_signature(handle, values, value, access, now_s).require()
+        except (SignatureInvalid, ParseError) as error:
+            problem = str(error)
+        else:
+            return
+    raise SignatureInvalid(
+        f"{handle.decode('utf-8', 'replace')} must be signed here: {problem}; "
+        "register with `--sign`, or sign the values before sending them"
+    )
+
+
+def _issuer(value: HandleValue) -> Reference:
+    return parse_signature(parse_jws(value.data)).claims.issuer
+
+
+def _public_keys(found: Sequence[bytes]) -> list[PublicKey]:
+    keys = []
+    for data in found:
+        try:
+            keys.append(decode_public_key(data))
+        except ParseError:
+            continue
+    return keys

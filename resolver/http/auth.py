@@ -1,0 +1,344 @@
+"""Who sends a request, proved: Basic, Handle challenge, session or client certificate, over TLS.
+
+Rights are not decided here (registry.access). Credentials over plain HTTP are not looked at.
+Every proof takes from an allowance of attempts and gives back only when it held, so that guessing
+in parallel gains nothing (threats A1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from protocol.challenge import HS_PUBKEY, HS_SECKEY, verify_secret_answer
+from protocol.errors import BiaoshiError, ParseError, ResponseCode
+from protocol.keys import PublicKey, decode_public_key, encode_spki
+from protocol.keys.policy import Policy, Weak
+from protocol.keys.signing import SHA_256, sign_octets, verify_octets
+from protocol.name import fold_prefix
+from protocol.record import Reference, decode_values
+from resolver.http.asked import Senders
+from resolver.http.auth_errors import ERROR_TEXT, NotProved, TooManyFailures
+from resolver.http.credentials import (
+    HandleFields,
+    Proof,
+    read_basic,
+    read_certificate,
+    read_handle_header,
+)
+from resolver.http.sessions import Session, Sessions, digest_of
+from resolver.lookup import Query
+
+if TYPE_CHECKING:
+    from resolver.config import AuthSettings
+    from resolver.node import Node
+
+_VERSION: Final = (2, 11)
+_THREAD_ITERATIONS: Final = 20_000
+"""PBKDF2 work above this is done beside the event loop."""
+_SOURCE_SHARE: Final = 10
+"""A source may fail this many times as often as one account of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What is known of a sender.
+
+    identity: proved; None for anybody. session: a live one that the request named. fields: of a
+    `Handle` header. key: what proved the identity in this very request, and its type.
+    """
+
+    identity: Reference | None = None
+    session: Session | None = None
+    fields: HandleFields | None = None
+    key: tuple[bytes, bytes] | None = None
+
+
+class Authenticator:
+    """Proves identities for the HTTP face of one reader."""
+
+    def __init__(
+        self,
+        node: Node,
+        sessions: Sessions,
+        senders: Senders,
+        *,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self.sessions = sessions
+        self.random = random
+        self._node = node
+        self._senders = senders
+        self._table = sessions.table
+        self._policy = policy_of(node.settings.auth)
+        self._per_minute = node.settings.limits.failures_per_min
+
+    async def caller(self, request: web.BaseRequest) -> Caller:
+        """Who sends a request. Raises NotProved or TooManyFailures."""
+        header = request.headers.get("Authorization")
+        if header is None or not self._senders.secure(request):
+            return Caller()
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() == "basic":
+            return await self._basic(request, value)
+        if scheme.lower() == "handle":
+            return await self._handle(request, read_handle_header(value))
+        return Caller()
+
+    async def prove(self, request: web.BaseRequest, session: Session, proof: Proof) -> Reference:
+        """Check an answer to a session's challenge and note who the session belongs to.
+
+        The nonce is used up, whatever comes of it. Raises NotProved or TooManyFailures.
+        """
+        method = "public_key" if proof.key_type == HS_PUBKEY else "secret_key"
+        attempt = self._attempt(request, proof.identity, method)
+        nonce = session.nonce
+        if nonce is None or not self.sessions.spend(session):
+            raise attempt.failed(None, session)
+        keys = await self._keys(proof.identity, proof.key_type)
+        covered = nonce + proof.cnonce
+        check = self._check_key if proof.key_type == HS_PUBKEY else self._check_secret
+        if proof.iterations > _THREAD_ITERATIONS:
+            held = await asyncio.to_thread(_first, check, keys, proof, covered)
+        else:
+            held = _first(check, keys, proof, covered)
+        if held is None:
+            raise attempt.failed(None, self.sessions.get(session.id))
+        attempt.held()
+        self.sessions.authenticated(session, proof.identity, held, proof.key_type)
+        return proof.identity
+
+    def adopt(self, session: Session, caller: Caller) -> None:
+        """Let a new session belong to a caller who proved an identity by other means."""
+        if caller.identity is not None and caller.key is not None:
+            self.sessions.authenticated(session, caller.identity, *caller.key)
+
+    # --- the ways
+
+    async def _basic(self, request: web.BaseRequest, value: str) -> Caller:
+        offered = read_basic(value)
+        identity = offered.identity
+        attempt = self._attempt(request, identity, "basic")
+        secrets: Sequence[bytes] = ()
+        if identity is not None and self._node.settings.auth.secret_keys:
+            secrets = self._local_keys(identity, HS_SECKEY)
+        # A comparison is made for unknown names as well, so that the time says nothing.
+        equal = _any_equal(secrets or (b"\0" * 32,), offered.password)
+        if not equal or not secrets or identity is None:
+            raise attempt.failed(None, None)
+        attempt.held()
+        return Caller(identity, key=(offered.password, HS_SECKEY))
+
+    async def _handle(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
+        if fields.client_cert:
+            return await self._certificate(request, fields)
+        if fields.session_id is None:
+            return Caller(None, None, fields)
+        session = self.sessions.get(fields.session_id)
+        if session is None:
+            raise NotProved("the session is unknown or over", fields, None)
+        if fields.broken:
+            raise NotProved("the proof cannot be read", fields, session)
+        if fields.proof is not None:
+            try:
+                identity = await self.prove(request, session, fields.proof)
+            except NotProved as error:
+                error.fields = fields
+                raise
+            return Caller(identity, self.sessions.get(session.id), fields)
+        if session.identity is not None and not await self._still_holds(session):
+            self.sessions.end(session)
+            raise NotProved("the key of the session is no longer valid", fields, None)
+        if session.identity is not None:
+            self._count("session", "accepted")
+        return Caller(session.identity, session, fields)
+
+    async def _certificate(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
+        tls = request.transport.get_extra_info("ssl_object") if request.transport else None
+        der = tls.getpeercert(True) if tls is not None else None
+        offered = read_certificate(der) if der is not None else None
+        attempt = self._attempt(request, offered.identity if offered else None, "certificate")
+        if offered is None:
+            raise attempt.failed(fields, None)
+        spki = encode_spki(offered.key)
+        for data in await self._keys(offered.identity, HS_PUBKEY):
+            key = _public_key(data)
+            if key is not None and hmac.compare_digest(encode_spki(key), spki):
+                attempt.held()
+                return Caller(offered.identity, None, fields, (data, HS_PUBKEY))
+        raise attempt.failed(fields, None)
+
+    async def _still_holds(self, session: Session) -> bool:
+        """Whether the key that proved a session is still its identity's key."""
+        assert session.identity is not None  # noqa: S101 - asked of authenticated sessions only
+        keys = await self._keys(session.identity, session.key_type)
+        return any(digest_of(key) == session.key_digest for key in keys)
+
+    # --- keys
+
+    def _local_keys(self, identity: Reference, key_type: bytes) -> Sequence[bytes]:
+        access = self._node.access
+        if key_type == HS_SECKEY:
+            return access.find_secrets(identity)
+        return access.find_public_keys(identity)
+
+    async def _keys(self, identity: Reference, key_type: bytes) -> Sequence[bytes]:
+        """The data of the identity's keys; public ones of other nodes are resolved."""
+        if key_type == HS_SECKEY and not self._node.settings.auth.secret_keys:
+            return ()
+        found = self._local_keys(identity, key_type)
+        if found or key_type == HS_SECKEY or self._node.prefixes.responsible(identity.handle):
+            return found
+        indexes = (identity.index,) if identity.index else ()
+        types = () if identity.index else (HS_PUBKEY,)
+        answer = await self._node.lookup.answer(
+            Query(identity.handle, indexes, types, do_not_refer=True)
+        )
+        if answer.code != ResponseCode.SUCCESS:
+            return ()
+        return [v.data for v in decode_values(answer.values) if v.type.upper() == HS_PUBKEY]
+
+    def _check_key(self, data: bytes, proof: Proof, covered: bytes) -> None:
+        key = _public_key(data)
+        if key is None:
+            raise ParseError("not a key that signs")
+        digest = proof.algorithm.encode("ascii", "replace")
+        verify_octets(key, proof.signature, covered, digest, self._policy)
+
+    def _check_secret(self, data: bytes, proof: Proof, covered: bytes) -> None:
+        answer = proof.secret_answer()
+        verify_secret_answer(answer, data, covered, b"", version=_VERSION, policy=self._policy)
+
+    # --- attempts
+
+    def _attempt(
+        self, request: web.BaseRequest, identity: Reference | None, method: str
+    ) -> _Attempt:
+        """Take one attempt from the account's and the source's allowance."""
+        host = self._senders.host(request).encode()
+        account = b"" if identity is None else fold_prefix(identity.handle)
+        allowances = (
+            (b"account\0%b\0%b" % (host, account), self._per_minute),
+            (b"source\0%b" % host, self._per_minute * _SOURCE_SHARE),
+        )
+        wait_s = self._table.take_attempt(allowances)
+        if wait_s > 0:
+            self._count(method, "delayed")
+            raise TooManyFailures(wait_s)
+        return _Attempt(self, allowances, method)
+
+    def give_back(self, taken: Sequence[tuple[bytes, int]]) -> None:
+        """Attempts that held are no failures."""
+        self._table.give_attempt_back(taken)
+
+    def _count(self, method: str, outcome: str) -> None:
+        self._node.metrics.authentications[method, outcome].inc()
+
+    # --- challenges
+
+    def challenge(
+        self, session: Session | None, fields: HandleFields | None, *, error: bool = False
+    ) -> list[str]:
+        """The WWW-Authenticate lines: Basic first, unless a Handle header came."""
+        session = self.sessions.renewed(session or self.sessions.new())
+        assert session.nonce is not None  # noqa: S101 - renewed() makes sure
+        parts = [f'sessionId="{session.id}"', f'nonce="{_base64(session.nonce)}"']
+        if fields is not None and fields.cnonce:
+            parts += [
+                f'{name}="{text}"' for name, text in self.server_proof(session, fields.cnonce)
+            ]
+        if error:
+            parts.append(f'error="{ERROR_TEXT}"')
+        lines = ["Handle " + ", ".join(parts)]
+        return lines if fields is not None else ['Basic realm="handle"', *lines]
+
+    def server_proof(self, session: Session, cnonce: bytes) -> list[tuple[str, str]]:
+        """`serverAlg` and `serverSignature` over nonce and cnonce, by the site key."""
+        signature = sign_octets(
+            self._node.keys.site_private, (session.nonce or b"") + cnonce, SHA_256
+        )
+        return [("serverAlg", SHA_256.decode()), ("serverSignature", _base64(signature))]
+
+    def attempt_done(self, method: str, outcome: str) -> None:
+        """Count how a proof ended."""
+        self._count(method, outcome)
+
+
+class _Attempt:
+    """One try to prove an identity."""
+
+    def __init__(
+        self, authenticator: Authenticator, taken: Sequence[tuple[bytes, int]], method: str
+    ) -> None:
+        self._authenticator = authenticator
+        self._taken = taken
+        self._method = method
+
+    def held(self) -> None:
+        """It was right: no failure is counted."""
+        self._authenticator.give_back(self._taken)
+        self._authenticator.attempt_done(self._method, "accepted")
+
+    def failed(self, fields: HandleFields | None, session: Session | None) -> NotProved:
+        """It was wrong: the error to raise."""
+        self._authenticator.attempt_done(self._method, "refused")
+        return NotProved(ERROR_TEXT, fields, session)
+
+
+def policy_of(settings: AuthSettings) -> Policy:
+    """The settings as the policy that verification takes.
+
+    The sandwich digests are what the interface defines for secrets; SHA-1 has its own setting.
+    """
+    weak = {Weak.SANDWICH_SHA256}
+    if settings.sha1:
+        weak |= {Weak.SANDWICH_SHA1, Weak.RSA_SHA1}
+    if settings.dsa:
+        weak |= {Weak.DSA_SHA1, Weak.DSA_SHA2}
+    if settings.min_rsa_bits < 2048:
+        weak.add(Weak.RSA_SHORT)
+    return Policy(
+        weak=frozenset(weak),
+        min_pbkdf2_iterations=settings.min_pbkdf2_iterations,
+        max_pbkdf2_iterations=settings.max_pbkdf2_iterations,
+    )
+
+
+def _first(
+    check: Callable[[bytes, Proof, bytes], None],
+    keys: Sequence[bytes],
+    proof: Proof,
+    covered: bytes,
+) -> bytes | None:
+    """The first key that the proof holds for, or None."""
+    for data in keys:
+        try:
+            check(data, proof, covered)
+        except BiaoshiError:
+            continue
+        return data
+    return None
+
+
+def _any_equal(secrets: Sequence[bytes], offered: bytes) -> bool:
+    equal = False
+    for secret in secrets:  # all of them, so that the time does not tell which one it was
+        equal |= hmac.compare_digest(secret, offered)
+    return equal
+
+
+def _public_key(data: bytes) -> PublicKey | None:
+    try:
+        return decode_public_key(data)
+    except ParseError:
+        return None
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()

@@ -1,0 +1,154 @@
+"""Any segment expands to a valid link or BadIdentifier; what was compressed expands to itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.errors import BadIdentifier
+from protocol.schemes.gs1_ai import AIS
+from protocol.schemes.gs1_checks import SET_82, check_digit
+from protocol.schemes.gs1_compress import (
+    ALPHABET,
+    SEQUENCES,
+    compress,
+    compress_elements,
+    expand,
+    expand_segment,
+)
+from protocol.schemes.gs1_elements import Element, check_value
+from protocol.schemes.gs1_link import DigitalLink, parse_uri
+
+ROWS = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "digital-link.json").read_text(encoding="utf-8")
+)["compression"]
+
+
+def same(one, other):
+    """Whether two links say the same, the order of attributes aside."""
+    return (one.key, one.qualifiers, sorted(one.attributes), one.parameters) == (
+        other.key,
+        other.qualifiers,
+        sorted(other.attributes),
+        other.parameters,
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["uri"])
+def test_row(row):
+    """Both compressed forms are those of the reference set, and both give the link back."""
+    link = parse_uri(row["uri"])
+    assert compress(link, sequences=False) == row["compressed"]
+    assert compress(link) == row["compressed_optimised"]
+    assert same(expand(row["compressed"]), link)
+    assert same(expand(row["compressed_optimised"]), link)
+
+
+def value_of(ai):
+    """Values of an AI, most of them acceptable: the checks of dates and lists decide."""
+    characters = {"N": "0123456789", "X": SET_82, "Y": "ABC012#-/", "Z": "AZaz09-_"}
+    parts = []
+    for part in AIS[ai].parts:
+        text = st.text(characters[part.kind], min_size=part.least, max_size=part.most)
+        if "check" in part.checks:
+            text = text.map(lambda digits: digits[:-1] + check_digit(digits[:-1]))
+        parts.append(text)
+        if part.optional:
+            break
+    return st.tuples(*parts).map("".join)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_each_ai(data):
+    """The value of any AI comes back, its leading zeros too."""
+    ai = data.draw(st.sampled_from(sorted(AIS)))
+    element = Element(ai, data.draw(value_of(ai)))
+    try:
+        check_value(*element)
+    except BadIdentifier:
+        return
+    assert expand_segment(compress_elements([element])) == ((element,), ())
+
+
+values = st.text(SET_82, min_size=1, max_size=20)
+parameters = st.tuples(
+    st.text(ALPHABET, min_size=1, max_size=20).filter(lambda name: not name.isdigit()),
+    st.text("abcXYZ019-._~:/?@!$'()*+,;=%", max_size=30),
+).map("=".join)
+
+
+@settings(max_examples=200)
+@given(
+    st.text("0123456789", min_size=13, max_size=13),
+    st.sets(st.sampled_from(["22", "10", "21", "17", "3103", "240", "99"])),
+    st.lists(parameters, max_size=3),
+    st.data(),
+)
+def test_round_trip(body, ais, foreign, data):
+    """A link with any qualifiers, attributes and foreign members survives both forms."""
+    fixed = {"17": "261231", "3103": "000750"}
+    chosen = {ai: fixed.get(ai) or data.draw(values) for ai in sorted(ais)}
+    link = DigitalLink(
+        Element("01", body + check_digit(body)),
+        tuple(Element(ai, chosen[ai]) for ai in ("22", "10", "21") if ai in chosen),
+        tuple(Element(ai, chosen[ai]) for ai in ("17", "3103", "240", "99") if ai in chosen),
+        tuple(foreign),
+    )
+    for sequences in (False, True):
+        assert same(expand(compress(link, sequences=sequences)), link)
+    assert len(compress(link)) <= len(compress(link, sequences=False))
+
+
+@settings(max_examples=200)
+@given(st.text(ALPHABET, max_size=60))
+def test_any_segment(segment):
+    """Any segment gives BadIdentifier or a link that compresses again to the same link."""
+    try:
+        link = expand("https://example.org/" + segment)
+    except BadIdentifier:
+        return
+    assert same(parse_uri(link.canonical), DigitalLink(link.key, link.qualifiers, link.attributes))
+
+
+@pytest.mark.parametrize(
+    "segment",
+    ["", "A", "AR", "ARFKk4XB0", "_____", "sAAA", "a.b", "é", "ARFKk4XB0CDKWcnpq_", "9_AA"],
+)
+def test_no_segment(segment):
+    """What ends inside a value, has other characters or names no AI is refused."""
+    with pytest.raises(BadIdentifier):
+        expand("https://example.org/" + segment)
+
+
+@pytest.mark.parametrize("member", ["a=b\r\nX: y", "a=b&01=2", "a=b#c", "17=261231", "a=b c"])
+def test_member_that_is_none(member):
+    """A foreign member that could not stand in a URI as it is gets refused when expanded."""
+    segment = compress_elements([Element("01", "09506000134352")], [member])
+    with pytest.raises(BadIdentifier):
+        expand_segment(segment)
+
+
+def test_second_key():
+    """A link with a second key is refused, for its order would not come back."""
+    link = parse_uri("https://example.org/8004/9521234V9cFnd?01=09510220137376")
+    with pytest.raises(BadIdentifier):
+        compress(link)
+
+
+def test_sequences_name_known_ais():
+    """Each predefined sequence holds AIs of the table."""
+    assert all(ai in AIS for sequence in SEQUENCES.values() for ai in sequence)
+
+
+def test_base_is_kept():
+    """Host and stem of a link stay before the compressed segment and after expanding it."""
+    uri = "https://example.org/shop/01/09506000134376/10/LOT01?17=261231&x=y"
+    short = compress(parse_uri(uri))
+    assert short.startswith("https://example.org/shop/")
+    found = expand(short)
+    assert found.uri(found.base, parameters=True) == uri
