@@ -36,6 +36,8 @@ from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_
 
 STALE_AFTER_S = 1.8
 """A stale record is given when its owner did not answer for so long (RFC 8767 §5)."""
+STALE_ON_THE_WAY_S = 0.8
+"""The same for what is only needed on the way, so that the name itself can still be asked for."""
 DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
 _OWN_FAULT = (ServerBusy, NotServedHere)
@@ -149,8 +151,9 @@ class Fetcher:
         task = self._flights.join(
             key, lambda: self._land(name, question, path, at, verified=verified)
         )
+        patience = STALE_AFTER_S if len(path.names) == 1 else STALE_ON_THE_WAY_S
         try:
-            async with asyncio.timeout(STALE_AFTER_S if stale is not None else None):
+            async with asyncio.timeout(patience if stale is not None else None):
                 return Fetched(await asyncio.shield(task))
         except TimeoutError:
             if stale is None:
