@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
+from protocol.name import fold
 from protocol.schemes import did, doi, ecode, epc, gs1, handle, idis, ma, oid, urn, vaa
 from protocol.schemes.base import Identifier, bounded, shown
 
-__all__ = ["RECOGNIZED", "SCHEMES", "Identifier", "parse"]
+__all__ = ["RECOGNIZED", "SCHEMES", "Identifier", "key_of", "parse"]
 
 Parser = Callable[[str], Identifier]
 
@@ -56,6 +57,9 @@ class Shape(NamedTuple):
 def _shape(begins: str, parse: Parser, *, sure: bool = True) -> Shape:
     return Shape(re.compile(begins, re.IGNORECASE | re.DOTALL), parse, sure)
 
+
+_OTHER_SCHEME = re.compile(rb":|^VAA|^MA\.")
+"""Before the slash of a name that may be no handle."""
 
 _PROXY = "|".join(re.escape(host) for host in sorted(handle.PROXY_HOSTS))
 
@@ -110,3 +114,18 @@ def parse(text: str, scheme: str | None = None) -> Identifier:
         f"{shown(text)} looks like no identifier; write prefix/suffix, an OID, a GTIN or a URL, "
         "or name its scheme",
     )
+
+
+def key_of(name: bytes) -> bytes:
+    """The store key of a name as DO-IRP carries it (ARCHITECTURE §10).
+
+    A name of another scheme, carried as its normalized text, gives that scheme's key; any other
+    name is a handle and folds.
+    """
+    prefix, slash, _ = name.partition(b"/")
+    if slash and prefix and not _OTHER_SCHEME.search(prefix):
+        return fold(name)
+    try:
+        return parse(name.decode()).key
+    except (UnicodeDecodeError, BadIdentifier):
+        return fold(name)

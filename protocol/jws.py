@@ -34,6 +34,7 @@ from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_base64url, parse_base64url
 from protocol.keys.policy import STRICT, Policy, Weak
 from protocol.keys.signing import MAX_SIGNATURE_BYTES, check_rsa_size
+from protocol.strict_json import parse_json
 
 MAX_JWS_BYTES = 262_144
 MAX_HEADER_BYTES = 4_096
@@ -138,7 +139,7 @@ def parse_jws(data: bytes) -> Jws:
     if len(octets) > MAX_SIGNATURE_BYTES:
         raise ParseError(f"a signature of {len(octets)} octets is none")
     return Jws(
-        _algorithm(parse_json(parse_base64url(protected))),
+        _algorithm(parse_object(parse_base64url(protected))),
         parse_base64url(payload),
         f"{protected}.{payload}".encode(),
         octets,
@@ -172,14 +173,11 @@ def algorithm_for(key: PrivateKey | PublicKey) -> str:
     raise ParseError("DSA keys do not sign records here; use RSA or Ed25519")
 
 
-def parse_json(data: bytes) -> JsonObject:
-    """A JSON object, no name twice at any depth. Raises ParseError."""
-    try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ParseError(f"not a JSON object: {error!s:.120}") from None
+def parse_object(data: bytes) -> JsonObject:
+    """A JSON object, read strictly (protocol.strict_json). Raises ParseError."""
+    value = parse_json(data, "the JWS")
     if not isinstance(value, dict):
-        raise ParseError(f"not a JSON object but {type(value).__name__}")
+        raise ParseError(f"the JWS holds a JSON {type(value).__name__}, not an object")
     return value
 
 
@@ -191,7 +189,7 @@ def _compact_parts(text: str) -> tuple[str, str, str]:
 
 
 def _json_parts(data: bytes) -> tuple[str, str, str]:
-    value = parse_json(data)
+    value = parse_object(data)
     signatures = value.get("signatures")
     first = signatures[0] if isinstance(signatures, list) and signatures else None
     if not isinstance(first, Mapping) or "header" in first:
@@ -236,14 +234,3 @@ def _der_signature(signature: bytes, key: EllipticCurvePublicKey) -> bytes:
         raise ValueError("ES256 is P-256 with 64 octets")
     halves = signature[:_HALF_P256], signature[_HALF_P256:]
     return encode_dss_signature(*(int.from_bytes(half, "big") for half in halves))
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return members
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -17,7 +17,7 @@ from hmac import compare_digest
 from typing import Any
 
 from protocol.errors import ParseError, SignatureInvalid
-from protocol.jws import JsonObject, Jws, parse_json, parse_jws, sign_jws
+from protocol.jws import JsonObject, Jws, parse_jws, parse_object, sign_jws
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.keys.policy import STRICT, Policy, Weak
@@ -220,24 +220,24 @@ def issue_certificate(
 
 def parse_signature(jws: Jws) -> SignatureClaims:
     """The claims of an HS_SIGNATURE, not yet verified. Raises ParseError."""
-    payload = parse_json(jws.payload)
+    payload = parse_object(jws.payload)
     listed = payload.get("digests")
     if not isinstance(listed, Mapping) or not isinstance(listed.get("digests"), list):
         raise ParseError("a record signature without its list of digests")
     algorithm = listed.get("alg")
-    if algorithm not in _DIGESTS and algorithm not in _WEAK_DIGESTS:
+    if not isinstance(algorithm, str) or algorithm not in _DIGESTS | _WEAK_DIGESTS:
         raise ParseError(f"value digests by {algorithm!r:.20}; SHA-256 is wanted")
     entries = listed["digests"]
     if len(entries) > MAX_DIGESTS:
         raise ParseError(f"{len(entries)} digests are above {MAX_DIGESTS}")
     digests = tuple(_digest_entry(entry) for entry in entries)
-    return SignatureClaims(_claims(payload), str(algorithm), digests)
+    return SignatureClaims(_claims(payload), algorithm, digests)
 
 
 def parse_certificate(data: bytes) -> Certificate:
     """An HS_CERT value, not yet verified. Raises ParseError."""
     jws = parse_jws(data)
-    payload = parse_json(jws.payload)
+    payload = parse_object(jws.payload)
     entries = payload.get("perms", [])
     if not isinstance(entries, list) or len(entries) > MAX_PERMISSIONS:
         raise ParseError("the `perms` of a certificate are a list of permissions")

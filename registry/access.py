@@ -91,6 +91,10 @@ class Access:
         """Whether no record's own rights are asked: the operator, or a full server admin."""
         return actor is None or (self._settings.full_access and self.is_server_admin(actor))
 
+    def values(self, handle: bytes) -> Values | None:
+        """The values of a record here; None where there is none."""
+        return self._read(handle)
+
     def find_secrets(self, identity: Reference) -> tuple[bytes, ...]:
         """The HS_SECKEY data here that prove an identity; all of the record's for index 0."""
         return self._key_data(identity, HS_SECKEY)

@@ -6,6 +6,7 @@ They decide nothing about rights, time or versions beyond stamping the values th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from protocol.change import Change, Kind
@@ -19,7 +20,14 @@ from protocol.errors import (
 )
 from protocol.record import ADMIN_WRITE, HandleValue
 from registry.content import same_content
-from registry.rules import WriterSettings, check_values, is_admin
+from registry.rules import (
+    SIGN,
+    WriterSettings,
+    check_values,
+    default_admin,
+    is_admin,
+    is_signature,
+)
 
 Values = tuple[HandleValue, ...]
 
@@ -66,7 +74,10 @@ def alter(change: Change, old: Values | None, now_s: int, settings: WriterSettin
 def _create(change: Change, old: Values | None, now_s: int) -> Altered:
     if old is None:
         return Altered(CREATED, _stamped(change.values, now_s))
-    if same_content(old, change.values):
+    kept = old
+    if (change.attributes or {}).get(SIGN) and not any(map(is_signature, change.values)):
+        kept = tuple(value for value in old if not is_signature(value))
+    if same_content(kept, change.values):
         return Altered(UNCHANGED, old)
     if not change.overwrite:
         raise HandleExists(
@@ -81,6 +92,8 @@ def _add(change: Change, old: Values, now_s: int, settings: WriterSettings) -> A
         raise InvalidValue(f"no values to add to {_shown(change)}; give at least one")
     check_values(change.values, settings)
     before = {value.index: value for value in old}
+    if change.kind is Kind.MERGE:
+        change = _without_default_admin(change, old)
     taken = [value for value in change.values if value.index in before]
     overwrite = change.overwrite or change.kind is Kind.MERGE
     if taken and not overwrite:
@@ -89,6 +102,15 @@ def _add(change: Change, old: Values, now_s: int, settings: WriterSettings) -> A
             "it is taken; modify it, or overwrite"
         )
     return _set(change, before, REPLACED if taken else CHANGED, now_s, settings)
+
+
+def _without_default_admin(change: Change, old: Values) -> Change:
+    """What an import adds for want of an administrator is left out where the record has one."""
+    if not any(map(is_admin, old)):
+        return change
+    default = default_admin(change.handle).data
+    kept = tuple(v for v in change.values if not (is_admin(v) and v.data == default))
+    return change if len(kept) == len(change.values) else replace(change, values=kept)
 
 
 def _modify(change: Change, old: Values, now_s: int, settings: WriterSettings) -> Altered:

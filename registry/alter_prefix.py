@@ -91,8 +91,15 @@ def _request(change: Change, prefix: bytes, row: PrefixRow | None) -> PrefixAlte
             f"{_text(prefix)} is delegated already, to another holder or with other keys; "
             "ask the operator of this node, or apply for another prefix"
         )
-    if row is not None and row.state == REQUESTED and dict(row.attributes) == attributes:
-        return PrefixAltered(UNCHANGED, REQUESTED, attributes)
+    if row is not None and row.state == REQUESTED:
+        if dict(row.attributes) == attributes:
+            return PrefixAltered(UNCHANGED, REQUESTED, attributes)
+        # Two who apply at once: the first has the name until the operator refuses it.
+        if row.attributes.get("keys") != attributes.get("keys"):
+            raise HandleExists(
+                f"{_text(prefix)} was requested already, with another key; "
+                "ask the operator of this node, or apply for another prefix"
+            )
     return PrefixAltered(CHANGED if row is not None else CREATED, REQUESTED, attributes)
 
 

@@ -5,23 +5,28 @@ Decides nothing about rights: that is registry.access.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
+from protocol.name import prefix_of, prefix_record
 from protocol.record import MAX_INDEX, HandleValue, encode_values
-from protocol.values.hs_admin import decode_admin
+from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, decode_admin, encode_admin
 from protocol.values.hs_vlist import decode_vlist
 
 MESSAGE_BYTES = 262_144
 """Longest message of the protocol; a record must fit in one, with its header and signature."""
 _MESSAGE_REST = 1_024
 
+ADMIN_INDEX = 100
+ADMIN_LIST_INDEX = 200
 HS_ADMIN = b"HS_ADMIN"
 HS_VLIST = b"HS_VLIST"
 HS_SECKEY = b"HS_SECKEY"
 HS_PUBKEY = b"HS_PUBKEY"
 HS_SIGNATURE = b"HS_SIGNATURE"
+SIGN = "sign"
+"""Attribute of a record change: the node shall sign the record as it is in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +159,18 @@ def check_size(handle: bytes, values: Sequence[HandleValue], settings: WriterSet
 def is_admin(value: HandleValue) -> bool:
     """Whether a value names an administrator."""
     return value.type.upper() == HS_ADMIN
+
+
+def is_signature(value: HandleValue) -> bool:
+    """Whether a value is a signature over its record."""
+    return value.type.upper() == HS_SIGNATURE
+
+
+def default_admin(handle: bytes, taken: Collection[int] = ()) -> HandleValue:
+    """HS_ADMIN of the prefix's administrators, 200:0.NA/P, at 100 or the next free index."""
+    index = ADMIN_INDEX
+    while index in taken:
+        index += 1
+    record = prefix_record(prefix_of(handle))
+    admin = Admin(ALL_PERMISSIONS, record, ADMIN_LIST_INDEX)
+    return HandleValue(index, HS_ADMIN, encode_admin(admin))

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from protocol.change import Change, Kind
+from protocol.change import Change
 from protocol.errors import ParseError, SignatureInvalid
 from protocol.jws import parse_jws
 from protocol.keys import PrivateKey, PublicKey, decode_public_key
 from protocol.keys.policy import STRICT, Policy
-from protocol.name import described_prefix, fold_prefix, prefix_record
+from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
 from protocol.record import HandleValue, Reference
 from protocol.signature import (
     HS_CERT,
@@ -33,6 +33,7 @@ from protocol.signature import (
 )
 from registry.access import Access
 from registry.keys import NodeKeys
+from registry.rules import SIGN, is_signature
 
 Values = tuple[HandleValue, ...]
 
@@ -121,6 +122,12 @@ def certificate_chain(
     return (own,) if certificate.self_issued else (own, *(certificate.claims.chain or ()))
 
 
+def is_under(handle: bytes, prefix: bytes) -> bool:
+    """Whether a handle's prefix is a folded prefix or derived from it: what its key may sign."""
+    own = prefix_of(handle)
+    return own == prefix or own.startswith(prefix + b".")
+
+
 def free_index(values: Sequence[HandleValue]) -> int:
     """Where a signature goes: 400, or the next index that is free."""
     taken = {value.index for value in values}
@@ -132,7 +139,7 @@ def free_index(values: Sequence[HandleValue]) -> int:
 
 def signatures(values: Sequence[HandleValue]) -> list[HandleValue]:
     """The HS_SIGNATURE values of a record, in the order of their indexes."""
-    found = [value for value in values if value.type.upper() == HS_SIGNATURE]
+    found = filter(is_signature, values)
     return sorted(found, key=lambda value: value.index)
 
 
@@ -164,12 +171,38 @@ def verify_signature(
     return report
 
 
+class NodeSigner:
+    """The signer of a node, made anew when the certificates in its prefix record change."""
+
+    def __init__(self, keys: NodeKeys, prefix: bytes, *, rsa: bool = False) -> None:
+        """rsa: sign with 300:0.NA/P, as Handle software verifies, instead of 302."""
+        self._keys = keys
+        self._prefix = prefix.upper()
+        self._rsa = rsa
+        self._seen: tuple[bytes, ...] | None = None
+        self._signer: RecordSigner | None = None
+
+    def signer(self, access: Access) -> RecordSigner:
+        """The signer by what the prefix record says now."""
+        values = access.values(prefix_record(self._prefix)) or ()
+        seen = tuple(value.data for value in values if value.type == HS_CERT)
+        if self._signer is None or seen != self._seen:
+            self._signer = node_signer(self._keys, self._prefix, values, rsa=self._rsa)
+            self._seen = seen
+        return self._signer
+
+    def covers(self, handle: bytes) -> bool:
+        """Whether the node's certificates let it sign a handle: below its own prefix."""
+        return is_under(handle, self._prefix)
+
+
 class RecordGuard:
     """The writer's rules about signatures."""
 
-    def __init__(self, unsigned: str = "accept", signer: RecordSigner | None = None) -> None:
+    def __init__(self, unsigned: str = "accept", signer: NodeSigner | None = None) -> None:
         """unsigned: records without a valid signature: accept, mark (accepted, and the row's
-        HAS_SIGNATURE flag tells) or refuse. signer: renews its own signatures.
+        HAS_SIGNATURE flag tells) or refuse. signer: renews the node's own signatures, and signs
+        changes that ask for it.
         """
         self._unsigned = unsigned
         self._signer = signer
@@ -185,16 +218,22 @@ class RecordGuard:
         if brought and not own_record and not (change.attributes or {}).get(VERIFIED):
             for value in brought[:MAX_SIGNATURES]:
                 verify_signature(change.handle, after, value, access, now_s).require(partial=False)
-        elif not brought and self._signer is not None and change.kind is not Kind.CREATE:
-            after = self._renew(change.handle, after, now_s)
+        elif not brought and self._signer is not None:
+            asked = bool((change.attributes or {}).get(SIGN))
+            after = self._signed(self._signer, access, change.handle, after, now_s, asked=asked)
         if self._unsigned == "refuse" and described_prefix(change.handle) is None:
             _require_signed(change.handle, after, access, now_s)
         return after
 
-    def _renew(self, handle: bytes, after: Values, now_s: int) -> Values:
-        """A signature that this node made follows the record."""
-        signer = self._signer
-        if signer is None or not any(map(signer.made, after)):
+    @staticmethod
+    def _signed(
+        node: NodeSigner, access: Access, handle: bytes, after: Values, now_s: int, *, asked: bool
+    ) -> Values:
+        """A signature that this node made follows the record; one that is asked for is made."""
+        if not node.covers(handle) or not (asked or signatures(after)):
+            return after
+        signer = node.signer(access)
+        if not asked and not any(map(signer.made, after)):
             return after
         return tuple(sorted(signer.sign(handle, after, now_s), key=lambda value: value.index))
 

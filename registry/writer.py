@@ -43,7 +43,7 @@ from registry.rules import (
     check_size,
     check_values,
 )
-from registry.signing import RecordGuard, RecordSigner
+from registry.signing import NodeSigner, RecordGuard
 from registry.store import Store, Table, Write
 
 _VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
@@ -93,12 +93,13 @@ class Writer:
         settings: WriterSettings | None = None,
         access: Access | None = None,
         generation: Generation | None = None,
-        signer: RecordSigner | None = None,
+        signer: NodeSigner | None = None,
     ) -> None:
         """now: seconds since 1970. random: octets for salts.
 
         access: default: no server administrators. generation: raised when prefixes change.
-        signer: renews the signatures that it made when their records change.
+        signer: renews the node's own signatures when their records change, and signs changes
+        with the attribute `sign`.
         """
         self._store = store
         self._now = now

@@ -22,9 +22,8 @@ from resolver.sockets import Ports
 from resolver.writer_link import WriterLink
 
 if TYPE_CHECKING:
-    from registry.access import Access
-
     from protocol.values.hs_site import Site
+    from registry.access import Access
     from registry.keys import NodeKeys
     from registry.prefixes import Prefixes
     from registry.store import Store

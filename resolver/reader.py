@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from registry.access import Access
 
 from protocol.errors import NotSupported
+from registry.access import Access
 from registry.generation import Generation
 from registry.keys import load_keys
 from registry.prefixes import Prefixes
 from registry.store.lmdb_store import LmdbStore
 from resolver import serve_doirp
 from resolver.child import Running
+from resolver.homing import Homing
 from resolver.http import app as http_app
 from resolver.local import LocalServer, listen, run_folder
 from resolver.logs import QueryLog
 from resolver.lookup import Lookup
 from resolver.metrics import Metrics
 from resolver.node import Node, Siblings, socket_name
+from resolver.recursion import open_recursion
 from resolver.site import read_site_info
 from resolver.sockets import FaceSockets
 from resolver.writer_link import WriterLink, access_settings
@@ -56,7 +58,9 @@ def make_node(app: App, number: int, metrics: Metrics) -> Node:
         readers=app.board.readers,
         query_log=QueryLog(settings.log.query_sample),
     )
-    node.lookup = Lookup(store, prefixes, node.access)
+    if settings.recursion.enabled:
+        node.recursion = open_recursion(settings, folder)
+    node.lookup = Lookup(store, prefixes, node.access, recursion=node.recursion)
     return node
 
 
@@ -77,6 +81,8 @@ class Reader:
             if isinstance(result, BaseException):
                 log.error("face_close_failed", why=repr(result))
         await self._local.close(grace_s)
+        if self._node.recursion is not None:
+            await self._node.recursion.close()
         await self._node.siblings.close()
         await self._node.writer.close()
         self._node.store.close()
@@ -86,6 +92,8 @@ async def start_reader(app: App, number: int, metrics: Metrics) -> Reader:
     """Make the node and start its faces; they answer once this returns."""
     node = make_node(app, number, metrics)
     faces = await _start_faces(node, app.sockets[number])
+    if number == 0 and node.prefix:
+        faces.append(Homing(node))
     path = run_folder(app.folder) / socket_name(number)
     local = LocalServer(listen(path), node.siblings.handlers)
     await local.start()

@@ -13,9 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from registry.access import AccessSettings
-from registry.writer import Outcome
-
 from protocol.change import Change, decode_change, encode_change
 from protocol.errors import (
     BiaoshiError,
@@ -26,6 +23,8 @@ from protocol.errors import (
     StoreError,
 )
 from protocol.record import Reference
+from registry.access import AccessSettings
+from registry.writer import Outcome
 from resolver.config import Settings
 from resolver.local import (
     MAX_FRAME,

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from registry.access import Access
-from registry.rules import WriterSettings
-from registry.writer import GroupCommit, Outcome, Submission, Writer
 
 from protocol.change import Change
+from registry.access import Access
 from registry.generation import Generation
 from registry.keys import load_keys
+from registry.rules import WriterSettings
 from registry.store.lmdb_store import LmdbStore
+from registry.writer import GroupCommit, Outcome, Submission, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder

@@ -81,9 +81,15 @@ class RequestDigest:
 
 
 def decode_message(data: bytes | bytearray | memoryview) -> Message:
-    """Envelope and message, nothing after them. Raises Truncated or ParseError, nothing else."""
+    """Envelope and plain message, nothing after them.
+
+    Raises Truncated or ParseError, nothing else; ParseError too when the message is encrypted.
+    """
     view = memoryview(data)
-    return decode_message_part(decode_envelope(view), view[ENVELOPE_SIZE:])
+    envelope = decode_envelope(view)
+    if envelope.encrypted:
+        raise ParseError("the message is encrypted; decrypt it, then use decode_message_part()")
+    return decode_message_part(envelope, view[ENVELOPE_SIZE:])
 
 
 def decode_message_part(envelope: Envelope, part: bytes | bytearray | memoryview) -> Message:

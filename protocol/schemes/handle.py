@@ -32,6 +32,7 @@ _API_PATHS = ("api/handles/",)
 _VALUE_REFERENCE = re.compile(r"([0-9]+):(.*)", re.DOTALL)
 _SPELLED = re.compile(r"(hdl|doi|info:hdl|info:doi)([:/])(.*)", re.IGNORECASE | re.DOTALL)
 _SEPARATORS = {"hdl": ":", "doi": ":", "info:hdl": "/", "info:doi": "/"}
+_VAA_CODE = re.compile(r"(?:15N)?VAA[0-9]{14}")
 MAX_INDEX = 0xFFFF_FFFF
 
 
@@ -109,9 +110,15 @@ def check_suffix(name: str, suffix: str) -> None:
 
 
 def check_segments(prefix: str) -> None:
-    """Segments between dots: none empty, no colon (a value reference or a URI would look alike),
-    beyond ASCII only letters and their marks.
+    """Segments between dots: none empty, letters and digits and `-_~`.
+
+    RFC 3651 takes more, but a colon or a bracket there would look like a URI, a value reference
+    or an element string, and so would a prefix that is the head of a VAA code.
     """
+    if _VAA_CODE.match(prefix):
+        raise BadIdentifier(
+            "bad-prefix-segment", f"{shown(prefix)} before a slash reads as a VAA code, no handle"
+        )
     for segment in prefix.split("."):
         if not segment:
             raise BadIdentifier(
@@ -127,7 +134,7 @@ def check_segments(prefix: str) -> None:
 
 def _prefix_character(char: str) -> bool:
     if char.isascii():
-        return char != ":"
+        return char.isalnum() or char in "-_~"
     return unicodedata.category(char)[0] in "LM"
 
 

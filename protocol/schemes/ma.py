@@ -13,7 +13,7 @@ from protocol.schemes.base import Identifier, bounded, shown
 MAX_CHARACTERS = 255
 _HEAD = re.compile(r"MA\.[0-9]{3}\.M[0-9]+\.[0-9]{6}")
 _DI = re.compile(r"[A-Za-z0-9]+")
-_PI = re.compile(r"[SMPLDEV][!-\-/-~]+|C[!-\-/-~]")
+_PI = re.compile(r"[SMPLDEV][!-\-0-~]+|C[!-\-0-~]")
 _SHAPE = "MA.156.M0.100204.13351764, then segments such as .Sx00008.M220117.C3"
 
 

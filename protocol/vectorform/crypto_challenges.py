@@ -59,7 +59,9 @@ def _decode(data: bytes) -> Shape:
     # The first octet of a key answer is the length of a digest name, always 0.
     if data[:1] == b"\0":
         return {"auth_type": "HS_PUBKEY"} | _key_shape(decode_key_answer(data))
-    return {"auth_type": "HS_SECKEY"} | _secret_shape(decode_secret_answer(data, _LATEST))
+    shape = _secret_shape(decode_secret_answer(data, _LATEST))
+    shape.pop("weak")  # an opinion about the algorithm, told in some rows only
+    return {"auth_type": "HS_SECKEY"} | shape
 
 
 def _key_shape(answer: KeyAnswer) -> Shape:

@@ -138,6 +138,11 @@ def _plausible(message: Message) -> bool:
     return credential.type != HS_MAC or len(credential.signature) == _SHA1_BYTES
 
 
+def _encode_message(decoded: Shape) -> bytes | None:
+    """None for rows that tell the verdict only: no message follows from them."""
+    return encode_shape(decoded) if "envelope" in decoded else None
+
+
 def session_key_of(fields: Fields) -> SessionKey:
     """The key in algorithm_code and session_key_hex. Raises ParseError."""
     code = fields.u4("algorithm_code")
@@ -219,7 +224,7 @@ def _guarded(encode: Callable[[Shape], bytes]) -> Callable[[Shape], bytes]:
 
 
 FORMS: dict[str, Form] = {
-    "signed_message": Form(message_shape, encode_shape, _check_signed),
-    "session_mac": Form(message_shape, encode_shape, _check_mac),
+    "signed_message": Form(message_shape, _encode_message, _check_signed),
+    "session_mac": Form(message_shape, _encode_message, _check_mac),
     "encrypted_message": Form(_decode_encrypted, _guarded(_encode_encrypted), _check_encrypted),
 }

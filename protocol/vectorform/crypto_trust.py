@@ -8,7 +8,7 @@ from typing import Any
 from protocol.chain import ChainReport, ChainWalk, Roots
 from protocol.errors import ParseError
 from protocol.jsonfields import Fields, text_of
-from protocol.jws import parse_json, parse_jws
+from protocol.jws import parse_jws, parse_object
 from protocol.keys import decode_public_key, encode_public_key
 from protocol.keys.policy import EVERYTHING
 from protocol.record import HandleValue, Reference, decode_value
@@ -38,6 +38,14 @@ def _decode_jws(data: bytes) -> Shape:
         "jws": text_of(data, "the JWS"),
         "payload": text_of(jws.payload, "the payload"),
     }
+
+
+def _decode_signature(data: bytes) -> Shape:
+    try:
+        return _decode_jws(data)
+    except ParseError:
+        # A text that is no acceptable JWS is shown, and is no valid signature.
+        return {"jws": text_of(data, "the JWS"), "valid": False}
 
 
 def _encode_jws(decoded: Shape) -> bytes:
@@ -94,7 +102,7 @@ def _decode_certificate(data: bytes) -> Shape:
 
 
 def _certificate_shape(certificate: Certificate) -> Shape:
-    payload = parse_json(certificate.jws.payload)
+    payload = parse_object(certificate.jws.payload)
     return {
         "iss": payload["iss"],
         "sub": payload["sub"],
@@ -184,7 +192,7 @@ def _record_is_good(data: bytes, fields: Fields, chain: ChainReport, handle: byt
 
 
 FORMS: dict[str, Form] = {
-    "hs_signature": Form(_decode_jws, _encode_jws, _check_signature),
+    "hs_signature": Form(_decode_signature, _encode_jws, _check_signature),
     "hs_cert": Form(_decode_certificate, _encode_jws, _check_certificate),
     "cert_permission": Form(_decode_permission, _encode_permission, _check_permission),
     "trust_chain": Form(_decode_jws, _encode_jws, _check_chain),

@@ -11,7 +11,7 @@ from protocol.doirp.bodies import Body, decode_body
 from protocol.doirp.envelope import ENVELOPE_SIZE, Envelope, decode_envelope
 from protocol.doirp.header import COPIED_FLAGS, HEADER_SIZE, Flag, decode_header
 from protocol.doirp.message import Message
-from protocol.doirp.udp import MAX_DATA, Reassembler, split
+from protocol.doirp.udp import MAX_DATA, Reassembler, packet_count, split
 from protocol.errors import ParseError, ServerBusy
 from protocol.jsonfields import Fields, text_of
 from protocol.vectorform.form import (
@@ -32,15 +32,15 @@ _RESPONSE = "response_body_hex"
 
 
 def _decode_udp(data: bytes) -> Shape:
-    """What follows from a message without its envelope: direction, packet count, data size."""
+    """What follows from a message without its envelope; how it is cut, for those we would cut."""
     header = decode_header(data)
     if HEADER_SIZE + header.body_length > len(data):
         raise ParseError("the message ends within its body")
-    return {
+    shape: Shape = {
         "direction": _TO_CLIENT if header.response_code else _TO_SERVER,
-        "packet_count": len(split(data, Envelope(2, 0, 0))),
-        "max_data_per_packet": MAX_DATA,
+        "packet_count": packet_count(len(data)),
     }
+    return shape if header.response_code else shape | {"max_data_per_packet": MAX_DATA}
 
 
 def _encode_udp(decoded: Shape) -> bytes:
@@ -75,15 +75,16 @@ def _check_udp(vector: Mapping[str, Any]) -> None:
     fields = Fields(claims)
     packets = _packets(claims)
     made = _decode_udp(data) | {"packets": claims["packets"]}
-    if "envelopes" in fields:
+    to_server = made["direction"] == _TO_SERVER
+    if to_server or "envelopes" in fields:
         made["envelopes"] = [envelope_shape(decode_envelope(packet)) for packet in packets]
-    if "max_data_per_packet" not in fields:
-        del made["max_data_per_packet"]
+    if "max_data_per_packet" in fields:
+        made["max_data_per_packet"] = MAX_DATA
     compare(claims, made)
     envelope, whole = _reassemble(packets)
     if whole != data:
         raise VectorMismatch("decoded.packets make another message than `hex`")
-    if made["direction"] == _TO_SERVER:
+    if to_server:
         _split_again(data, envelope, packets)
     else:
         _whole_packets_only(data, packets)

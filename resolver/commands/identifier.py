@@ -121,6 +121,6 @@ def _scheme_of(line: dict[str, Any], default: str | None) -> str | None:
     scheme = line.get("scheme")
     if scheme is None:
         return default
-    if scheme not in SCHEMES:
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
         raise Unusable(f"no scheme {scheme!r}; there are {', '.join(SCHEMES)}")
-    return str(scheme)
+    return scheme

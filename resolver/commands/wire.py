@@ -37,7 +37,8 @@ Kind = Annotated[str | None, typer.Option("--kind", help="The kind of rows that 
 
 
 _Work = Callable[[Row, str | None], tuple[Row, bool]]
-"""A row and the kind of rows that name none, to its answer and whether it went well; ParseError says why not."""
+"""A row and the kind of rows that name none, to its answer and
+whether it went well. Raises ParseError."""
 
 
 class Unusable(Exception):

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from protocol.challenge import HS_PUBKEY, HS_SECKEY, verify_secret_answer
-from protocol.errors import AuthenticationFailed, BiaoshiError, ParseError, ResponseCode
+from protocol.errors import BiaoshiError, ParseError, ResponseCode
 from protocol.keys import PublicKey, decode_public_key, encode_spki
 from protocol.keys.policy import Policy, Weak
 from protocol.keys.signing import SHA_256, sign_octets, verify_octets
 from protocol.name import fold_prefix
 from protocol.record import Reference, decode_values
 from resolver.http.asked import Senders
+from resolver.http.auth_errors import ERROR_TEXT, NotProved, TooManyFailures
 from resolver.http.credentials import (
     HandleFields,
     Proof,
@@ -43,26 +44,6 @@ _THREAD_ITERATIONS: Final = 20_000
 """PBKDF2 work above this is done beside the event loop."""
 _SOURCE_SHARE: Final = 10
 """A source may fail this many times as often as one account of it."""
-ERROR_TEXT: Final = "Identity not verified"
-
-
-class TooManyFailures(BiaoshiError):
-    """An allowance of failed proofs is used up. retry_after_s: when there is one again."""
-
-    code = ResponseCode.SERVER_BUSY
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("too many failed authentications; wait and try again")
-        self.retry_after_s = retry_after_s
-
-
-class NotProved(AuthenticationFailed):
-    """Credentials that do not hold, or a session that is unknown: 401 with an empty body."""
-
-    def __init__(self, text: str, fields: HandleFields | None, session: Session | None) -> None:
-        super().__init__(text)
-        self.fields = fields
-        self.session = session
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +51,28 @@ class Caller:
     """What is known of a sender.
 
     identity: proved; None for anybody. session: a live one that the request named. fields: of a
-    `Handle` header.
+    `Handle` header. key: what proved the identity in this very request, and its type.
     """
 
     identity: Reference | None = None
     session: Session | None = None
     fields: HandleFields | None = None
+    key: tuple[bytes, bytes] | None = None
 
 
 class Authenticator:
     """Proves identities for the HTTP face of one reader."""
 
-    def __init__(self, node: Node, sessions: Sessions, senders: Senders) -> None:
+    def __init__(
+        self,
+        node: Node,
+        sessions: Sessions,
+        senders: Senders,
+        *,
+        random: Callable[[int], bytes],
+    ) -> None:
         self.sessions = sessions
+        self.random = random
         self._node = node
         self._senders = senders
         self._table = sessions.table
@@ -96,7 +86,7 @@ class Authenticator:
             return Caller()
         scheme, _, value = header.partition(" ")
         if scheme.lower() == "basic":
-            return Caller(await self._basic(request, value))
+            return await self._basic(request, value)
         if scheme.lower() == "handle":
             return await self._handle(request, read_handle_header(value))
         return Caller()
@@ -124,9 +114,14 @@ class Authenticator:
         self.sessions.authenticated(session, proof.identity, held, proof.key_type)
         return proof.identity
 
+    def adopt(self, session: Session, caller: Caller) -> None:
+        """Let a new session belong to a caller who proved an identity by other means."""
+        if caller.identity is not None and caller.key is not None:
+            self.sessions.authenticated(session, caller.identity, *caller.key)
+
     # --- the ways
 
-    async def _basic(self, request: web.BaseRequest, value: str) -> Reference:
+    async def _basic(self, request: web.BaseRequest, value: str) -> Caller:
         offered = read_basic(value)
         identity = offered.identity
         attempt = self._attempt(request, identity, "basic")
@@ -134,15 +129,15 @@ class Authenticator:
         if identity is not None and self._node.settings.auth.secret_keys:
             secrets = self._local_keys(identity, HS_SECKEY)
         # A comparison is made for unknown names as well, so that the time says nothing.
-        if not _any_equal(secrets or (b"\0" * 32,), offered.password) or not secrets:
+        equal = _any_equal(secrets or (b"\0" * 32,), offered.password)
+        if not equal or not secrets or identity is None:
             raise attempt.failed(None, None)
         attempt.held()
-        assert identity is not None  # noqa: S101 - secrets belong to an identity
-        return identity
+        return Caller(identity, key=(offered.password, HS_SECKEY))
 
     async def _handle(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
         if fields.client_cert:
-            return Caller(await self._certificate(request, fields), None, fields)
+            return await self._certificate(request, fields)
         if fields.session_id is None:
             return Caller(None, None, fields)
         session = self.sessions.get(fields.session_id)
@@ -164,7 +159,7 @@ class Authenticator:
             self._count("session", "accepted")
         return Caller(session.identity, session, fields)
 
-    async def _certificate(self, request: web.BaseRequest, fields: HandleFields) -> Reference:
+    async def _certificate(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(True) if tls is not None else None
         offered = read_certificate(der) if der is not None else None
@@ -176,7 +171,7 @@ class Authenticator:
             key = _public_key(data)
             if key is not None and hmac.compare_digest(encode_spki(key), spki):
                 attempt.held()
-                return offered.identity
+                return Caller(offered.identity, None, fields, (data, HS_PUBKEY))
         raise attempt.failed(fields, None)
 
     async def _still_holds(self, session: Session) -> bool:

@@ -23,6 +23,8 @@ MAX_HANDSHAKES = 1000
 """Handshakes under way at once in one process; above it new connections are closed."""
 HANDSHAKE_S = 10.0
 """After this the event loop gives a handshake up (ssl_handshake_timeout), and it counts no more."""
+SHUTDOWN_S = 5.0
+"""How long a peer may take to say goodbye."""
 
 _CHUNK = 65_536
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL:!MD5:!DSS"
@@ -52,6 +54,10 @@ class ServerContext(ssl.SSLContext):
     def reload(self) -> None:
         """Read certificate and key again. Raises SettingsError; the old pair then stays in use."""
         self._context = _load(*self._files)
+
+    def changed_at(self) -> tuple[int, ...]:
+        """When the files were last written; a file that is gone counts as never."""
+        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in self._files)
 
     def wrap_bio(  # type: ignore[override]
         self,

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import BadIdentifier
-from protocol.identifier import SCHEMES, parse
+from protocol.identifier import SCHEMES, key_of, parse
 from protocol.naptr import domain_names
 from protocol.schemes import epc
 from protocol.schemes.base import MAX_TEXT
@@ -73,6 +73,9 @@ def test_any_text(text, scheme):
     assert (again.prefix, again.suffix, again.key) == (found.prefix, found.suffix, found.key)
     assert found.handle.decode() == found.normalized
     domain_names(found)
+    if scheme is None:
+        assert parse(found.normalized).scheme == found.scheme
+        assert key_of(found.handle) == found.key
 
 
 @pytest.mark.parametrize("scheme", [None, *SCHEMES])

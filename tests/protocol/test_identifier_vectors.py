@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadIdentifier
-from protocol.identifier import parse
+from protocol.identifier import key_of, parse
 
 ROWS = json.loads(
     (Path(__file__).parents[1] / "vectors" / "identifiers.json").read_text(encoding="utf-8")
@@ -42,3 +42,30 @@ def test_invalid_row(row):
 def test_scheme_is_recognised(row):
     """Without a named scheme the same identifier is found."""
     assert parse(row["input"]) == parse(row["input"], row["scheme"])
+
+
+@pytest.mark.parametrize("row", FOUND, ids=lambda row: row["id"])
+def test_carried_name(row):
+    """The name under which an identifier travels leads to its store key."""
+    found = parse(row["input"])
+    assert key_of(found.handle) == found.key
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (b"20.1000/a", b"20.1000/A"),
+        (b"0.NA/88.118", b"0.NA/88.118"),
+        (b"10.1000/\xff", b"10.1000/\xff"),
+        (b"88.118", b"88.118"),
+        (b"https://id.gs1.org/01/06901234567892/21/a", b"/01/06901234567892/21/a"),
+        (b"urn:epc:id:sgtin:6901234.056789.a", b"/01/06901234567892/21/a"),
+        (b"vaa/x", b"VAA/X"),
+        (b"/Example/x", b"/Example/x"),
+        (b"", b""),
+        (b"a:b/c", b"A:B/C"),
+    ],
+)
+def test_key_of_a_name(name, key):
+    """A handle folds, whatever octets it has; a name of another scheme has that scheme's key."""
+    assert key_of(name) == key

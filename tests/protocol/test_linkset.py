@@ -153,8 +153,14 @@ def test_bad_members(members):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "[]", "{}", '{"linkset": {}}', '{"linkset": [1]}', '{"linkset": [{"anchor": 1}]}']
-    + [
+    [
+        "",
+        "x",
+        "[]",
+        "{}",
+        '{"linkset": {}}',
+        '{"linkset": [1]}',
+        '{"linkset": [{"anchor": 1}]}',
         '{"linkset": [{"anchor": "x"}]}',
         "[" * 5000,
         " " * (MAX_BYTES + 1),

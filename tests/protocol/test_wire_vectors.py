@@ -36,6 +36,18 @@ WHOLLY_TOLD = {
     "response",
     "udp_packets",
 }
+INPUTS = {
+    "handle",
+    "nonce_hex",
+    "other_records",
+    "permission",
+    "permission_handle",
+    "public_key_hex",
+    "record_values_hex",
+    "secret_hex",
+    "session_key_hex",
+}
+"""What a check is made with. Where it fails, it fails with other inputs too."""
 ROWS_PER_KIND = 6
 """Rows of each kind whose fields are spoilt."""
 
@@ -80,7 +92,7 @@ def spoilt(value: Any) -> Any:
 
 def spoilings(row: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     for path in leaves(row["decoded"]):
-        if (row["kind"], *path) in STILL_TRUE:
+        if still_true(row, path):
             continue
         worse = copy.deepcopy(row)
         place = worse["decoded"]
@@ -88,6 +100,29 @@ def spoilings(row: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], dict[str, 
             place = place[step]
         place[path[-1]] = spoilt(place[path[-1]])
         yield path, worse
+
+
+def still_true(row: dict[str, Any], path: tuple[Any, ...]) -> bool:
+    """Whether another value at this path makes the row no less true."""
+    decoded = row["decoded"]
+    if (row["kind"], *path) in STILL_TRUE or path == ("now",):
+        return True
+    if row["kind"] == "encrypted_message" and path == ("session_key_hex",):
+        return True  # only its first octets are the cipher key
+    if decoded.get("permission") == "everything" and path == ("permission_handle",):
+        return True
+    failed = decoded.get("valid") is False or decoded.get("authorized") is False
+    # A note marks layouts that cannot be verified, such as those of version 2.6.
+    return path[0] in INPUTS and (failed or "note" in decoded)
+
+
+def told_by_bytes(row: dict[str, Any]) -> dict[str, Any]:
+    """What decoding gives; nothing for rows whose claim is that their bytes cannot be read."""
+    try:
+        return FORMS[row["kind"]].decode(bytes.fromhex(row["hex"]))
+    except ParseError:
+        assert row["kind"] == "malformed" or row["decoded"]["valid"] is False
+        return {}
 
 
 def some_rows() -> list[dict[str, Any]]:
@@ -134,21 +169,17 @@ def test_no_octet_may_be_another(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", some_rows(), ids=lambda row: row["name"])
 def test_no_field_may_be_missing(row: dict[str, Any]) -> None:
     """A row without one of the fields that follow from its bytes does not hold."""
-    form = FORMS[row["kind"]]
-    if row["kind"] == "malformed":
-        return
-    for name in form.decode(bytes.fromhex(row["hex"])):
+    for name in told_by_bytes(row):
         worse = copy.deepcopy(row)
-        if worse["decoded"].pop(name, None) is not None:
+        # `weak` marks advice; rows of the reference leave it out where they like.
+        if name != "weak" and worse["decoded"].pop(name, None) is not None:
             assert not holds(worse), name
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_decoding_says_what_the_row_says(row: dict[str, Any]) -> None:
     """Decoding gives no field that the row does not have, nor another value for it."""
-    if row["kind"] == "malformed":
-        return
-    decoded = FORMS[row["kind"]].decode(bytes.fromhex(row["hex"]))
+    decoded = told_by_bytes(row)
     told = {name: row["decoded"].get(name) for name in decoded if name in row["decoded"]}
     if row["kind"] == "handle_hash" and "/" not in row["decoded"]["handle"]:
         # The row's name is as it was asked; its bytes were folded by the software that made it.
@@ -159,7 +190,10 @@ def test_decoding_says_what_the_row_says(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_encoding_gives_the_bytes_back(row: dict[str, Any]) -> None:
     """Where the bytes follow from `decoded`, encoding it gives them."""
-    data = FORMS[row["kind"]].encode(row["decoded"]) if row["kind"] != "malformed" else None
+    told = told_by_bytes(row)
+    if not told or not told.keys() <= row["decoded"].keys():
+        return  # rows that tell an outcome only, not what the bytes hold
+    data = FORMS[row["kind"]].encode(row["decoded"])
     assert data is None or data.hex() == row["hex"]
 
 

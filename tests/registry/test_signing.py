@@ -25,7 +25,13 @@ from registry.prefix_record import (
     secret_of,
 )
 from registry.rules import WriterSettings
-from registry.signing import certificate_chain, free_index, node_signer, signatures
+from registry.signing import (
+    NodeSigner,
+    certificate_chain,
+    free_index,
+    node_signer,
+    signatures,
+)
 from registry.store.row import HAS_SIGNATURE
 from tests.registry.conftest import ADMIN, url
 
@@ -146,7 +152,7 @@ def test_signing_again_replaces_the_own_signature(child, tree):
 def works(make_desk, tree, child):
     """A writer at the child, its prefix record in place, renewing the node's signatures."""
     signer = node_signer(child, PREFIX, tree[b"0.NA/88.118.8"])
-    desk = make_desk(signer=signer)
+    desk = make_desk(signer=NodeSigner(child, PREFIX))
     desk.time = NOW
     done = desk.do(Kind.CREATE, b"0.NA/88.118.8", *tree[b"0.NA/88.118.8"])
     assert done.status == "created", done.error
@@ -192,6 +198,22 @@ def test_the_node_renews_its_own_signature(works, child):
     values = desk.row(H).values()
     assert [v.index for v in values] == [1, 400]
     verify_record(H, values, values[1].data, child.log_public, desk.time).require()
+
+
+def test_the_node_signs_what_asks_for_it(works, child):
+    """A change with the attribute `sign` is signed as the record is in the end, merged too."""
+    desk, _ = works
+    sign = {"attributes": {"sign": True}}
+    assert desk.do(Kind.MERGE, H, url(), **sign).status == "created"
+    assert desk.do(Kind.MERGE, H, url(b"two", 2), **sign).status == "changed"
+    values = desk.row(H).values()
+    assert [v.index for v in values] == [1, 2, 400]
+    verify_record(H, values, values[2].data, child.log_public, desk.time).require()
+    assert desk.do(Kind.MERGE, H, url(b"two", 2), **sign).status == "unchanged"
+    assert desk.create(H, url(), url(b"two", 2), **sign).status == "unchanged"
+    desk.do(Kind.HOME, b"99")
+    assert desk.create(b"99/x", url(), **sign).status == "created"
+    assert desk.values(b"99/x") == {1: b"http://example.org/"}
 
 
 def test_unsigned_records_where_signatures_are_required(make_desk, tree, child):

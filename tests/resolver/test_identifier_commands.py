@@ -51,7 +51,16 @@ def test_valid_lines_give_code_0():
 
 
 @pytest.mark.parametrize(
-    "line", ["x", "[]", "{}", '{"input": 1}', '{"input": "1.2", "scheme": "x"}']
+    "line",
+    [
+        "x",
+        "[]",
+        "{}",
+        '{"input": 1}',
+        '{"input": "1.2", "scheme": "x"}',
+        '{"input": "1.2", "scheme": []}',
+        "[" * 99999,
+    ],
 )
 def test_unusable_line(line):
     """A line that is no input gives code 2 and an answer in its place; the next one is read."""

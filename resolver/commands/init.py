@@ -1,0 +1,156 @@
+"""biaoshi init: make a node's folder without a question asked."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from protocol.errors import SettingsError
+from resolver.config import (
+    FaceSettings,
+    NodeSettings,
+    OutboundSettings,
+    Port,
+    Settings,
+)
+
+app = typer.Typer()
+
+_EPILOG = """\b
+Examples:
+  biaoshi init ./top --role top --prefix 88
+  biaoshi init ./steel --role enterprise --prefix 88.118.8 --parent https://parent.example.org:8443
+  biaoshi init ./door --role recursive --parent http://127.0.0.1:8000 --root-key top/keys/root_pub.pem
+  biaoshi init ./test --role enterprise --prefix 86.999 --irp 0 --http 0 --https off
+\b
+Without --parent the node stands alone: it certifies its own keys and is home to its prefix at
+once. With --parent it waits for `biaoshi prefix request` and the parent's approval.
+\b
+Exit codes: 0 made; 2 an option cannot be used, or DIR is not empty; 3 DIR cannot be written."""
+
+
+class Role(StrEnum):
+    """What the node is in the hierarchy."""
+
+    TOP = "top"
+    SECOND = "second"
+    ENTERPRISE = "enterprise"
+    RECURSIVE = "recursive"
+
+
+def _port(text: str) -> Port:
+    """A port number, 0 for any free one, `off` for none."""
+    if text.lower() == "off":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise typer.BadParameter(f"{text!r} is neither a port, 0 (any free one) nor off")
+    return int(text)
+
+
+@app.command(epilog=_EPILOG)
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to make; it must not exist yet.")
+    ],
+    role: Annotated[Role, typer.Option(help="What the node is in the hierarchy.")],
+    prefix: Annotated[
+        str, typer.Option(metavar="P", help="The prefix it is home to, such as 88.118.8.")
+    ] = "",
+    parent: Annotated[
+        str,
+        typer.Option(metavar="URL", help="HTTP address of its parent; for recursive: of a root."),
+    ] = "",
+    host: Annotated[
+        list[str] | None, typer.Option(help="Address to listen on; repeat for more.")
+    ] = None,
+    irp: Annotated[
+        str, typer.Option(metavar="PORT", help="DO-IRP, UDP and TCP; 0 any free one, off none.")
+    ] = "2641",
+    http: Annotated[str, typer.Option(metavar="PORT", help="HTTP; 0 or off as well.")] = "8000",
+    https: Annotated[str, typer.Option(metavar="PORT", help="HTTPS; 0 or off as well.")] = "8443",
+    dns: Annotated[str, typer.Option(metavar="PORT", help="DNS; 0 or off as well.")] = "off",
+    admin_secret: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File with the secret of administrator 301 (one final newline is not part of it).",
+        ),
+    ] = None,
+    root_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Public key that is trusted as the root."),
+    ] = None,
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="One line, published in the site record.")
+    ] = "",
+    contact: Annotated[
+        str, typer.Option(metavar="MAIL", help="Sent along with a delegation request.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+) -> None:
+    """Make a node's folder: settings, keys, certificate, empty store, its prefix's own record."""
+    from resolver.founding import found, read_secret
+
+    hosts = tuple(host or ["127.0.0.1"])
+    settings = Settings(
+        node=NodeSettings(
+            role=role.value,
+            prefix=prefix,
+            parent=parent.rstrip("/"),
+            hosts=hosts,
+            description=description,
+            contact=contact,
+        ),
+        faces=FaceSettings(irp=_port(irp), http=_port(http), https=_port(https), dns=_port(dns)),
+        outbound=OutboundSettings(allow=_reachable(hosts)),
+    )
+    if not prefix and role is not Role.RECURSIVE:
+        raise SettingsError(f"--role {role} needs --prefix P, such as --prefix 88.118.8")
+    secret = read_secret(admin_secret) if admin_secret is not None else None
+    made = found(folder.absolute(), settings, secret=secret, root_key=root_key)
+    if as_json:
+        _print_json(made.folder, made.settings, made.state)
+    else:
+        _print_text(made.folder, made.settings, made.state)
+
+
+def _reachable(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """A node that listens on loopback alone lives in a tree on this machine."""
+    try:
+        loopback = all(ip_address(host).is_loopback for host in hosts)
+    except ValueError:
+        return ()  # said by the settings' own check
+    return ("127.0.0.0/8", "::1/128") if loopback else ()
+
+
+def _print_json(folder: Path, settings: Settings, state: str) -> None:
+    faces = settings.faces
+    shape = {
+        "dir": str(folder),
+        "role": settings.node.role,
+        "prefix": settings.node.prefix or None,
+        "state": state or None,
+        "hosts": list(settings.node.hosts),
+        "irp": faces.irp,
+        "http": faces.http,
+        "https": faces.https,
+        "dns": faces.dns,
+        "administrators": list(settings.admin.administrators),
+    }
+    print(json.dumps(shape))
+
+
+def _print_text(folder: Path, settings: Settings, state: str) -> None:
+    node = settings.node
+    what = f"{node.role} node" + (f" of prefix {node.prefix}" if node.prefix else "")
+    print(f"Made {folder}: a {what}.")
+    if state == "homed":
+        print(f"It is home to {node.prefix}. Others trust it by keys/root_pub.pem.")
+    print(f"Next: biaoshi serve {folder}")
+    if state == "waiting":
+        print(f"Then: biaoshi prefix request --node {folder}")

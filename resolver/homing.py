@@ -1,0 +1,198 @@
+"""The child's side of enrolment: wait until the parent published the prefix, then be home to it.
+
+One task in the node's first reader. Until the delegation is seen and verified, the prefix stays
+`waiting` and every face answers that it is not served here (301). Afterwards the task looks in
+now and then, so that renewed certificates arrive, and tells the parent about a changed site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from protocol.change import Change, Kind
+from protocol.errors import BiaoshiError, StoreError
+from protocol.record import HandleValue
+from protocol.values.hs_site import Site, decode_site
+from registry.keys import NodeKeys
+from registry.prefix_record import SITE, SITE6, adopted_values, secret_of
+from registry.prefixes import HOMED, WAITING, PrefixRow
+from registry.records import read_record
+from resolver.config import Settings
+from resolver.enrol import Application, fingerprint, format_application
+from resolver.node import Node
+from resolver.outbound import make_guard
+from resolver.parent import ParentLink, Pinned, load_pinned, published_values
+from resolver.site import make_sites, same_but_serial
+
+log = structlog.get_logger()
+
+FIRST_PAUSE_S: Final = 0.5
+MOST_PAUSE_S: Final = 30.0
+UNASKED_PAUSE_S: Final = 60.0
+"""Nothing was asked of a parent yet; `biaoshi prefix request` wakes the task when it is."""
+RENEW_S: Final = 3600.0
+WAKE: Final = "enrol"
+"""The local request that says: look now."""
+
+
+class Homing:
+    """One task of the first reader of a node that has a prefix of its own."""
+
+    def __init__(self, node: Node) -> None:
+        """Begin to watch; needs a running event loop."""
+        self._node = node
+        self._wake = asyncio.Event()
+        self._pause = FIRST_PAUSE_S
+        self._link: tuple[Pinned, ParentLink] | None = None
+        self._told = ""
+        node.siblings.answer(WAKE, self._woken)
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def close(self, grace_s: float) -> None:
+        """Stop watching."""
+        del grace_s
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._link is not None:
+            await self._link[1].close()
+
+    async def _woken(self, _body: object) -> bool:
+        self._pause = FIRST_PAUSE_S
+        self._wake.set()
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                pause = await self._look()
+            except BiaoshiError as error:
+                pause = self._longer()
+                self._tell("enrolment_waits", str(error))
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    def _longer(self) -> float:
+        pause = self._pause
+        self._pause = min(self._pause * 1.5, MOST_PAUSE_S)
+        return pause
+
+    def _tell(self, event: str, why: str) -> None:
+        """One log line per change of the situation, not one per look."""
+        if why != self._told:
+            self._told = why
+            log.info(event, prefix=self._node.prefix, why=why)
+
+    async def _look(self) -> float:
+        """One look at the parent; seconds until the next one."""
+        node = self._node
+        pinned = load_pinned(node.dir)
+        row = node.prefixes.get(node.prefix)
+        if pinned is None or row is None or row.state not in {WAITING, HOMED}:
+            return UNASKED_PAUSE_S
+        link = await self._linked(pinned)
+        answer = await link.state(node.prefix)
+        if answer.state == "delegated":
+            values = published_values(answer, pinned, node.keys, node.prefix, node.now())
+            await self._adopt(row, pinned, values)
+            if not self._is_ours(values):
+                await self._move(link, pinned)
+                return FIRST_PAUSE_S
+            return RENEW_S
+        if row.state == HOMED:
+            self._tell("delegation_missing", f"the parent says {answer.state} {answer.reason}")
+            return RENEW_S
+        self._tell("enrolment_waits", f"the parent says {answer.state} {answer.reason}".strip())
+        return MOST_PAUSE_S if answer.state == "refused" else self._longer()
+
+    async def _linked(self, pinned: Pinned) -> ParentLink:
+        if self._link is None or self._link[0] != pinned:
+            if self._link is not None:
+                await self._link[1].close()
+            guard = make_guard(self._node.settings, pinned.url)
+            self._link = (pinned, ParentLink(guard, pinned.url, pinned.key))
+        return self._link[1]
+
+    async def _adopt(self, row: PrefixRow, pinned: Pinned, values: tuple[HandleValue, ...]) -> None:
+        """Take the published record over and be home to the prefix."""
+        node = self._node
+        record = read_record(node.store, node.record_name)
+        held = record.values if record is not None else ()
+        if row.state == HOMED and _same(held, values):
+            return
+        change = homing_change(node.record_name, values, held, pinned, node.now())
+        (outcome,) = await node.writer.submit([change])
+        if outcome.status == "refused":
+            raise StoreError(f"the delegation cannot be taken over: {outcome.error}")
+        log.info("homed", prefix=node.prefix, parent=pinned.prefix)
+        self._told = ""
+
+    def _is_ours(self, values: Sequence[HandleValue]) -> bool:
+        """Whether the published sites are those that are in use now."""
+        node = self._node
+        sites = [decode_site(value.data) for value in values if value.index in {SITE, SITE6}]
+        return same_but_serial(sites, make_sites(node.settings, node.ports, node.keys, 0))
+
+    async def _move(self, link: ParentLink, pinned: Pinned) -> None:
+        """Ask the parent to publish our new site; our key, which it published, signs the request."""
+        node = self._node
+        record = read_record(node.store, node.record_name)
+        application = own_application(
+            node.settings,
+            make_sites(node.settings, node.ports, node.keys, node.site.serial),
+            node.keys,
+            record.values if record is not None else (),
+            issued=int(node.now()),
+            audience=fingerprint(pinned.key),
+        )
+        await link.apply(format_application(application, node.keys.site_private))
+        log.info("site_sent", prefix=node.prefix, parent=pinned.prefix)
+
+
+def homing_change(
+    record: bytes,
+    published: tuple[HandleValue, ...],
+    held: Sequence[HandleValue],
+    pinned: Pinned,
+    now: float,
+) -> Change:
+    """The change that makes a node home to its prefix. held: the values of its record so far."""
+    values = adopted_values(published, secret_of(held), int(now))
+    attributes = {"state": HOMED, "parent": pinned.prefix}
+    return Change(Kind.HOME, record, values, attributes=attributes)
+
+
+def own_application(
+    settings: Settings,
+    sites: Sequence[Site],
+    keys: NodeKeys,
+    values: Sequence[HandleValue],
+    *,
+    issued: int,
+    audience: str,
+) -> Application:
+    """What a node asks its parent to publish. values: of its own record 0.NA/P."""
+    return Application(
+        prefix=settings.node.prefix.encode().upper(),
+        sites=tuple(sites),
+        site_key=keys.site_public,
+        log_key=keys.log_public,
+        has_secret=secret_of(values) is not None,
+        issued=issued,
+        audience=audience,
+        contact=settings.node.contact,
+        description=settings.node.description,
+    )
+
+
+def _same(held: Sequence[HandleValue], published: Sequence[HandleValue]) -> bool:
+    """Whether the record here has the published values already; timestamps aside."""
+    have = {replace(value, timestamp=0) for value in held if value.public}
+    return have == {replace(value, timestamp=0) for value in published}

@@ -1,0 +1,261 @@
+"""/api/delegations: children apply for prefixes here, and look what became of it.
+
+POST /api/delegations            an application (resolver.enrol), signed by the child's site key
+GET  /api/delegations/{prefix}   what this node says about a prefix
+
+Both give {"prefix", "state", "answer"}; `answer` is signed by this node's site key. Anybody may
+apply for a prefix under ours, so what waits is bounded, in all and for each source; only the
+operator approves (`biaoshi prefix approve`). A child that was delegated may move: an application
+with the keys that were published renews its site record at once.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from aiohttp import web
+
+from protocol.change import Change, Kind
+from protocol.errors import (
+    BiaoshiError,
+    HandleExists,
+    NotServedHere,
+    ParseError,
+    ServerBusy,
+    SignatureInvalid,
+    StoreError,
+)
+from protocol.name import parent_prefix, prefix_record
+from protocol.record import HandleValue
+from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow
+from registry.records import read_record
+from resolver.delegate import delegation
+from resolver.enrol import (
+    MAX_APPLICATION_BYTES,
+    Answer,
+    Application,
+    check_prefix,
+    fingerprint,
+    format_answer,
+    parse_application,
+    same_keys,
+)
+from resolver.node import Node
+
+PER_SOURCE: Final = 50
+"""Applications from one network (/24, /56) that may wait."""
+MOVE_EVERY_S: Final = 2
+"""A delegated child may change its site so often."""
+_KEPT_ANSWERS: Final = 256
+_ANSWER_S: Final = 60.0
+
+_STATUS: Final[tuple[tuple[type[BiaoshiError], int], ...]] = (
+    (HandleExists, 409),
+    (NotServedHere, 404),
+    (SignatureInvalid, 403),
+    (ParseError, 400),
+    (ServerBusy, 503),
+    (StoreError, 500),
+)
+
+
+def setup(app: web.Application, node: Node) -> None:
+    """Mount the two routes."""
+    face = Delegations(node)
+    app.router.add_post("/api/delegations", face.post)
+    app.router.add_get("/api/delegations/{prefix}", face.get)
+
+
+class Delegations:
+    """The parent's side of enrolment, in one reader."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._own = fingerprint(node.keys.site_public)
+        self._answers: dict[tuple[bytes, int, str], tuple[float, bytes]] = {}
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Take an application."""
+        try:
+            data = await _read(request)
+            application = parse_application(data, now=self._node.now(), audience=self._own)
+            fresh = await self._decide(application, _network(request.remote))
+            return self._answer(application.prefix, 202 if fresh else 200)
+        except BiaoshiError as error:
+            return _problem(error)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Say what became of one."""
+        try:
+            prefix = check_prefix(request.match_info["prefix"])
+            self._require_ours(prefix)
+            return self._answer(prefix, 200)
+        except BiaoshiError as error:
+            return _problem(error)
+
+    def _require_ours(self, prefix: bytes) -> None:
+        """Raise NotServedHere unless the prefix lies under the one that this node is home to."""
+        node = self._node
+        under = bool(node.prefix) and prefix.startswith(node.prefix + b".")
+        if not under or node.prefix not in node.prefixes.homed():
+            own = node.prefix.decode() or "no prefix"
+            raise NotServedHere(
+                f"{prefix.decode()} cannot be had here: this node is home to {own}; "
+                "apply to the node of the prefix above yours"
+            )
+
+    async def _decide(self, application: Application, source: str) -> bool:
+        """Whether the application is a new one. Raises what refuses it."""
+        node, prefix = self._node, application.prefix
+        self._require_ours(prefix)
+        self._require_ours_to_give(prefix)
+        row = node.prefixes.get(prefix)
+        if row is None or row.state == REFUSED:
+            self._require_room(source)
+        elif row.state == HOMED:
+            raise HandleExists(f"{prefix.decode()} is served by this node itself; take another one")
+        elif not same_keys(row.attributes, application):
+            node.metrics.delegations["refused"].inc()
+            raise HandleExists(
+                f"{prefix.decode()} was requested already, with another key; "
+                "ask this node's operator, or take another prefix"
+            )
+        elif not _news(row, application):
+            node.metrics.delegations["repeated"].inc()
+            return False
+        elif row.state == DELEGATED:
+            await self._move(row, application)
+            return False
+        await self._submit(Kind.REQUEST, prefix, {**application.attributes(), "source": source}, ())
+        node.metrics.delegations["requested"].inc()
+        return True
+
+    def _require_ours_to_give(self, prefix: bytes) -> None:
+        """A prefix further down belongs to its nearest delegated ancestor."""
+        node = self._node
+        above = parent_prefix(prefix)
+        while above is not None and above != node.prefix:
+            if above in node.prefixes.delegated():
+                raise NotServedHere(f"{above.decode()} is delegated to another node; apply there")
+            above = parent_prefix(above)
+
+    def _require_room(self, source: str) -> None:
+        waiting = [row for row in self._node.prefixes.rows() if row.state == REQUESTED]
+        most = self._node.settings.limits.delegation_requests
+        mine = sum(row.attributes.get("source") == source for row in waiting)
+        if len(waiting) >= most or mine >= PER_SOURCE:
+            self._node.metrics.delegations["refused"].inc()
+            raise ServerBusy(
+                f"{len(waiting)} delegation requests wait for this node's operator already; "
+                "try again tomorrow, or write to them",
+                3600.0,
+            )
+
+    async def _move(self, row: PrefixRow, application: Application) -> None:
+        """Publish the new site of a child, whose key signed for it."""
+        node = self._node
+        if node.now() - row.time < MOVE_EVERY_S:
+            raise ServerBusy("the site was changed just now; try again", float(MOVE_EVERY_S))
+        values = delegation(
+            node.store,
+            node.keys,
+            node.prefix,
+            application,
+            now=node.now(),
+            days=node.settings.signing.certificate_days,
+        )
+        await self._submit(Kind.DELEGATE, row.prefix, application.attributes(), values)
+        node.metrics.delegations["delegated"].inc()
+
+    async def _submit(
+        self,
+        kind: Kind,
+        prefix: bytes,
+        attributes: dict[str, object],
+        values: tuple[HandleValue, ...],
+    ) -> None:
+        change = Change(kind, prefix_record(prefix), values, attributes=attributes)
+        (outcome,) = await self._node.writer.submit([change])
+        if outcome.status == "refused":
+            raise HandleExists(outcome.error or "the request was refused")
+
+    def _answer(self, prefix: bytes, status: int) -> web.Response:
+        row = self._node.prefixes.get(prefix)
+        state = row.state if row is not None else "none"
+        key = (prefix, row.sequence if row is not None else 0, state)
+        now = self._node.now()
+        kept = self._answers.get(key)
+        if kept is None or now - kept[0] > _ANSWER_S:
+            # An RSA signature costs as much as a hundred lookups: one a minute and prefix does.
+            if len(self._answers) >= _KEPT_ANSWERS:
+                self._answers.clear()
+            kept = (now, self._signed(prefix, row, state))
+            self._answers[key] = kept
+        shape = {"prefix": prefix.decode(), "state": state, "answer": kept[1].decode()}
+        return web.Response(
+            body=json.dumps(shape).encode(),
+            status=status,
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    def _signed(self, prefix: bytes, row: PrefixRow | None, state: str) -> bytes:
+        node = self._node
+        values: tuple[HandleValue, ...] = ()
+        if state == DELEGATED:
+            record = read_record(node.store, prefix_record(prefix))
+            values = tuple(v for v in record.values if v.public) if record is not None else ()
+        answer = Answer(
+            node=node.prefix,
+            key=node.keys.site_public,
+            prefix=prefix,
+            state=state,
+            issued=int(node.now()),
+            reason=str(row.attributes.get("reason", "")) if row is not None else "",
+            values=values,
+        )
+        return format_answer(answer, node.keys.site_private)
+
+
+def _news(row: PrefixRow, application: Application) -> bool:
+    """Whether an application says something that the row does not, and is younger."""
+    wanted = application.attributes()
+    told = {name: value for name, value in wanted.items() if name != "issued"}
+    differs = any(row.attributes.get(name) != value for name, value in told.items())
+    return differs and application.issued > int(row.attributes.get("issued", 0))
+
+
+async def _read(request: web.Request) -> bytes:
+    data = bytearray()
+    async for chunk in request.content.iter_chunked(16_384):
+        data += chunk
+        if len(data) > MAX_APPLICATION_BYTES:
+            raise ParseError(f"a delegation request is at most {MAX_APPLICATION_BYTES} octets")
+    return bytes(data)
+
+
+def _network(remote: str | None) -> str:
+    """The /24 or /56 that a request came from."""
+    try:
+        address = ip_address((remote or "").partition("%")[0])
+    except ValueError:
+        return ""
+    return str(ip_network((address, 24 if address.version == 4 else 56), strict=False))
+
+
+def _problem(error: BiaoshiError) -> web.Response:
+    """The error as a problem document (RFC 9457)."""
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    shape = {"type": "about:blank", "title": type(error).__name__, "status": status}
+    shape["detail"] = str(error)
+    headers = {}
+    if isinstance(error, ServerBusy):
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    return web.Response(
+        body=json.dumps(shape).encode(),
+        status=status,
+        content_type="application/problem+json",
+        headers=headers,
+    )

@@ -1,0 +1,142 @@
+"""At each start: the node's own site record says the ports and addresses that are in use now.
+
+Done by the writer before it takes submissions, so that siteinfo.json and 0.NA/P are right when
+the node says that it is ready. The record of a delegated prefix is its parent's to change:
+resolver.homing sends it the new site.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from protocol.change import Change, Kind
+from protocol.errors import SettingsError, StoreError
+from protocol.name import prefix_record
+from protocol.record import HandleValue
+from protocol.signature import Validity, sign_record
+from protocol.values.hs_site import Site, encode_site
+from registry.keys import NodeKeys, load_keys
+from registry.prefix_record import (
+    DAY_S,
+    KEY_CERT,
+    LOG_CERT,
+    SIGNATURE,
+    SITE,
+    SITE6,
+    own_issuer,
+    own_prefix_values,
+    secret_of,
+)
+from registry.prefixes import HOMED, WAITING, Prefixes
+from registry.records import read_record
+from registry.signing import SKEW_S
+from registry.store import Store
+from registry.writer import Writer
+from resolver.config import Settings
+from resolver.site import (
+    make_sites,
+    next_serial,
+    read_site_info,
+    same_but_serial,
+    write_site_info,
+)
+from resolver.sockets import Ports
+
+log = structlog.get_logger()
+
+
+def update_site(
+    folder: Path, settings: Settings, ports: Ports, store: Store, writer: Writer
+) -> None:
+    """Bring siteinfo.json and the node's own prefix record up to date. Raises StoreError."""
+    keys = load_keys(folder)
+    old = _known(folder)
+    serial = old.serial if old is not None else 0
+    sites = make_sites(settings, ports, keys, serial)
+    if old is None or not same_but_serial(sites[:1], [old]):
+        serial = next_serial(serial)
+        sites = [replace(site, serial=serial) for site in sites]
+        write_site_info(folder, sites[0])
+        log.info("site_changed", serial=serial)
+    prefix = settings.node.prefix.encode().upper()
+    if prefix:
+        _update_record(prefix, settings, sites, keys, store, writer)
+
+
+def _known(folder: Path) -> Site | None:
+    try:
+        return read_site_info(folder)
+    except SettingsError:
+        return None
+
+
+def _update_record(
+    prefix: bytes,
+    settings: Settings,
+    sites: Sequence[Site],
+    keys: NodeKeys,
+    store: Store,
+    writer: Writer,
+) -> None:
+    row = Prefixes(store).get(prefix)
+    ours = row is not None and (row.state == WAITING or not settings.node.parent)
+    record = read_record(store, prefix_record(prefix))
+    if row is None or record is None or not ours or _says(record.values, sites):
+        return
+    values = remade(
+        prefix,
+        record.values,
+        sites,
+        keys,
+        root=row.state == HOMED,
+        days=settings.signing.certificate_days,
+    )
+    change = Change(Kind.CREATE, prefix_record(prefix), values, overwrite=True)
+    (outcome,) = writer.commit([change])
+    if outcome.status == "refused":
+        raise StoreError(
+            f"the node's own record 0.NA/{prefix.decode()} cannot take its new site: {outcome.error}"
+        )
+
+
+def _says(values: Sequence[HandleValue], sites: Sequence[Site]) -> bool:
+    """Whether a record holds just these site records."""
+    held = {value.data for value in values if value.index in {SITE, SITE6}}
+    return held == {encode_site(site) for site in sites}
+
+
+def remade(
+    prefix: bytes,
+    before: Sequence[HandleValue],
+    sites: Sequence[Site],
+    keys: NodeKeys,
+    *,
+    root: bool,
+    days: int,
+) -> tuple[HandleValue, ...]:
+    """The node's own record with new sites; what its operator added stays, under the signature."""
+    now_s = int(time.time())
+    made = own_prefix_values(
+        keys, prefix, sites, now_s=now_s, secret=secret_of(before), root=root, days=days
+    )
+    known = {value.index for value in made} | {SITE, SITE6, KEY_CERT, LOG_CERT, SIGNATURE}
+    added = [value for value in before if value.index not in known]
+    if not added or not root:
+        return (*made, *added)
+    issuer = own_issuer(keys, prefix)
+    signed = [*(value for value in made if value.index != SIGNATURE), *added]
+    expires = now_s + days * DAY_S
+    data = sign_record(
+        prefix_record(prefix),
+        signed,
+        issuer.reference,
+        issuer.key,
+        validity=Validity(now_s - SKEW_S, expires, now_s),
+        chain=issuer.chain,
+    )
+    return (*signed, HandleValue(SIGNATURE, b"HS_SIGNATURE", data, timestamp=now_s))
