@@ -142,7 +142,8 @@ class RootBook:
         wall: Callable[[], float],
     ) -> None:
         """pinned: encoded root keys. file: where first-seen keys are kept; None: nowhere. save:
-        False only reads it."""
+        False only reads it.
+        """
         self._sources = tuple(sources)
         self._guard = guard
         self._client = client

@@ -98,7 +98,9 @@ def _site(data: bytes) -> str:
 
 def _key(data: bytes) -> str:
     key = read_public_key(data)
-    bits = f" {key.numbers[-1].bit_length()} bits" if key.numbers else ""
+    numbers = key.named()
+    size = (numbers.get("n") or numbers.get("p") or 0).bit_length()
+    bits = f" {size} bits" if size else ""
     return f"{printable(key.type)}{bits}"
 
 

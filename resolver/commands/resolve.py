@@ -73,7 +73,8 @@ def resolve(
         ),
     ] = None,
     indexes: Annotated[
-        list[int] | None, typer.Option("--index", help="Only this value; may repeat.")
+        list[int] | None,
+        typer.Option("--index", min=0, max=0xFFFFFFFF, help="Only this value; may repeat."),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Demand signatures up to a root key.")
@@ -173,8 +174,11 @@ def _print(name: bytes, finding: Finding, *, steps: bool) -> None:
         typer.echo(f";; verification: {finding.verification}")
     for note in finding.notes:
         typer.echo(f";; {note}")
-    for line in step_lines(finding.steps) if steps else ():
-        typer.echo(f";; {line}")
+    if steps:
+        for line in step_lines(finding.steps):
+            typer.echo(f";; {line}")
+        if finding.server:
+            typer.echo(";; the server's own hops do not travel over DO-IRP; walk them with --root")
 
 
 def _as_json(name: bytes, finding: Finding, *, steps: bool) -> dict[str, Any]:
