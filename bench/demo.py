@@ -316,9 +316,9 @@ def perform(demo: Demo, limit: int) -> str:
     enrol(demo, "equipment", "second")
     steel, equipment = demo.nodes["steel"], demo.nodes["equipment"]
     register(demo, "the steel maker's catalogue", CATALOGUE / "steel.csv", "--node", steel.folder)
-    key = equipment.folder / "keys" / "admin_300.pem"
-    over_https = ("--node", equipment.secure_url, "--auth", f"300:0.NA/88.118.9={key}")
-    over_https += ("--cert", equipment.folder / "tls" / "cert.pem")
+    identity = f"300:0.NA/88.118.9={equipment.folder / 'keys' / 'admin_300.pem'}"
+    certificate = equipment.folder / "tls" / "cert.pem"
+    over_https = ("--node", equipment.secure_url, "--auth", identity, "--cert", certificate)
     machines = CATALOGUE / "equipment.csv"
     register(demo, "the equipment maker's catalogue (HTTPS)", machines, *over_https)
     hosted = register_corpus(demo, limit)
