@@ -19,7 +19,7 @@ from aiohttp.typedefs import Middleware
 
 from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
-from resolver.http import listing
+from resolver.http import delegations, listing
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
 from resolver.http.connection import Connection, Gate
@@ -143,6 +143,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
         ("/metrics", {"GET": health.metrics}),
     ):
         app.router.add_route("*", path, by_method(handlers))
+    delegations.setup(app, node)
     app.router.add_route("*", "/{tail:.*}", _rest)
     return app
 
