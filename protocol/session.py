@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from protocol.credential import Credential, verify_mac
 from protocol.doirp.envelope import Envelope, Version
 from protocol.doirp.message import Message, decode_message_part, encode_message_part
+from protocol.doirp.session import join_server_key, split_server_key
 from protocol.errors import (
     ParseError,
     SessionFailed,
@@ -32,7 +33,6 @@ from protocol.wire import Reader, Writer
 
 KEPT_COUNTERS = 200
 CBC_SINCE: Version = (2, 4)
-_CODE_SINCE: Version = (2, 4)
 _NOT_DECRYPTED = "the message does not decrypt under this session's key"
 
 
@@ -119,19 +119,16 @@ def decode_exchange_data(data: bytes, version: Version) -> tuple[CipherCode, byt
 
     Below 2.4 there is no code and DES is meant. Raises ParseError.
     """
-    if version < _CODE_SINCE:
-        return CipherCode.DES, data
-    reader = Reader(data)
-    number = reader.u4()
+    number, dh_key = split_server_key(data, version)
     try:
-        return CipherCode(number), bytes(reader.take(reader.left))
+        return CipherCode.DES if number is None else CipherCode(number), dh_key
     except ValueError:
         raise ParseError(f"cipher code {number} is unknown; AES is 3") from None
 
 
 def encode_exchange_data(cipher: CipherCode, dh_key: bytes, version: Version) -> bytes:
     """The inverse of decode_exchange_data."""
-    return dh_key if version < _CODE_SINCE else Writer().u4(cipher).raw(dh_key).finish()
+    return join_server_key(cipher, dh_key, version)
 
 
 def encrypt_part(

@@ -225,13 +225,13 @@ def parse_signature(jws: Jws) -> SignatureClaims:
     if not isinstance(listed, Mapping) or not isinstance(listed.get("digests"), list):
         raise ParseError("a record signature without its list of digests")
     algorithm = listed.get("alg")
-    if algorithm not in _DIGESTS and algorithm not in _WEAK_DIGESTS:
+    if not isinstance(algorithm, str) or algorithm not in _DIGESTS | _WEAK_DIGESTS:
         raise ParseError(f"value digests by {algorithm!r:.20}; SHA-256 is wanted")
     entries = listed["digests"]
     if len(entries) > MAX_DIGESTS:
         raise ParseError(f"{len(entries)} digests are above {MAX_DIGESTS}")
     digests = tuple(_digest_entry(entry) for entry in entries)
-    return SignatureClaims(_claims(payload), str(algorithm), digests)
+    return SignatureClaims(_claims(payload), algorithm, digests)
 
 
 def parse_certificate(data: bytes) -> Certificate:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from protocol.values.site_json import site_from_json, site_to_json
 from resolver.client import Client
 from resolver.guard import Guard, parse_url
 from resolver.iterate import Root
-from resolver.peers import group_sites, plain_peer
+from resolver.peers import address_of, group_sites, plain_peer
 from resolver.transport_http import tls_context
 
 DEFAULT_PORT = 2641
@@ -62,6 +63,12 @@ class KnownRoot:
 
     root: Root
     keys: frozenset[bytes]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where its servers are."""
+        variants = [variant for site in self.root.sites for variant in site.variants]
+        return tuple(address_of(server) for site in variants for server in site.servers)
 
 
 def parse_source(text: str) -> RootSource:
@@ -98,6 +105,16 @@ def site_of_json(value: Any) -> Site:
     return site_from_json(value, lambda jwk: encode_public_key(parse_jwk(jwk)))
 
 
+def site_of_file(path: Path) -> Site:
+    """The site record in a siteinfo.json. Raises SettingsError."""
+    try:
+        return site_of_json(json.loads(path.read_bytes()[:_MAX_SITE_BYTES]))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError, ParseError) as error:
+        raise SettingsError(f"{path} is no siteinfo.json: {error}") from None
+
+
 def known_root(sites: Sequence[Site], zone: bytes = b"", *, tree: bool = True) -> KnownRoot:
     """A root from its site records. Raises ParseError when they name no server."""
     grouped = group_sites(sites)
@@ -120,15 +137,19 @@ class RootBook:
         client: Client,
         pinned: Sequence[bytes] = (),
         file: Path | None = None,
+        save: bool = True,
         now: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """pinned: encoded root keys. file: where first-seen keys are kept; None: nowhere."""
+        """pinned: encoded root keys. file: where first-seen keys are kept; None: nowhere. save:
+        False only reads it.
+        """
         self._sources = tuple(sources)
         self._guard = guard
         self._client = client
         self._pinned = frozenset(map(_normal, pinned))
         self._file = file
+        self._saves = save
         self._now = now
         self._wall = wall
         self._known: dict[RootSource, KnownRoot] = {}
@@ -140,6 +161,8 @@ class RootBook:
 
     def add(self, known: KnownRoot) -> None:
         """A root whose site record is at hand, such as a local siteinfo.json."""
+        if self._pinned and not known.keys & self._pinned:
+            raise SignatureInvalid("the root's site record has none of the given root keys")
         source = RootSource(f"local:{len(self._sources)}", known.root.zone)
         self._sources = (*self._sources, source)
         self._known[source] = known
@@ -174,6 +197,18 @@ class RootBook:
                 keys |= known.keys & self._pinned if self._pinned else known.keys
         # The key decides: a root's own prefix may have any name.
         return TrustRoots(keys | (self._pinned if keys else frozenset()), subjects=None)
+
+    def all_keys(self) -> frozenset[bytes]:
+        """The encoded keys of every root that was read, and the pinned ones."""
+        return self._pinned.union(*(known.keys for known in self._known.values()))
+
+    def notes(self) -> tuple[str, ...]:
+        """Where the trust in each root comes from, for people."""
+        why = "given" if self._pinned else "as it showed itself" if self._file is None else "kept"
+        return tuple(
+            f"root {source.address} key {', '.join(sorted(map(fingerprint, known.keys)))} ({why})"
+            for source, known in self._known.items()
+        )
 
     def _sources_for(self, zone: bytes) -> tuple[RootSource, ...]:
         holding = [s for s in self._sources if _holds(s.zone, zone)]
@@ -270,7 +305,7 @@ class RootBook:
                 self._known[source] = known
 
     def _save(self, source: RootSource, site: Site) -> None:
-        if self._file is None:
+        if self._file is None or not self._saves:
             return
         entry = {
             "address": source.address,
@@ -341,6 +376,11 @@ def _host_port(address: str) -> tuple[str, int]:
         return split_host_port(rest)
     url = parse_url(address)
     return url.host, url.port
+
+
+def fingerprint(key: bytes) -> str:
+    """A short name of a key: the first octets of the SHA-256 of its encoded form."""
+    return f"sha256:{sha256(_normal(key)).hexdigest()[:16]}"
 
 
 def _normal(key: bytes) -> bytes:

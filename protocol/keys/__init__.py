@@ -70,7 +70,7 @@ class DhPublicKey:
 
 
 # Loading 2048-bit RSA numbers takes 10 us, the verification after it 28 us; a kept key 0.1 us.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def decode_public_key(data: bytes) -> PublicKey:
     """A public key that verifies: the data of HS_PUBKEY or the key of a server.
 

@@ -108,6 +108,17 @@ def _asked(request: bytes) -> ResolutionRequest | None:
         return None
 
 
+def _is_text(name: bytes) -> bool:
+    """Whether a name may be one at all: UTF-8."""
+    if name.isascii():
+        return True
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs here
     lookup: Lookup, *, serial: Callable[[], int], now: Callable[[], float]
 ) -> Plain:
@@ -172,7 +183,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             return None
         raw = get(key)
         if raw is None:
-            if prefix == ROOT:
+            if prefix == ROOT or not _is_text(key):
                 return None
             body, said, name = _ZERO, codes.not_found, b""
         else:

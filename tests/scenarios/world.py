@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -76,16 +77,18 @@ class FakeSite:
     dead_addresses: set[str] = field(default_factory=set)
     version: tuple[int, int] = (2, 11)
     key_name: str = ""
+    port: int = PORT
+    transports: tuple[Transport, ...] = (Transport.UDP, Transport.TCP)
+    private_key: Any = None
     asked: list[bytes] = field(default_factory=list)
 
     @property
-    def key(self) -> Ed25519PrivateKey:
-        return key_of(self.key_name or self.name)
+    def key(self) -> Any:
+        return self.private_key or key_of(self.key_name or self.name)
 
     def site(self, address: str) -> Site:
-        interfaces = (
-            Interface(InterfaceType.BOTH, Transport.UDP, PORT),
-            Interface(InterfaceType.BOTH, Transport.TCP, PORT),
+        interfaces = tuple(
+            Interface(InterfaceType.BOTH, transport, self.port) for transport in self.transports
         )
         key = encode_public_key(self.key.public_key())
         server = Server(1, address_octets(address), key, interfaces)
@@ -258,7 +261,7 @@ class World:
             site.records[record] = [*kept, HandleValue(400, b"HS_CERT", data)]
         self.sign(record, signer=issuer)
 
-    def zone_key(self, zone: bytes) -> Ed25519PrivateKey:
+    def zone_key(self, zone: bytes) -> Any:
         """The site key of the zone's first site."""
         return next(site.key for site in self.sites.values() if site.zone == zone)
 
