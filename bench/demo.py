@@ -316,16 +316,11 @@ def perform(demo: Demo, limit: int) -> str:
     enrol(demo, "equipment", "second")
     steel, equipment = demo.nodes["steel"], demo.nodes["equipment"]
     register(demo, "the steel maker's catalogue", CATALOGUE / "steel.csv", "--node", steel.folder)
-    key = equipment.folder / "keys" / "admin_300.pem"
-    over_https = ("--node", equipment.secure_url, "--auth", f"300:0.NA/88.118.9={key}")
-    signed = ("--sign-with", equipment.folder, "--ca", equipment.folder / "tls" / "cert.pem")
-    register(
-        demo,
-        "the equipment maker's catalogue (HTTPS)",
-        CATALOGUE / "equipment.csv",
-        *over_https,
-        *signed,
-    )
+    identity = f"300:0.NA/88.118.9={equipment.folder / 'keys' / 'admin_300.pem'}"
+    certificate = equipment.folder / "tls" / "cert.pem"
+    over_https = ("--node", equipment.secure_url, "--auth", identity, "--cert", certificate)
+    machines = CATALOGUE / "equipment.csv"
+    register(demo, "the equipment maker's catalogue (HTTPS)", machines, *over_https)
     hosted = register_corpus(demo, limit)
     steel_id, machine = "88.118.8/HRP-Q355B-20", "88.118.9/CNC-VMC-850"
     resolve_all(demo, [steel_id, machine])
@@ -367,3 +362,7 @@ def main(
     finally:
         if demo:
             stop(demo)
+
+
+if __name__ == "__main__":
+    app()

@@ -26,9 +26,9 @@ from protocol.doirp.header import Flag
 from protocol.errors import (
     AuthenticationNeeded,
     BadIdentifier,
+    BiaoshiError,
     HandleExists,
     HandleNotFound,
-    InvalidCredential,
     InvalidValue,
     NotServedHere,
     ResponseCode,
@@ -198,7 +198,7 @@ def _require_fresh(node: Node, exchange: Exchange) -> None:
     """Refuse a request whose time is past (do-irp 21); nought means that none was set."""
     expires = exchange.message.header.expiration
     if expires and expires < node.now():
-        raise InvalidCredential(
+        raise BiaoshiError(
             f"the request expired {int(node.now()) - expires} s ago; check your clock, send it anew"
         )
 
