@@ -134,7 +134,9 @@ async def test_secret_key_in_header(served, alg):
     assert answer.status == 200
 
 
-@pytest.mark.parametrize(("alg", "digest"), [("SHA1", SHA1), ("SHA256", SHA256), ("SHA-256", SHA256)])
+@pytest.mark.parametrize(
+    ("alg", "digest"), [("SHA1", SHA1), ("SHA256", SHA256), ("SHA-256", SHA256)]
+)
 async def test_rsa_key(served, alg, digest):
     """An RSA key answers with PKCS#1 v1.5; index 0 means any key of the handle."""
     for identity in ("300:0.NA/86.999", "0:0.NA/86.999"):
@@ -197,9 +199,7 @@ async def test_wrong_answers(served):
         lambda: fields(b64(b"n" * 16)),
         lambda: key_answer | {"alg": "SHA256", "signature": with_key(other)},
     ):
-        answer = await served.ask(
-            "PUT", "/api/sessions/this", tls=True, headers=this, body=wrong()
-        )
+        answer = await served.ask("PUT", "/api/sessions/this", tls=True, headers=this, body=wrong())
         assert answer.status == 401
         assert answer.json["sessionId"] == session["sessionId"]
         assert answer.json["error"] == "Identity not verified"
