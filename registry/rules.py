@@ -26,6 +26,8 @@ HS_VLIST = b"HS_VLIST"
 HS_SECKEY = b"HS_SECKEY"
 HS_PUBKEY = b"HS_PUBKEY"
 HS_SIGNATURE = b"HS_SIGNATURE"
+ACCEPT, MARK, REFUSE = "accept", "mark", "refuse"
+"""What happens to records without a valid signature; attribute `unsigned` of a homed prefix."""
 SIGN = "sign"
 """Attribute of a record change: the node shall sign the record as it is in the end."""
 

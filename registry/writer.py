@@ -107,7 +107,7 @@ class Writer:
         self._settings = settings or WriterSettings()
         self._access = access or Access(store, AccessSettings())
         self._generation = generation
-        self._guard = RecordGuard(self._settings.unsigned, signer)
+        self._guard = RecordGuard(signer)
 
     def commit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
         """Write changes in one durable transaction; one outcome a change, in order.
@@ -190,10 +190,12 @@ class Writer:
             code = ResponseCode.HANDLE_ALREADY_EXISTS if exists else ResponseCode.SUCCESS
             return Outcome(code, UNCHANGED, version, None, None, change.handle)
         after = altered.values
+        name = change.handle if held is None or change.kind is Kind.CREATE else held.name
         if after is not None:
-            after = self._guard.finish(access, change, after, now_s)
-            check_size(change.handle, after, self._settings)
-        name = held.name if held is not None and after is not None else change.handle
+            row = batch.prefix(prefix_of(name))
+            unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+            after = self._guard.finish(access, change, name, after, now_s, unsigned)
+            check_size(name, after, self._settings)
         return self._log(
             batch,
             access,
