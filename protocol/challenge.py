@@ -186,6 +186,10 @@ def secret_mac(secret: bytes, covered: bytes, answer: SecretAnswer) -> bytes:
 def pbkdf2_key(secret: bytes, answer: SecretAnswer) -> bytes:
     """The HMAC key of a PBKDF2 answer."""
     password, size = wide_password(secret), answer.key_bits // 8
+    if size < 1 or answer.iterations < 1:
+        raise ParseError(
+            f"PBKDF2 with {answer.iterations} iterations and {answer.key_bits} bits makes no key"
+        )
     return pbkdf2_hmac("sha1", password, answer.salt, answer.iterations, size)
 
 

@@ -1,8 +1,8 @@
 """Credentials: the last part of a message, its signature or MAC (RFC 3652 §2.2.4; do-irp 6.2, 6.3).
 
 Signs and verifies whole messages. The layouts of versions 2.5 (MAC) and 2.6 are defective in the
-deployed software and not spoken: negotiate past them. Which key a peer has, and whether a counter
-is fresh, is left to the caller (see protocol.session).
+deployed software: they are never written and verify only where the policy names them. Which key a
+peer has, and whether a counter is fresh, is left to the caller (see protocol.session).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _V2_5: Version = (2, 5)
 _V2_6: Version = (2, 6)
 _V2_7: Version = (2, 7)
 _V2_8: Version = (2, 8)
+_OVERWRITTEN_BYTES = 14
+"""Version, session id, request id and counter, had each its own place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,12 @@ def encode_credential(credential: Credential) -> bytes:
 def covered_octets(message: Message, type_: bytes, counter: int) -> bytes:
     """What a credential of that type over this message is computed from.
 
-    From 2.7 on the envelope's fields and the counter come first. Raises ParseError for the
-    defective versions.
+    From 2.7 on the envelope's fields and the counter come first. A defective MAC (2.5, 2.6) has
+    its key among the octets: see defective_mac.
     """
     envelope, version = message.envelope, message.envelope.version
-    if version == _V2_6 or (version == _V2_5 and type_ == HS_MAC):
-        raise ParseError(
-            f"credentials of version {version[0]}.{version[1]} are defective; speak 2.7 or later"
-        )
+    if version == _V2_6 and type_ != HS_MAC:
+        return _overwritten(message, counter) + message.covered()
     if version < _V2_7:
         return message.covered()
     out = Writer().u1(envelope.major).u1(envelope.minor)
@@ -102,8 +102,45 @@ def covered_octets(message: Message, type_: bytes, counter: int) -> bytes:
     return out.raw(message.covered()).finish()
 
 
+def is_defective(version: Version, type_: bytes) -> bool:
+    """Whether deployed software computes a credential of that version over the wrong octets."""
+    return version == _V2_6 or (version == _V2_5 and type_ == HS_MAC)
+
+
+def defective_mac(message: Message, session_key: bytes, counter: int) -> bytes:
+    """The MAC of versions 2.5 and 2.6 (do-irp 6.3): integers, message and key over each other.
+
+    The key stands in front, then version and session id; all that should follow them is written
+    from offset 4 on instead: the counter, over it header and body, and the key once more.
+    """
+    covered, size = message.covered(), len(session_key)
+    buffer = bytearray(2 * size + len(covered) + _OVERWRITTEN_BYTES)
+    buffer[:size] = session_key
+    buffer[size : size + 6] = _version_and_session(message)
+    buffer[4:8] = counter.to_bytes(4, "big")
+    buffer[4 : 4 + len(covered)] = covered
+    buffer[4 + len(covered) : 4 + len(covered) + size] = session_key
+    return sha1(buffer, usedforsecurity=False).digest()
+
+
+def _overwritten(message: Message, counter: int) -> bytes:
+    """The octets before header and body in a 2.6 signature: the counter lies over the session id,
+    and over the request id, of which nothing is left.
+    """
+    head = bytearray(_OVERWRITTEN_BYTES)
+    head[:6] = _version_and_session(message)
+    head[4:8] = counter.to_bytes(4, "big")
+    return bytes(head)
+
+
+def _version_and_session(message: Message) -> bytes:
+    envelope = message.envelope
+    return bytes(envelope.version) + (envelope.session_id & 0xFFFFFFFF).to_bytes(4, "big")
+
+
 def sign_message(message: Message, key: PrivateKey, *, counter: int = 0) -> Message:
     """The message with an HS_SIGNED credential of a server key."""
+    _refuse_defective(message, HS_SIGNED)
     digest = digest_for(key, message.envelope.version)
     signature = sign_octets(key, covered_octets(message, HS_SIGNED, counter), digest)
     return _with(message, Credential(HS_SIGNED, digest, signature, counter))
@@ -114,6 +151,7 @@ def mac_message(message: Message, session_key: bytes, *, counter: int) -> Messag
 
     session_key: the whole key. counter: from 1, never twice in a session.
     """
+    _refuse_defective(message, HS_MAC)
     covered = covered_octets(message, HS_MAC, counter)
     old = message.envelope.version < _V2_7
     algorithm = _SANDWICH_SHA1 if old else HMAC_SHA256
@@ -129,6 +167,8 @@ def verify_signed(message: Message, key: PublicKey, policy: Policy = STRICT) -> 
     credential = _present(message)
     if credential.type == HS_MAC:
         raise SignatureInvalid("the message has a MAC where a signature is wanted")
+    if is_defective(message.envelope.version, HS_SIGNED):
+        policy.allow(Weak.DEFECTIVE_LAYOUT)
     covered = covered_octets(message, HS_SIGNED, credential.counter)
     digest = _DIGEST_CODES.get(credential.algorithm, credential.algorithm)
     verify_octets(key, credential.signature, covered, digest, policy)
@@ -143,16 +183,35 @@ def verify_mac(message: Message, session_key: bytes, policy: Policy = STRICT) ->
     credential = _present(message)
     if credential.type != HS_MAC:
         raise SignatureInvalid("the message has a signature where a MAC is wanted")
-    covered = covered_octets(message, HS_MAC, credential.counter)
+    expected = _expected_mac(message, session_key, credential, policy)
+    if not compare_digest(expected, credential.signature):
+        raise SignatureInvalid("the MAC does not hold; the message or the session key is another")
+    return credential
+
+
+def _expected_mac(
+    message: Message, session_key: bytes, credential: Credential, policy: Policy
+) -> bytes:
+    if is_defective(message.envelope.version, HS_MAC):
+        policy.allow(Weak.DEFECTIVE_LAYOUT)
+        if credential.algorithm != _SANDWICH_SHA1 and _plain(credential.algorithm) != b"SHA1":
+            raise SignatureInvalid(f"MAC algorithm {credential.algorithm!r:.40}; SHA1 is wanted")
+        return defective_mac(message, session_key, credential.counter)
     sandwich = credential.algorithm == _SANDWICH_SHA1
     if sandwich:
         policy.allow(Weak.SANDWICH_SHA1)
     elif _plain(credential.algorithm) != _plain(HMAC_SHA256):
         raise SignatureInvalid(f"MAC algorithm {credential.algorithm!r:.40}; HMAC-SHA256 is wanted")
-    expected = session_mac(session_key, covered, sandwich=sandwich)
-    if not compare_digest(expected, credential.signature):
-        raise SignatureInvalid("the MAC does not hold; the message or the session key is another")
-    return credential
+    covered = covered_octets(message, HS_MAC, credential.counter)
+    return session_mac(session_key, covered, sandwich=sandwich)
+
+
+def _refuse_defective(message: Message, type_: bytes) -> None:
+    major, minor = message.envelope.version
+    if is_defective((major, minor), type_):
+        raise ParseError(
+            f"credentials of version {major}.{minor} are defective; speak 2.7 or later"
+        )
 
 
 def session_mac(session_key: bytes, covered: bytes, *, sandwich: bool = False) -> bytes:

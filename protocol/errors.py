@@ -164,6 +164,12 @@ class AuthenticationFailed(BiaoshiError):
     code = ResponseCode.AUTHENTICATION_FAILED
 
 
+class AuthenticationError(BiaoshiError):
+    """The identity could not be looked at: its record is not to be had."""
+
+    code = ResponseCode.AUTHENTICATION_ERROR
+
+
 class InvalidCredential(BiaoshiError):
     """A credential of a kind that is not accepted, or none where one must be."""
 
@@ -192,6 +198,12 @@ class SessionFailed(BiaoshiError):
     """The session could not be set up, or a message did not decrypt."""
 
     code = ResponseCode.SESSION_FAILED
+
+
+class InvalidSessionKey(BiaoshiError):
+    """The MAC of a message in a session does not hold."""
+
+    code = ResponseCode.INVALID_SESSION_KEY
 
 
 class SessionMessageRejected(BiaoshiError):

@@ -1,7 +1,9 @@
 """The life of a reader or the writer between fork and exit: signals, heartbeat, channel, orphans.
 
 A child tells its supervisor over a socket pair, a JSON object a message: {"beat"}, {"ready"},
-{"failed": why, "exit": code}. The end of that channel means that the supervisor is gone: stop.
+{"failed": why, "exit": code}. Whatever comes back means stop, and so does the end of the channel:
+then the supervisor is gone. Signals that a terminal or a service manager sends to the whole group
+are the supervisor's business: children ignore them, or the writer would leave before the readers.
 """
 
 from __future__ import annotations
@@ -97,7 +99,6 @@ def _loop_factory(wanted: bool) -> Callable[[], asyncio.AbstractEventLoop] | Non
 async def _live(channel: Channel, start: Callable[[], Awaitable[Running]], grace_s: float) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(channel.sock.fileno(), _listen, channel, stop)
     beating = asyncio.ensure_future(_beat(channel, stop))
     try:
@@ -111,16 +112,15 @@ async def _live(channel: Channel, start: Callable[[], Awaitable[Running]], grace
 
 
 def _listen(channel: Channel, stop: asyncio.Event) -> None:
-    """The supervisor sends nothing: readable means its end is closed."""
+    """A message, or the end of the channel: stop."""
     try:
-        data = channel.sock.recv(1024)
+        channel.sock.recv(1024)
     except BlockingIOError:
         return
     except OSError:
-        data = b""
-    if not data:
-        asyncio.get_running_loop().remove_reader(channel.sock.fileno())
-        stop.set()
+        pass  # the channel broke: the same as its end
+    asyncio.get_running_loop().remove_reader(channel.sock.fileno())
+    stop.set()
 
 
 async def _beat(channel: Channel, stop: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from protocol.errors import BadIdentifier, ParseError, SignatureInvalid
-from protocol.jws import JsonObject, parse_json, parse_jws, sign_jws
+from protocol.jws import JsonObject, parse_jws, parse_object, sign_jws
 from protocol.keys import PublicKey, decode_public_key, encode_public_key, encode_spki
 from protocol.record import HandleValue, decode_values, encode_values
 from protocol.values.hs_site import Site, decode_site, encode_site
@@ -163,7 +163,7 @@ def parse_application(data: bytes, *, now: float, audience: str) -> Application:
     if len(data) > MAX_APPLICATION_BYTES:
         raise ParseError(f"an application of {len(data)} octets is above {MAX_APPLICATION_BYTES}")
     jws = parse_jws(data)
-    payload = parse_json(jws.payload)
+    payload = parse_object(jws.payload)
     if payload.get("typ") != APPLICATION:
         raise ParseError("this is no delegation request; send one with `biaoshi prefix request`")
     application = _application(payload)
@@ -227,7 +227,7 @@ def parse_answer(data: bytes, pin: PublicKey | None) -> Answer:
     Raises ParseError, or SignatureInvalid when another key signed it.
     """
     jws = parse_jws(data)
-    payload = parse_json(jws.payload)
+    payload = parse_object(jws.payload)
     if payload.get("typ") != ANSWER:
         raise ParseError("the parent's answer is none about a delegation; is the address right?")
     try:

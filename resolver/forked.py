@@ -19,6 +19,7 @@ import structlog
 from resolver.child import Channel, die_with
 
 _MESSAGE_BYTES: Final = 65_536
+STOP: Final = b'{"stop":true}'
 
 Main = Callable[[Channel], int]
 
@@ -65,16 +66,17 @@ class Forked:
         if "failed" in message:
             self.failed = (str(message["failed"]), int(message["exit"]))
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal; a process that is gone already is none."""
+    def kill(self) -> None:
+        """SIGKILL; a process that is gone already is none."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Ask it to drain and end."""
         if self.stopping_since is None:
             self.stopping_since = time.monotonic()
-            self.signal(signal.SIGTERM)
+            with contextlib.suppress(OSError):  # it is ending already
+                self.sock.send(STOP)
 
 
 def fork(
@@ -97,10 +99,9 @@ def fork(
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         die_with(parent)
         ours.close()
         os.close(wakeup)

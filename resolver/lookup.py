@@ -220,6 +220,13 @@ def absent(handle: bytes) -> Answer:
 
 def _absent(lookup: Lookup, query: Query, name: bytes) -> Answer | None:
     """No row under a name of ours: a delegated prefix record, or nothing at all."""
+    if not _is_text(name):
+        return Answer(
+            ResponseCode.INVALID_HANDLE,
+            query.handle,
+            authoritative=True,
+            message="the identifier is not UTF-8",
+        )
     if described_prefix(name) is None or query.do_not_refer:
         return absent(query.handle)
     referral = _referral(lookup, query, name)
@@ -228,6 +235,14 @@ def _absent(lookup: Lookup, query: Query, name: bytes) -> Answer | None:
     if lookup.recursion is not None and query.recursive:
         return None  # the steps after this one follow the delegation themselves
     return referral
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _public_answer(query: Query, raw: bytes) -> Answer:

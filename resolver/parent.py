@@ -147,7 +147,7 @@ def _refusal(url: str, status: int, data: bytes) -> BiaoshiError:
     told = f"the parent at {url} says: {detail}"
     if status == 409:
         return HandleExists(told)
-    if status in {401, 403}:
+    if status in {401, 403, 422}:
         return SignatureInvalid(told)
     if status in {404, 421}:
         return NotServedHere(told)

@@ -17,7 +17,7 @@ from registry.store.lmdb_store import LmdbStore
 from resolver import serve_doirp
 from resolver.child import Running
 from resolver.homing import Homing
-from resolver.http import app as http_app
+from resolver.http import app as http_face
 from resolver.local import LocalServer, listen, run_folder
 from resolver.logs import QueryLog
 from resolver.lookup import Lookup
@@ -105,7 +105,7 @@ async def _start_faces(node: Node, sockets: FaceSockets) -> list[Any]:
     if sockets.udp or sockets.tcp:
         faces.append(await serve_doirp.start(node, sockets.udp, sockets.tcp))
     if sockets.http or sockets.https:
-        faces.append(await http_app.start(node, sockets.http, sockets.https))
+        faces.append(await http_face.start(node, sockets.http, sockets.https))
     if sockets.dns_udp:
         raise NotSupported('this version has no DNS face; set faces.dns = "off" in biaoshi.toml')
     return faces

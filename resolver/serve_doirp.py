@@ -59,10 +59,10 @@ async def handle_message(node: Node, data: bytes, peer: Peer | tuple[str, int]) 
     handler.proven.saw(peer.host)
     # Deployed clients put a line end before the envelope; no version begins with one.
     message = data[1:] if data[:1] in (b"\r", b"\n") else data
-    exchange = handler.take(message, peer)
-    if isinstance(exchange, bytes):
-        return exchange
-    reply = handler.now(exchange)
+    taken = handler.take(message, peer)
+    if isinstance(taken, bytes):
+        return taken
+    reply = handler.now(taken)
     if reply is not None:
         return reply
-    return b"".join([part async for part in handler.replies(exchange)])
+    return b"".join([part async for part in handler.replies(taken)])

@@ -250,7 +250,7 @@ class Supervisor:
                     started=child.ready,
                     stopping=over,
                 )
-                child.signal(signal.SIGKILL)
+                child.kill()
                 child.beat = now
 
     def _over_time(self, child: Forked) -> bool:
@@ -336,7 +336,7 @@ class Supervisor:
         """Kill every child and wait for its end."""
         for child in self._children.values():
             child.stopping_since = child.stopping_since or time.monotonic()
-            child.signal(signal.SIGKILL)
+            child.kill()
         while self._children:
             self._wait(0.05)
             self._reap()

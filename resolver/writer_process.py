@@ -1,4 +1,4 @@
-"""The writer process: the one that changes the store, and the same writer for the command line."""
+"""The writer process, the one that changes the store, and the same writer for the command line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import structlog
 from protocol.change import Change
 from registry.access import Access
 from registry.generation import Generation
-from registry.keys import load_keys
+from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
+from registry.signing import NodeSigner
 from registry.store.lmdb_store import LmdbStore
 from registry.writer import GroupCommit, Outcome, Submission, Writer
 from resolver.config import Settings
@@ -50,44 +51,52 @@ def open_store(folder: Path, settings: Settings) -> LmdbStore:
     )
 
 
-class CountedWriter(Writer):
-    """The writer, counting what it does."""
+class NodeWriter(Writer):
+    """The writer of a node: signs with its key where asked, and counts."""
 
-    metrics: Metrics | None = None
+    def __init__(
+        self,
+        store: LmdbStore,
+        settings: Settings,
+        keys: NodeKeys,
+        *,
+        generation: Generation,
+        metrics: Metrics | None = None,
+    ) -> None:
+        prefix = settings.node.prefix.encode().upper()
+        signer = NodeSigner(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
+        super().__init__(
+            store,
+            now=time.time,
+            random=os.urandom,
+            settings=writer_settings(settings),
+            access=Access(store, access_settings(settings)),
+            generation=generation,
+            signer=signer,
+        )
+        self._metrics = metrics
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
         started = time.monotonic()
         results = super().commit_all(submissions)
-        if self.metrics is not None:
-            self.metrics.commits.inc()
-            self.metrics.commit_time.observe(time.monotonic() - started)
+        if self._metrics is not None:
+            self._metrics.commits.inc()
+            self._metrics.commit_time.observe(time.monotonic() - started)
             for outcomes in results:
                 for outcome in outcomes:
-                    self.metrics.changes[outcome.status].inc()
+                    self._metrics.changes[outcome.status].inc()
         return results
-
-
-def make_writer(
-    store: LmdbStore, settings: Settings, generation: Generation | None
-) -> CountedWriter:
-    """The writer of a node's store."""
-    return CountedWriter(
-        store,
-        now=time.time,
-        random=os.urandom,
-        settings=writer_settings(settings),
-        access=Access(store, access_settings(settings)),
-        generation=generation,
-    )
 
 
 class WriterProcess:
     """The writer while it runs: its queue and its local socket."""
 
-    def __init__(self, store: LmdbStore, writer: CountedWriter, settings: Settings) -> None:
+    def __init__(
+        self, store: LmdbStore, writer: NodeWriter, settings: Settings, metrics: Metrics
+    ) -> None:
         self._store = store
-        self._metrics = writer.metrics or Metrics()
+        self._metrics = metrics
         self._queue = GroupCommit(
             writer,
             queue_changes=settings.store.queue_changes,
@@ -121,10 +130,15 @@ async def start_writer(
     """Open the store, bring the node's own site record up to date, take submissions."""
     run = run_folder(folder)
     store = open_store(folder, settings)
-    writer = make_writer(store, settings, Generation(run / "generation", writable=True))
-    writer.metrics = metrics
+    writer = NodeWriter(
+        store,
+        settings,
+        load_keys(folder),
+        generation=Generation(run / "generation", writable=True),
+        metrics=metrics,
+    )
     update_site(folder, settings, ports, store, writer)
-    running = WriterProcess(store, writer, settings)
+    running = WriterProcess(store, writer, settings, metrics)
     await running.start(run)
     return running
 
@@ -143,10 +157,10 @@ class _OwnWriter:
 def own_writer(folder: Path) -> Iterator[Submitter]:
     """A writer of our own, while no node serves the folder. Raises StoreError if one does."""
     settings = load_settings(folder)
-    load_keys(folder)
+    keys = load_keys(folder)
     store = open_store(folder, settings)
     try:
         generation = Generation(run_folder(folder) / "generation", writable=True)
-        yield _OwnWriter(make_writer(store, settings, generation))
+        yield _OwnWriter(NodeWriter(store, settings, keys, generation=generation))
     finally:
         store.close()

@@ -27,6 +27,7 @@ class Weak(StrEnum):
     CIPHER_DES = "cipher-des"
     CIPHER_DESEDE = "cipher-desede"
     CIPHER_ECB = "cipher-ecb"  # sessions below version 2.4
+    DEFECTIVE_LAYOUT = "defective-layout"  # credentials of versions 2.5 (MAC) and 2.6
     DIGEST_SHA1 = "digest-sha1"  # value digests in a record signature
 
 

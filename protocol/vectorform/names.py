@@ -109,6 +109,15 @@ def _decode_case(data: bytes) -> Shape:
     }
 
 
+def _parent_holds(data: bytes, decoded: Shape) -> None:
+    # Whether letters of the parent are shown folded or as they were asked is no claim.
+    made, claimed = _decode_case(data)["parent_prefix_handle"], decoded["parent_prefix_handle"]
+    if made is None or not isinstance(claimed, str):
+        expect(made, claimed, "parent_prefix_handle")
+    elif fold(claimed.encode("utf-8", "replace")) != made.encode():
+        raise VectorMismatch(f"decoded.parent_prefix_handle is {made!r}, not {claimed!r:.80}")
+
+
 def _decode_equality(data: bytes) -> Shape:
     return {"a": text_of(data, "the handle")}
 
@@ -160,7 +169,9 @@ FORMS: dict[str, Form] = {
         _encode_hashed,
         also={"server_index_for_n": _indexes_hold, "handle": _hashed_handle_holds},
     ),
-    "case_fold": two_way(_decode_case, _encode_handle),
+    "case_fold": two_way(
+        _decode_case, _encode_handle, also={"parent_prefix_handle": _parent_holds}
+    ),
     "handle_equality": Form(_decode_equality, _encode_equality, _check_equality),
     "type_filter": two_way(_decode_types, _encode_types, also={"matches": _matches_hold}),
 }

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from protocol.doirp.envelope import ENVELOPE_SIZE
-from resolver.doirp.exchange import Exchange, Peer, Transport
+from resolver.doirp.exchange import Peer, Transport
 
 if TYPE_CHECKING:
+    from resolver.doirp.handler import Taken
     from resolver.doirp.tcp import TcpFace
 
 log = structlog.get_logger()
@@ -157,30 +158,26 @@ class Connection:
         """What is no plain question: answer it now, or begin to."""
         handler = self.face.handler
         self.face.tally.other(len(message), 0)
-        exchange = handler.take(message, self._peer)
-        if isinstance(exchange, bytes):
-            self._say(exchange)
-            self._last = True
+        taken = handler.take(message, self._peer)
+        reply = taken if isinstance(taken, bytes) else handler.now(taken)
+        if reply is None and not isinstance(taken, bytes):
+            self.task = self.face.loop.create_task(self._carry_out(taken))
+            self.task.add_done_callback(self._carried_out)
             return
-        reply = handler.now(exchange)
-        if reply is not None:
-            self._say(reply)
-            self._last = not exchange.keep_alive
-            return
-        self.task = self.face.loop.create_task(self._carry_out(exchange))
-        self.task.add_done_callback(self._carried_out)
+        self._say(reply or b"")
+        self._last = isinstance(taken, bytes) or not taken.keep_alive
 
     # --- what waits
 
-    async def _carry_out(self, exchange: Exchange) -> None:
-        async with contextlib.aclosing(self.face.handler.replies(exchange)) as replies:
+    async def _carry_out(self, taken: Taken) -> None:
+        async with contextlib.aclosing(self.face.handler.replies(taken)) as replies:
             async for reply in replies:
                 self._say(reply)
                 self._go_on(progress=True)
                 if len(self._out) >= _MOST_OUT:
                     self._room = self.face.loop.create_future()
                     await self._room
-        self._last = self._last or not exchange.keep_alive
+        self._last = self._last or not taken.keep_alive
 
     def _carried_out(self, task: asyncio.Task[None]) -> None:
         self.task = None

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from protocol.doirp.header import Flag
 from protocol.doirp.message import Message
 from protocol.doirp.referral import error_body
 from protocol.errors import ResponseCode
 from protocol.record import Reference
-
-if TYPE_CHECKING:
-    from resolver.doirp.sessions import Session
+from resolver.doirp.session_table import Session
 
 _MOST_TEXT = 300
 """Characters of an error's text: an error stays smaller than most requests' answers."""

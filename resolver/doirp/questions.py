@@ -7,10 +7,10 @@ from protocol.doirp.resolution import decode_resolution_request
 from protocol.errors import AuthenticationNeeded, RecursionTooDeep, ResponseCode
 from protocol.values.hs_site import encode_site
 from protocol.wire import Writer
+from resolver.doirp.desk import Desk
 from resolver.doirp.exchange import Exchange, Reply, error_reply
 from resolver.doirp.fast import MAX_HOPS
 from resolver.lookup import Answer, Query
-from resolver.node import Node
 
 
 def query_of(exchange: Exchange) -> Query:
@@ -36,15 +36,15 @@ def query_of(exchange: Exchange) -> Query:
     )
 
 
-def resolve_now(node: Node, exchange: Exchange) -> Reply | None:
+def resolve_now(desk: Desk, exchange: Exchange) -> Reply | None:
     """The reply to a resolution request, or None where another node must be asked."""
-    answer = node.lookup.answer_now(query_of(exchange))
+    answer = desk.node.lookup.answer_now(query_of(exchange))
     return None if answer is None else reply_of(answer)
 
 
-async def resolve(node: Node, exchange: Exchange) -> Reply:
+async def resolve(desk: Desk, exchange: Exchange) -> Reply:
     """The reply to a resolution request, waiting for other nodes where it must."""
-    return reply_of(await node.lookup.answer(query_of(exchange)))
+    return reply_of(await desk.node.lookup.answer(query_of(exchange)))
 
 
 def reply_of(answer: Answer) -> Reply:
@@ -60,6 +60,6 @@ def reply_of(answer: Answer) -> Reply:
     return Reply(answer.code, body, authoritative=answer.authoritative, private=answer.private)
 
 
-async def site_info(node: Node, _exchange: Exchange) -> Reply:
+async def site_info(desk: Desk, _exchange: Exchange) -> Reply:
     """This node's own site record, whatever name the request bears."""
-    return Reply(body=encode_site(node.site))
+    return Reply(body=encode_site(desk.node.site))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from protocol.doirp.envelope import (
     ENVELOPE,
     ENVELOPE_SIZE,
@@ -17,13 +15,14 @@ from protocol.errors import ParseError, ResponseCode
 from resolver.doirp.exchange import Transport
 
 
-@dataclass(frozen=True, slots=True)
 class Unreadable(Exception):
     """Octets that are no request. message: what could be read of it, to echo; None: say nothing."""
 
-    code: int
-    text: str
-    message: Message | None
+    def __init__(self, code: int, text: str, message: Message | None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.message = message
 
 
 def read_envelope(data: bytes) -> Envelope:
@@ -54,7 +53,7 @@ def read_request(envelope: Envelope, part: bytes, transport: Transport) -> Messa
 
     A reply is never answered: two servers would answer each other for ever.
     """
-    echo = _message(envelope, part)
+    echo = echo_of(envelope, part)
     if len(part) < HEADER_SIZE:
         raise Unreadable(
             ResponseCode.PROTOCOL_ERROR,
@@ -89,10 +88,10 @@ def _echo(data: bytes) -> Message:
         suggest_major=flags & SUGGEST_MAJOR,
         suggest_minor=suggest_minor,
     )
-    return _message(envelope, data[ENVELOPE_SIZE:])
+    return echo_of(envelope, data[ENVELOPE_SIZE:])
 
 
-def _message(envelope: Envelope, part: bytes) -> Message:
+def echo_of(envelope: Envelope, part: bytes) -> Message:
     """Envelope and header alone; a header that is not there is all nought."""
     header = decode_header(part) if len(part) >= HEADER_SIZE else Header(0, flags=0)
     return Message(envelope, header)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 _KEEP_S = 15.0
 _MOST = 2048
@@ -29,13 +28,13 @@ class Repeats:
 
     def __init__(self, *, now: Callable[[], float]) -> None:
         self._now = now
-        self._known: OrderedDict[tuple[Hashable, bytes], _Known] = OrderedDict()
+        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
         self._octets = 0
 
-    def seen(self, peer: Hashable, message: bytes) -> Sequence[bytes] | None:
+    def seen(self, token: Hashable) -> Sequence[bytes] | None:
         """None for a new request, which is then known; its replies for one seen before.
 
-        No replies: the first is still being carried out.
+        token: who asks, and what. No replies: the first is still being carried out.
         """
         now = self._now()
         while self._known and (
@@ -44,25 +43,23 @@ class Repeats:
             or next(iter(self._known.values())).until <= now
         ):
             self._octets -= self._known.popitem(last=False)[1].octets()
-        key = (peer, sha256(message).digest())
-        known = self._known.get(key)
+        known = self._known.get(token)
         if known is not None:
             return known.replies
-        self._known[key] = _Known(now + _KEEP_S)
+        self._known[token] = _Known(now + _KEEP_S)
         return None
 
-    def answered(self, peer: Hashable, message: bytes, replies: Sequence[bytes]) -> None:
+    def answered(self, token: Hashable, replies: Sequence[bytes]) -> None:
         """The replies to a request seen; none: it failed, and may be tried again."""
-        key = (peer, sha256(message).digest())
-        known = self._known.get(key)
+        known = self._known.get(token)
         if known is None:
             return
         if not replies:
-            del self._known[key]
+            del self._known[token]
             return
         known.replies = replies
         self._octets += known.octets()
 
-    def forget(self, peer: Hashable, message: bytes) -> None:
+    def forget(self, token: Hashable) -> None:
         """The request was not carried out."""
-        self.answered(peer, message, ())
+        self.answered(token, ())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from hashlib import sha256
 from struct import Struct
 from time import perf_counter
 
@@ -22,7 +23,7 @@ from protocol.doirp.udp import MAX_DATA, MAX_DATAGRAM, Reassembler
 from protocol.errors import ParseError, ResponseCode, ServerBusy
 from resolver.doirp.counting import Tally
 from resolver.doirp.exchange import Exchange, Peer, Transport
-from resolver.doirp.handler import Handler
+from resolver.doirp.handler import Handler, Taken
 from resolver.doirp.limits import Amplification
 from resolver.doirp.repeats import Repeats
 
@@ -34,6 +35,7 @@ _TURN = 64
 _MOST_TASKS = 1024
 _MOST_UNSENT = 1024
 _U4 = Struct(">I")
+_IDS = Struct(">II")
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
@@ -65,6 +67,15 @@ def busy(reply: bytes) -> bytes:
             bytes(8),
         )
     )
+
+
+def _token(taken: Taken, whole: bytes) -> bytes:
+    """What is the same when a client repeats a request: in a session it signs each anew."""
+    if not isinstance(taken, Exchange):
+        return sha256(whole).digest()
+    envelope = taken.message.envelope
+    ids = _IDS.pack(envelope.session_id, envelope.request_id)
+    return sha256(ids + taken.message.covered()).digest()
 
 
 class UdpFace:
@@ -137,16 +148,12 @@ class UdpFace:
         if whole is None:
             return
         peer = Peer(address[0], address[1], Transport.UDP)
-        exchange = self._handler.take(whole, peer)
-        if isinstance(exchange, bytes):
-            if exchange:
-                self._reply(exchange, address)
-            return
-        reply = self._handler.now(exchange)
-        if reply is not None:
+        taken = self._handler.take(whole, peer)
+        reply = taken if isinstance(taken, bytes) else self._handler.now(taken)
+        if reply:
             self._reply(reply, address)
-            return
-        self._later(exchange, whole, address)
+        elif not isinstance(taken, bytes):
+            self._later(taken, whole, address)
 
     def _whole(self, data: bytes, address: Address) -> bytes | None:
         """A message of one datagram as it is; of several, joined when the last one has come."""
@@ -167,29 +174,32 @@ class UdpFace:
             return None
         return encode_envelope(joined[0]) + joined[1]
 
-    def _later(self, exchange: Exchange, whole: bytes, address: Address) -> None:
+    def _later(self, taken: Taken, whole: bytes, address: Address) -> None:
         """Carry out what takes waiting; a repeated request gets the reply of the first."""
-        known = self._repeats.seen(address, whole)
+        token = (address, _token(taken, whole))
+        known = self._repeats.seen(token)
         if known is not None:
             for reply in known:
                 self._reply(reply, address)
             return
         if len(self._tasks) >= _MOST_TASKS:
-            self._repeats.forget(address, whole)
-            self._reply(self._handler.busy(exchange), address)
+            self._repeats.forget(token)
+            reply = self._handler.busy(taken)
+            if reply:
+                self._reply(reply, address)
             return
-        task = self._loop.create_task(self._carry_out(exchange, whole, address))
+        task = self._loop.create_task(self._carry_out(taken, token))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry_out(self, exchange: Exchange, whole: bytes, address: Address) -> None:
+    async def _carry_out(self, taken: Taken, token: tuple[Address, bytes]) -> None:
         replies: list[bytes] = []
         try:
-            replies = [reply async for reply in self._handler.replies(exchange)]
+            replies = [reply async for reply in self._handler.replies(taken)]
         finally:
-            self._repeats.answered(address, whole, replies)
+            self._repeats.answered(token, replies)
         for reply in replies:
-            self._reply(reply, address)
+            self._reply(reply, token[0])
 
     def _reply(self, reply: bytes, address: Address, *, counted: bool = False) -> None:
         """Send a reply in as many datagrams as it takes, or "busy" where that is too much.

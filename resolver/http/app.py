@@ -19,7 +19,7 @@ from aiohttp.typedefs import Middleware
 
 from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
-from resolver.http import listing
+from resolver.http import delegations, listing
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
 from resolver.http.connection import Connection, Gate
@@ -52,9 +52,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpFace:
     """What serves, and how it is stopped."""
 
-    def __init__(self, node: Node, app: web.Application, table: SessionTable) -> None:
+    def __init__(self, node: Node, app: web.Application, sessions: Sessions) -> None:
         self._node = node
-        self._table = table
+        self.sessions = sessions
         self._runner = web.AppRunner(app, access_log=None)
         self._gates: list[Gate] = []
         self._servers: list[asyncio.Server] = []
@@ -104,7 +104,7 @@ class HttpFace:
         for gate in self._gates:
             gate.stop()
         await self._runner.cleanup()
-        self._table.close()
+        self.sessions.table.close()
 
 
 async def start(
@@ -122,7 +122,7 @@ async def start(
         challenge_s=limits.challenge_s,
         session_s=limits.session_s,
     )
-    face = HttpFace(node, make_app(node, sessions), table)
+    face = HttpFace(node, make_app(node, sessions), sessions)
     await face.start(plain_sockets, tls_sockets)
     return face
 
@@ -143,6 +143,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
         ("/metrics", {"GET": health.metrics}),
     ):
         app.router.add_route("*", path, by_method(handlers))
+    delegations.setup(app, node)
     app.router.add_route("*", "/{tail:.*}", _rest)
     return app
 

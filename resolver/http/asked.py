@@ -180,6 +180,10 @@ class Senders:
                 break
         return host
 
+    def forwarded(self, request: web.BaseRequest) -> bool:
+        """Whether the request came through a trusted proxy."""
+        return self._trusted(_peer(request))
+
     def secure(self, request: web.BaseRequest) -> bool:
         """Whether the request came over TLS, here or at a trusted proxy."""
         if request.transport is not None and request.transport.get_extra_info("sslcontext"):

@@ -5,7 +5,7 @@ GET  /api/delegations/{prefix}   what this node says about a prefix
 
 Both give {"prefix", "state", "answer"}; `answer` is signed by this node's site key. Anybody may
 apply for a prefix under ours, so what waits is bounded, in all and for each source; only the
-operator approves (`biaoshi prefix approve`). A child that was delegated may move: an application
+operator approves (`biaoshi prefix approve`). Errors are raised; the face makes problems of them. A child that was delegated may move: an application
 with the keys that were published renews its site record at once.
 """
 
@@ -18,15 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.change import Change, Kind
-from protocol.errors import (
-    BiaoshiError,
-    HandleExists,
-    NotServedHere,
-    ParseError,
-    ServerBusy,
-    SignatureInvalid,
-    StoreError,
-)
+from protocol.errors import HandleExists, NotServedHere, ParseError, ServerBusy
 from protocol.name import parent_prefix, prefix_record
 from protocol.record import HandleValue
 from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow
@@ -51,15 +43,6 @@ MOVE_EVERY_S: Final = 2
 _KEPT_ANSWERS: Final = 256
 _ANSWER_S: Final = 60.0
 
-_STATUS: Final[tuple[tuple[type[BiaoshiError], int], ...]] = (
-    (HandleExists, 409),
-    (NotServedHere, 404),
-    (SignatureInvalid, 403),
-    (ParseError, 400),
-    (ServerBusy, 503),
-    (StoreError, 500),
-)
-
 
 def setup(app: web.Application, node: Node) -> None:
     """Mount the two routes."""
@@ -78,22 +61,16 @@ class Delegations:
 
     async def post(self, request: web.Request) -> web.Response:
         """Take an application."""
-        try:
-            data = await _read(request)
-            application = parse_application(data, now=self._node.now(), audience=self._own)
-            fresh = await self._decide(application, _network(request.remote))
-            return self._answer(application.prefix, 202 if fresh else 200)
-        except BiaoshiError as error:
-            return _problem(error)
+        data = await _read(request)
+        application = parse_application(data, now=self._node.now(), audience=self._own)
+        fresh = await self._decide(application, _network(request.remote))
+        return self._answer(application.prefix, 202 if fresh else 200)
 
     async def get(self, request: web.Request) -> web.Response:
         """Say what became of one."""
-        try:
-            prefix = check_prefix(request.match_info["prefix"])
-            self._require_ours(prefix)
-            return self._answer(prefix, 200)
-        except BiaoshiError as error:
-            return _problem(error)
+        prefix = check_prefix(request.match_info["prefix"])
+        self._require_ours(prefix)
+        return self._answer(prefix, 200)
 
     def _require_ours(self, prefix: bytes) -> None:
         """Raise NotServedHere unless the prefix lies under the one that this node is home to."""
@@ -243,19 +220,3 @@ def _network(remote: str | None) -> str:
     except ValueError:
         return ""
     return str(ip_network((address, 24 if address.version == 4 else 56), strict=False))
-
-
-def _problem(error: BiaoshiError) -> web.Response:
-    """The error as a problem document (RFC 9457)."""
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    shape = {"type": "about:blank", "title": type(error).__name__, "status": status}
-    shape["detail"] = str(error)
-    headers = {}
-    if isinstance(error, ServerBusy):
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    return web.Response(
-        body=json.dumps(shape).encode(),
-        status=status,
-        content_type="application/problem+json",
-        headers=headers,
-    )

@@ -53,7 +53,9 @@ class Health:
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus text, for the networks that may read it."""
         networks = self._node.settings.http.metrics_networks
-        if not in_networks(self._senders.host(request), networks):
+        # A proxy that nobody declared stands between: whose question it is cannot be known.
+        hidden = "X-Forwarded-For" in request.headers and not self._senders.forwarded(request)
+        if hidden or not in_networks(self._senders.host(request), networks):
             return problem(403, "not-from-here", "Metrics are not for this address")
         with self._node.store.snapshot() as state:
             records = state.count(Table.RECORDS)

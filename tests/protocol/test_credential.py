@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
@@ -30,6 +32,7 @@ RSA = rsa.generate_private_key(65_537, 2048)
 ED = ed25519.Ed25519PrivateKey.generate()
 DSA = dsa.generate_private_key(2048)
 KEY = bytes(range(32))
+VECTORS = Path(__file__).parent.parent / "vectors" / "do-irp"
 
 
 def message(version=(2, 11), session_id=5):
@@ -166,3 +169,16 @@ def test_any_bytes_are_a_credential_or_a_parse_error(data):
         verify_mac(with_credential(message(), data), KEY, EVERYTHING)
     with pytest.raises((SignatureInvalid, ParseError)):
         verify_signed(with_credential(message(), data), RSA.public_key(), EVERYTHING)
+
+
+def test_a_defective_mac_of_deployed_software_verifies_where_named():
+    """The 2.6 row of the vectors holds under the lenient policy, and not with another key."""
+    rows = json.loads((VECTORS / "credentials.json").read_text())
+    row = next(row for row in rows if row["name"] == "a-session-mac-v2.6")
+    whole = decode_message(bytes.fromhex(row["hex"]))
+    key = bytes.fromhex(row["decoded"]["session_key_hex"])
+    assert verify_mac(whole, key, EVERYTHING).counter == 13
+    with pytest.raises(SignatureInvalid, match="defective"):
+        verify_mac(whole, key)
+    with pytest.raises(SignatureInvalid):
+        verify_mac(whole, key[::-1], EVERYTHING)

@@ -139,11 +139,16 @@ def test_a_stop_finishes_what_is_in_flight(echo_node):
     _gone(node.facts["pids"].values())
 
 
-def test_an_interrupt_from_the_terminal_stops_it_too(echo_node):
-    """SIGINT to the whole group is one stop, not a traceback."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_is_one_orderly_stop(echo_node, number):
+    """A terminal's interrupt or a service manager's stop cuts off nothing in flight."""
     node = echo_node(1)
-    for pid in node.facts["pids"].values():
-        os.kill(pid, signal.SIGINT)
+    with socket.create_connection(("127.0.0.1", node.port), 10) as sock:
+        sock.sendall(b"hold")
+        assert sock.recv(5) == b"held "
+        for name in ("writer", "reader-0", "supervisor"):
+            os.kill(node.facts["pids"][name], number)
+        assert int(sock.makefile("rb").read()) == node.facts["pids"]["reader-0"]
     assert node.process.wait(20) == 0
     assert "Traceback" not in node.process.stderr.read()
 

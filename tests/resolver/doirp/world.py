@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,20 +15,24 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from protocol.change import Change
 from protocol.doirp.envelope import ENVELOPE_SIZE, decode_envelope
 from protocol.doirp.header import Flag, OpCode
 from protocol.doirp.message import Message, decode_message, encode_message, request
 from protocol.doirp.resolution import ResolutionRequest, encode_resolution_request
 from protocol.doirp.udp import Reassembler
+from protocol.keys import encode_public_key
 from protocol.record import HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, encode_admin
 from protocol.values.hs_site import Interface, Server, Site, address_octets, encode_site
 from protocol.values.hs_vlist import encode_vlist
+from registry.access import Access, AccessSettings
 from registry.keys import NodeKeys
 from registry.prefixes import DELEGATED, HOMED, Prefixes, PrefixRow
 from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.row import rows
+from registry.writer import Outcome, Writer
 from resolver.board import Board
 from resolver.config import Settings
 from resolver.lookup import Lookup
@@ -36,6 +41,7 @@ from resolver.node import Node, Ports, Siblings
 
 NOW = 1_790_000_000
 PREFIX = b"88.118.8"
+SECRET = b"correct horse battery staple"
 SITE_KEY = generate_private_key(65537, 2048)
 LOG_KEY = Ed25519PrivateKey.generate()
 U4 = Struct(">I")
@@ -79,10 +85,17 @@ class World:
         self.version = 0
         for prefix, state in ((PREFIX, HOMED), (PREFIX + b".5", DELEGATED)):
             self.store.apply([PrefixRow(prefix, state).write()])
+        self.admin = Reference(b"0.NA/" + PREFIX, 300)
+        self.submitted: list[Change] = []
+        self.writer = Writer(
+            self.store,
+            now=lambda: self.time,
+            access=Access(self.store, AccessSettings(server_admins=(self.admin,))),
+        )
         self.node = self._node()
 
     def _node(self) -> Node:
-        access = self._access()
+        access = Access(self.store, AccessSettings(server_admins=(self.admin,)))
         node = Node(
             dir=self.folder,
             settings=replace(
@@ -103,18 +116,17 @@ class World:
         node.lookup = Lookup(self.store, self.prefixes, access)
         return node
 
-    def _access(self) -> Any:
-        from registry.access import Access, AccessSettings
-
-        return Access(
-            self.store,
-            AccessSettings(server_admins=(Reference(b"0.NA/" + PREFIX, 300),)),
+    def put_keys(self) -> None:
+        """The node's own record with its administrators: 300 by public key, 301 by secret."""
+        self.put_prefix_record(
+            HandleValue(300, b"HS_PUBKEY", encode_public_key(SITE_KEY.public_key()), timestamp=NOW),
+            HandleValue(301, b"HS_SECKEY", SECRET, permissions=0b1100, timestamp=NOW),
         )
 
-    async def submit(self, changes: Any, *, atomic: bool = False) -> Any:
-        from registry.writer import Writer
-
-        raise NotImplementedError(Writer)
+    async def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        """What the writer process does with changes."""
+        self.submitted += changes
+        return self.writer.commit(changes, atomic=atomic)
 
     def put(self, *records: Record) -> None:
         """Store records past the writer."""

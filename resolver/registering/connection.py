@@ -1,0 +1,249 @@
+"""One HTTP connection to a node, for the command line: kept open, retried, its key checked.
+
+A node's certificate is self-made. It is trusted when it is the one that was handed over
+(--cert), when its key is the one that we authenticate with (a node's own administrator), when the
+system's authorities vouch for it, or on loopback. Anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
+
+from protocol.errors import (
+    AuthenticationFailed,
+    BiaoshiError,
+    NotAuthorized,
+    ServerBusy,
+    SettingsError,
+    UpstreamError,
+)
+from resolver.guard import parse_url
+from resolver.registering.auth import Credentials
+
+TIMEOUT_S = 120.0
+MAX_ANSWER_BYTES = 64 << 20
+TRIES = 8
+WAIT_MOST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and body of an answer."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None = None
+
+    def json(self) -> Any:
+        """The body as JSON. Raises UpstreamError."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise UpstreamError(
+                f"the server answered {self.status} and no JSON: {self.body[:80]!r}; "
+                "is this the address of a node?"
+            ) from None
+
+    def problem(self) -> str:
+        """What the error body says."""
+        try:
+            fields = json.loads(self.body)
+        except ValueError:
+            return self.body[:200].decode("utf-8", "replace").strip()
+        if not isinstance(fields, dict):
+            return ""
+        return str(fields.get("detail") or fields.get("message") or fields.get("title") or "")
+
+
+class Connection:
+    """Requests to one node, one after the other."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials | None = None,
+        *,
+        certificate: Path | None = None,
+        insecure: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """url: `https://HOST:PORT`; for `http` with credentials the node's HTTPS face is used.
+
+        certificate: PEM of the node's own. insecure: trust any. Raises SettingsError.
+        """
+        parts = parse_url(url)
+        self._host, self._port, self._tls = parts.host, parts.port, parts.scheme == "https"
+        self._credentials = credentials
+        self._pinned = _pinned(certificate) if certificate is not None else None
+        self._insecure = insecure
+        self._sleep = sleep
+        self._open: HTTPConnection | None = None
+        self._authorization: str | None = None
+        if credentials is not None:
+            self._require_tls()
+            self._authenticate(credentials)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request, tried again while the node is busy or the connection breaks.
+
+        So it must be one that may be repeated. Raises ServerBusy, UpstreamError, or the error of
+        a refused identity.
+        """
+        wait_s = 0.2
+        for attempt in range(1, TRIES + 1):
+            try:
+                answer = self._once(method, path, body, headers or {})
+            except (OSError, HTTPException) as error:
+                self.close()
+                if isinstance(error, ssl.SSLError) or attempt == TRIES:
+                    raise UpstreamError(
+                        f"{self._host} port {self._port} cannot be used: {error or type(error)}; "
+                        "is the node running, and is this its address?"
+                    ) from None
+                self._sleep(wait_s)
+            else:
+                if answer.status not in {429, 503}:
+                    return answer
+                self._sleep(min(WAIT_MOST_S, answer.retry_after_s or wait_s))
+            wait_s = min(WAIT_MOST_S, wait_s * 2)
+        raise ServerBusy(f"the node stayed busy over {TRIES} tries; run this again later")
+
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        connection = self._open or self._connect()
+        sent = {"Accept": "application/json, application/x-ndjson", **headers}
+        if self._authorization is not None:
+            sent["Authorization"] = self._authorization
+        connection.request(method, path, body, sent)
+        response = connection.getresponse()
+        data = response.read(MAX_ANSWER_BYTES + 1)
+        if len(data) > MAX_ANSWER_BYTES:
+            raise UpstreamError(f"the answer is above {MAX_ANSWER_BYTES} octets")
+        after = response.getheader("Retry-After", "")
+        return Answer(response.status, data, float(after) if after.isdigit() else None)
+
+    def _connect(self) -> HTTPConnection:
+        if not self._tls:
+            self._open = HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+            return self._open
+        try:
+            made = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S)
+            if self._pinned is not None or self._insecure or self._is_loopback():
+                raise ssl.SSLCertVerificationError("not asked")
+            made.connect()
+        except ssl.SSLCertVerificationError:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE  # the key is compared below
+            made = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
+            made.connect()
+            self._check_key(made)
+        self._open = made
+        return made
+
+    def _check_key(self, connection: HTTPSConnection) -> None:
+        raw = connection.sock.getpeercert(True) if connection.sock is not None else None
+        key = load_der_x509_certificate(raw).public_key() if raw else None
+        if self._pinned is not None:
+            trusted = key == self._pinned
+        else:
+            own = self._credentials.key if self._credentials is not None else None
+            same = own is not None and not isinstance(own, Ed25519PrivateKey)
+            trusted = self._insecure or self._is_loopback() or (same and key == own.public_key())  # type: ignore[union-attr]
+        if not trusted:
+            connection.close()
+            raise SettingsError(
+                f"the certificate of {self._host} is self-made and not known here; get the node's "
+                "tls/cert.pem from its operator and give it with --cert FILE"
+            )
+
+    def _is_loopback(self) -> bool:
+        try:
+            return ip_address(self._host).is_loopback
+        except ValueError:
+            return self._host == "localhost"
+
+    # --- identity
+
+    def _require_tls(self) -> None:
+        """Identities are proved over TLS only: find the node's HTTPS face."""
+        if self._tls:
+            return
+        site = self.request("GET", "/api/site").json().get("site", {})
+        ports = [
+            interface.get("port")
+            for server in site.get("servers", [])
+            for interface in server.get("interfaces", [])
+            if interface.get("protocol") == "HTTPS"
+        ]
+        self.close()
+        if not ports or type(ports[0]) is not int:
+            raise SettingsError(
+                "identities are proved over TLS only, and this node has no HTTPS face; "
+                "give an https address, or register with --node DIR"
+            )
+        self._port, self._tls = ports[0], True
+
+    def _authenticate(self, credentials: Credentials) -> None:
+        if credentials.key is None:
+            self._authorization = credentials.basic()
+            return
+        session = self.request("POST", "/api/sessions").json()
+        if not isinstance(session, dict) or "nonce" not in session:
+            raise UpstreamError("the node opened no session; is this the address of a node?")
+        self._authorization = f'Handle sessionId="{session["sessionId"]}"'
+        proof = json.dumps(credentials.answer(str(session["nonce"]))).encode()
+        answer = self.request(
+            "PUT", "/api/sessions/this", proof, {"Content-Type": "application/json"}
+        )
+        if answer.status != 200 or not answer.json().get("authenticated"):
+            raise AuthenticationFailed(
+                f"the node did not accept {credentials.identity.text()}: "
+                f"{answer.problem() or 'identity not verified'}; is it the key of that record?"
+            )
+
+    def renew(self) -> None:
+        """Prove the identity again: the session ended."""
+        if self._credentials is not None:
+            self._authorization = None
+            self._authenticate(self._credentials)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+def error_of(answer: Answer) -> BiaoshiError:
+    """The error that an answer stands for."""
+    said = answer.problem() or "no reason given"
+    if answer.status == 401:
+        return AuthenticationFailed(f"the node wants to know who registers: {said}; give --auth")
+    if answer.status == 403:
+        return NotAuthorized(f"the node refused: {said}")
+    return UpstreamError(f"the node answered {answer.status}: {said}")
+
+
+def _pinned(path: Path) -> Any:
+    try:
+        return load_pem_x509_certificate(path.read_bytes()).public_key()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is no readable PEM certificate: {error}") from None

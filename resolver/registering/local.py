@@ -1,0 +1,160 @@
+"""Registering in a node's folder: through its running writer, else under the store's lock.
+
+Records are signed here with the node's key while earlier ones are being written. Records that are
+merged into others are signed by the writer, which alone knows what they will be in the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from protocol.change import Change, Kind
+from protocol.errors import BiaoshiError, ServerBusy
+from protocol.name import prefix_record
+from registry.keys import load_keys
+from registry.records import read_record
+from registry.rules import SIGN, is_signature
+from registry.signing import VERIFIED, RecordSigner, is_under, node_signer
+from registry.store import Write
+from registry.store.lmdb_store import LmdbStore
+from registry.writer import Outcome, Writer
+from resolver.config import Settings
+from resolver.config_file import load_settings
+from resolver.registering import Result, Row
+from resolver.writer_link import Submitter, open_writer
+from resolver.writer_process import STORE, writer_settings
+
+TRIES = 20
+_BY_MERGE = {"changed": "replaced"}
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The node's signer and the prefix it may sign under."""
+
+    signer: RecordSigner
+    prefix: bytes
+
+    def sign(self, change: Change, now_s: int) -> Change:
+        """The change with the node's signature, where one may and should be made."""
+        if not is_under(change.handle, self.prefix) or any(map(is_signature, change.values)):
+            return change
+        if change.kind is Kind.MERGE:
+            return replace(change, attributes={SIGN: True})
+        if change.kind is not Kind.CREATE:
+            return change
+        values = self.signer.sign(change.handle, change.values, now_s)
+        return replace(change, values=values, attributes={VERIFIED: True})
+
+
+class LocalSink:
+    """A node's folder."""
+
+    def __init__(
+        self,
+        writer: Submitter,
+        signing: Signing | None,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """signing: None leaves records as they are. now: seconds since 1970."""
+        self._sleep = sleep
+        self._writer = writer
+        self._signing = signing
+        self._now = now
+
+    def prepare(self, change: Change) -> Change:
+        """Sign it."""
+        if self._signing is None:
+            return change
+        try:
+            return self._signing.sign(change, int(self._now()))
+        except BiaoshiError:
+            return change  # a name that cannot be signed is refused by the writer, with its reason
+
+    def send(self, rows: Sequence[Row]) -> list[Result]:
+        """Hand the rows to the writer; wait while its queue is full."""
+        changes = [row.change for row in rows]
+        for _ in range(TRIES):
+            try:
+                outcomes = self._writer.submit(changes)
+                break
+            except ServerBusy as busy:
+                self._sleep(busy.retry_after_s)
+        else:
+            outcomes = self._writer.submit(changes)
+        return [_result(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
+
+
+def _result(row: Row, outcome: Outcome) -> Result:
+    status = outcome.status
+    if row.change.kind is Kind.MERGE:
+        status = _BY_MERGE.get(status, status)
+    return Result(
+        row.line, row.change.handle, status, outcome.version, outcome.sequence, outcome.error
+    )
+
+
+def node_signing(folder: Path, settings: Settings) -> Signing:
+    """The signer of a node's folder. Raises SettingsError or StoreError."""
+    keys = load_keys(folder)
+    prefix = settings.node.prefix.encode().upper()
+    store = _reader(folder, settings)
+    try:
+        record = read_record(store, prefix_record(prefix))
+    finally:
+        store.close()
+    values = record.values if record is not None else ()
+    return Signing(node_signer(keys, prefix, values, rsa=settings.signing.handle_compat), prefix)
+
+
+def _reader(folder: Path, settings: Settings) -> LmdbStore:
+    return LmdbStore.open(
+        folder / STORE, readonly=True, map_bytes=settings.store.map_size_gib << 30
+    )
+
+
+@contextmanager
+def local_sink(folder: Path, *, sign: bool | None, dry_run: bool) -> Iterator[LocalSink]:
+    """The sink of a node's folder. sign: None follows the settings. dry_run: write nothing."""
+    settings = load_settings(folder)
+    wanted = settings.signing.sign_registrations if sign is None else sign
+    signing = node_signing(folder, settings) if wanted and settings.node.prefix else None
+    if dry_run:
+        store = _reader(folder, settings)
+        try:
+            yield LocalSink(_Rehearsal(store, settings), signing)
+        finally:
+            store.close()
+        return
+    with open_writer(folder) as writer:
+        yield LocalSink(writer, signing)
+
+
+class _Unwritten:
+    """A store that forgets what is written."""
+
+    def __init__(self, store: LmdbStore) -> None:
+        self.get = store.get
+        self.getter = store.getter
+        self.snapshot = store.snapshot
+        self.check = store.check
+        self.close = store.close
+
+    def apply(self, writes: Sequence[Write]) -> None:
+        """Nothing is written."""
+
+
+class _Rehearsal:
+    """The writer's checks, every one of them, on a store that forgets."""
+
+    def __init__(self, store: LmdbStore, settings: Settings) -> None:
+        self._writer = Writer(_Unwritten(store), settings=writer_settings(settings))
+
+    def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
+        """What would become of each change."""
+        return self._writer.commit(changes, atomic=atomic)
