@@ -16,7 +16,6 @@ from typing import Protocol
 from protocol.chain import Roots as TrustRoots
 from protocol.errors import (
     BiaoshiError,
-    NotServedHere,
     ParseError,
     RecursionTooDeep,
     ResponseCode,
@@ -40,8 +39,6 @@ STALE_ON_THE_WAY_S = 0.8
 """The same for what is only needed on the way, so that the name itself can still be asked for."""
 DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
-_OWN_FAULT = (ServerBusy, NotServedHere)
-"""Failures that say nothing about the name."""
 
 
 class RootBook(Protocol):
@@ -206,7 +203,7 @@ class Fetcher:
             # What vouched for the kept record no longer does: it is not given any more.
             self.cache.purge(name)
         limit = isinstance(error, RecursionTooDeep) or question.deadline <= _loop_time()
-        if not isinstance(error, _OWN_FAULT) and (not limit or name == question.name):
+        if not isinstance(error, ServerBusy) and (not limit or name == question.name):
             self.cache.fail(name, error)
         raise error
 

@@ -52,6 +52,7 @@ from resolver.replies import Reply
 from resolver.steps import Path, Question, Step, text
 from resolver.wire_values import EMPTY
 
+ROOT_SOURCE = b"root"
 _FINAL = frozenset(
     {ResponseCode.SUCCESS, ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}
 )
@@ -81,7 +82,27 @@ class Root:
 
     @property
     def service(self) -> Service:
-        return Service(self.zone, self.sites, b"root")
+        return Service(self.zone, self.sites, ROOT_SOURCE)
+
+
+class Lame(UpstreamError):
+    """A site was named for a zone and says that it is not responsible. reply: its word."""
+
+    def __init__(self, message: str, reply: Reply) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a name is to be asked for. path: with the delegations followed.
+
+    unregistered: the site of the zone above denied that the name's prefix has a record.
+    """
+
+    service: Service
+    path: Path
+    unregistered: bool = False
 
 
 class Roots(Protocol):
@@ -181,31 +202,34 @@ class Iteration:
         """
         wish = wish or Wish()
         name = whole_name(name)
-        start = path
-        service = at
-        if service is None:
-            service, path = await self.locate(name, question, start)
+        if at is not None:
+            return await self._follow(Place(at, path), name, question, accept, wish)
+        place = await self.locate(name, question, path)
         try:
-            return await self._follow(service, name, question, path, accept, wish)
-        except (UpstreamError, SignatureInvalid):
+            return await self._follow(place, name, question, accept, wish)
+        except (UpstreamError, SignatureInvalid) as error:
+            if place.unregistered and isinstance(error, Lame):
+                # No record, and nobody else's: there is no such prefix, so no such name.
+                missing = ResponseCode.HANDLE_NOT_FOUND
+                return Outcome(missing, EMPTY, place.service, error.reply)
             # The site may have moved or changed its key since its delegation was cached.
-            if at is not None or not self._doubt(service.source):
+            if not self._doubt(place.service.source):
                 raise
-            again, path = await self.locate(name, question, start)
-            if again.sites == service.sites:
+            again = await self.locate(name, question, path)
+            if again.service.sites == place.service.sites:
                 raise
-        return await self._follow(again, name, question, path, accept, wish)
+        return await self._follow(again, name, question, accept, wish)
 
     async def _follow(
         self,
-        service: Service,
+        place: Place,
         name: bytes,
         question: Question,
-        path: Path,
         accept: Accept,
         wish: Wish,
     ) -> Outcome:
         """Ask a service, and those that it refers to."""
+        service, path = place.service, place.path
         asked: set[object] = set()
         while True:
             outcome = await self._ask_service(service, name, question, accept, wish, asked)
@@ -216,8 +240,8 @@ class Iteration:
 
     # Where to ask
 
-    async def locate(self, name: bytes, question: Question, path: Path) -> tuple[Service, Path]:
-        """The service that answers for a name, and the path with the delegations followed."""
+    async def locate(self, name: bytes, question: Question, path: Path) -> Place:
+        """The service that answers for a name. Raises as resolve()."""
         described = described_prefix(name)
         zone = parent_prefix(described) if described is not None else prefix_of(name)
         zone = b"" if zone is None or zone == b"0" or zone.startswith(b"0.") else zone
@@ -236,11 +260,11 @@ class Iteration:
                 service, path = found
                 position += 1
             elif position == len(chain) - 1:
-                break
+                return Place(service, path, unregistered=True)
             else:
                 # An ancestor without a record of its own: the prefix itself may have one.
                 position = len(chain) - 1
-        return service, path
+        return Place(service, path)
 
     def _best_known(self, root: Root, chain: list[bytes]) -> tuple[Service, int]:
         """The service of the longest ancestor that the cache knows, and where to go on."""
@@ -268,9 +292,9 @@ class Iteration:
 
     async def _as_handle_client(
         self, root: Root, zone: bytes, question: Question, path: Path
-    ) -> tuple[Service, Path]:
+    ) -> Place:
         if not zone:
-            return root.service, path
+            return Place(root.service, path)
         record = prefix_record(zone)
         code, values = await self._fetch(record, question, path, at=root.service)
         found = None
@@ -278,7 +302,8 @@ class Iteration:
             found = await self._service_of(zone, _decoded(values), question, path)
         if found is None:
             raise HandleNotFound(f"the prefix {text(zone)} is not registered, or has no site")
-        return found, path.deeper(question.limits, f"{text(record)} names another site")
+        deeper = path.deeper(question.limits, f"{text(record)} names another site")
+        return Place(found, deeper)
 
     async def _service_of(
         self, zone: bytes, values: Iterable[HandleValue], question: Question, path: Path
@@ -436,9 +461,12 @@ class Iteration:
         if code in _DENIED and not wish.public:
             return Outcome(code, EMPTY, service, reply)
         if code == ResponseCode.SERVER_NOT_RESPONSIBLE:
-            raise UpstreamError(
+            if service.source == ROOT_SOURCE:
+                raise NotServedHere(f"the root {peer} does not answer for {text(name)}")
+            raise Lame(
                 f"lame delegation: {text(service.source)} names {peer}, which is not responsible "
-                f"for {text(name)}; is the prefix homed there?"
+                f"for {text(name)}; is the prefix homed there?",
+                reply,
             )
         raise UpstreamError(f"{peer} answers {error_text(reply)}")
 
