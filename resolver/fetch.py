@@ -28,7 +28,9 @@ from protocol.record import HandleValue, decode_values
 from resolver.cache import Cache, Entry
 from resolver.client import Client
 from resolver.flights import Flights
-from resolver.iterate import Iteration, Outcome, Root, Wish
+from resolver.iterate import Iteration
+from resolver.locate import Root
+from resolver.outcomes import FINAL, Outcome, Wish
 from resolver.peers import Service
 from resolver.steps import Path, Question, Step, text
 from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_end
@@ -239,7 +241,7 @@ class Fetcher:
 
         async def accept(outcome: Outcome) -> None:
             _readable(outcome)
-            if verified and outcome.code in _FACTS:
+            if verified and outcome.code in FINAL:
                 signed = outcome.reply.signature == "signed"
                 proofs[id(outcome)] = await self._prove(
                     name, outcome.values, outcome.code, question, path, signed
@@ -317,7 +319,7 @@ class Fetcher:
 
         async def accept(outcome: Outcome) -> None:
             _readable(outcome)
-            if outcome.code in _FACTS and wish.public:
+            if outcome.code in FINAL and wish.public:
                 signed = outcome.reply.signature == "signed"
                 proofs[:] = [
                     await self._prove(name, outcome.values, outcome.code, question, Path(), signed)
@@ -330,11 +332,6 @@ class Fetcher:
     async def close(self) -> None:
         """Stop every fetch."""
         await self._flights.close()
-
-
-_FACTS = frozenset(
-    {ResponseCode.SUCCESS, ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}
-)
 
 
 def _readable(outcome: Outcome) -> None:
