@@ -10,6 +10,7 @@ decided there and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
@@ -20,7 +21,14 @@ from xxhash import xxh3_64_intdigest
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
 from protocol.name import fold
-from protocol.record import TTL_RELATIVE, HandleValue, Record, encode_value, read_value
+from protocol.record import (
+    PUBLIC_READ,
+    TTL_RELATIVE,
+    HandleValue,
+    Record,
+    encode_value,
+    read_value,
+)
 from protocol.wire import Reader
 from registry.store import Table, Write
 
@@ -209,19 +217,24 @@ def decode_values_of(row: Row) -> tuple[HandleValue, ...]:
         raise RowDamaged(f"the values of {row.name!r} do not parse: {error}") from error
 
 
-def encode_row(record: Record, version: int, time_s: int) -> bytes:
+def encode_row(
+    record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
+) -> bytes:
     """The row of a record. Raises InvalidValue when a value does not fit its wire form."""
-    public, private = _split(record.values)
-    open_values = b"".join(map(encode_value, public))
-    closed_values = b"".join(map(encode_value, private))
-    flags, min_ttl = _facts(record.values, public, time_s)
+    values = record.values
+    if wire is None:
+        wire = [encode_value(value) for value in values]
+    public = [data for value, data in zip(values, wire, strict=True) if value.public]
+    private = [data for value, data in zip(values, wire, strict=True) if not value.public]
+    flags, min_ttl = _facts(values, time_s)
+    open_values, closed_values = b"".join(public), b"".join(private)
     tail = HEAD.pack(
         0,
         ROW_FORMAT,
         flags,
         len(record.handle),
         len(public),
-        len(record.values),
+        len(values),
         version,
         time_s,
         min_ttl,
@@ -234,23 +247,26 @@ def encode_row(record: Record, version: int, time_s: int) -> bytes:
 
 def ready_json(record: Record, version: int, time_s: int) -> bytes:
     """The row of the JSON table: head, then the array of the public values."""
-    public, _ = _split(record.values)
-    flags, min_ttl = _facts(record.values, public, time_s)
+    flags, min_ttl = _facts(record.values, time_s)
     shortened = is_shortened(store_key(fold(record.handle)))
     name = record.handle if shortened else b""
     tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
-    body = b"".join((tail, format_values(public), name))
+    shown = format_values([value for value in record.values if value.public])
+    body = b"".join((tail, shown, name))
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
 
-def rows(record: Record, version: int, time_s: int) -> list[Write]:
+def rows(
+    record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
+) -> list[Write]:
     """Everything that is written for a record.
 
-    version: sequence of the change. time_s: seconds since 1970.
+    version: sequence of the change. time_s: seconds since 1970. wire: the values in wire form,
+    where they have been encoded already.
     """
     key = store_key(fold(record.handle))
     return [
-        Write(Table.RECORDS, key, encode_row(record, version, time_s)),
+        Write(Table.RECORDS, key, encode_row(record, version, time_s, wire)),
         Write(Table.JSON, key, ready_json(record, version, time_s)),
     ]
 
@@ -261,20 +277,14 @@ def no_rows(handle: bytes) -> list[Write]:
     return [Write(Table.RECORDS, key, None), Write(Table.JSON, key, None)]
 
 
-def _split(values: tuple[HandleValue, ...]) -> tuple[list[HandleValue], list[HandleValue]]:
-    public = [value for value in values if value.public]
-    if len(public) == len(values):
-        return public, []
-    return public, [value for value in values if not value.public]
-
-
-def _facts(
-    values: tuple[HandleValue, ...], public: list[HandleValue], time_s: int
-) -> tuple[int, int]:
+def _facts(values: Sequence[HandleValue], time_s: int) -> tuple[int, int]:
     """Flags, and the least TTL of the public values in seconds."""
-    flags = 0 if len(public) == len(values) else HAS_PRIVATE
-    least = 0xFFFFFFFF if public else 0
-    for value in public:
+    flags, least, publics = 0, 0xFFFFFFFF, 0
+    for value in values:
+        if not value.permissions & PUBLIC_READ:
+            flags |= HAS_PRIVATE
+            continue
+        publics += 1
         ttl = value.ttl
         if value.ttl_type != TTL_RELATIVE:
             flags |= HAS_ABSOLUTE_TTL
@@ -282,4 +292,4 @@ def _facts(
         least = min(least, ttl)
         if value.type == b"HS_SIGNATURE":
             flags |= HAS_SIGNATURE
-    return flags, least
+    return flags, least if publics else 0
