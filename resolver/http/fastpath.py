@@ -93,6 +93,9 @@ _SAME: Final = (
     b"Date: %b\r\nServer: Biaoshi\r\nX-Content-Type-Options: nosniff\r\n\r\n"
 )
 _FOUND_BODY: Final = b'{"responseCode":1,"handle":"%b","values":%b}'
+_FOUND_WHOLE: Final = _FOUND + _FOUND_BODY
+_BODY_REST: Final = len(_FOUND_BODY % (b"", b"")) - JSON_HEAD_SIZE
+"""Octets of a body besides the name and the row."""
 _ABSENT_BODY: Final = b'{"responseCode":100,"handle":"%b"}'
 
 
@@ -220,9 +223,10 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:
             log.write("http", name, 1, 0, "store")
         if head.tag and head.tag in (b'"%d"' % version, b'"%d-gzip"' % version):
             return counted(data, _SAME % (version, date))
-        body = _FOUND_BODY % (name, raw[JSON_HEAD_SIZE:])
-        reply = _FOUND % (version, len(body), date)
-        return counted(data, reply + body if with_body else reply)
+        size = len(name) + len(raw) + _BODY_REST
+        if with_body:
+            return counted(data, _FOUND_WHOLE % (version, size, date, name, raw[JSON_HEAD_SIZE:]))
+        return counted(data, _FOUND % (version, size, date))
 
     def counted(data: bytes, reply: bytes) -> bytes:
         tally.received += len(data)
