@@ -61,6 +61,11 @@ def pack(value: Any) -> bytes:
     return bytes(msgpack.packb(_sorted(value), use_bin_type=True))
 
 
+def pack_flat(fields: Mapping[str, Any]) -> bytes:
+    """pack() for a map whose keys stand in order and whose values are no maps: not sorted again."""
+    return bytes(msgpack.packb(fields, use_bin_type=True))
+
+
 def unpack(data: bytes | memoryview) -> Any:
     """The value of msgpack bytes. Raises ParseError on anything else."""
     try:

@@ -17,6 +17,7 @@ from protocol.doirp.header import REQUEST_FLAGS, Flag, OpCode
 from protocol.doirp.referral import decode_referral
 from protocol.doirp.resolution import ResolutionRequest, encode_resolution_request
 from protocol.errors import (
+    OutboundRefused,
     ParseError,
     ResponseCode,
     SettingsError,
@@ -124,7 +125,10 @@ async def ask_server(
 
 async def _server(server: str, transports: Sequence[Transport]) -> tuple[Guard, Peer]:
     if "://" in server:
-        url = parse_url(server)
+        try:
+            url = parse_url(server)
+        except OutboundRefused as error:
+            raise SettingsError(f"--server: {error}") from None
         host, port = url.host, url.port
         used: Sequence[Transport] = (Transport.HTTPS if url.scheme == "https" else Transport.HTTP,)
         if transports and Transport.HTTP not in transports:
@@ -135,8 +139,11 @@ async def _server(server: str, transports: Sequence[Transport]) -> tuple[Guard, 
         host, port = split_host_port(server, default)
     # Whoever types an address means it: its port and its class are allowed.
     guard = Guard(OutboundSettings(allow_ports=(port,)))
-    await guard.trust_host(host, port)
-    addresses = await guard.addresses(host, port, "irp-tcp")
+    try:
+        await guard.trust_host(host, port)
+        addresses = await guard.addresses(host, port, "irp-tcp")
+    except OutboundRefused as error:
+        raise SettingsError(f"--server {server}: {error}") from None
     return guard, plain_peer(addresses, port, used, host)
 
 

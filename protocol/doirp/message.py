@@ -125,13 +125,17 @@ def _credential(tail: memoryview) -> bytes:
 
 def encode_message(message: Message) -> bytes:
     """Envelope, header, body, credential; both lengths are set from what is there."""
-    part = encode_message_part(message)
-    return encode_envelope(replace(message.envelope, length=len(part))) + part
+    part, envelope = encode_message_part(message), message.envelope
+    if envelope.length != len(part):
+        envelope = replace(envelope, length=len(part))
+    return encode_envelope(envelope) + part
 
 
 def encode_message_part(message: Message) -> bytes:
     """The message without its envelope: what UDP splits and sessions encrypt."""
-    header = replace(message.header, body_length=len(message.body))
+    header = message.header
+    if header.body_length != len(message.body):
+        header = replace(header, body_length=len(message.body))
     out = Writer().raw(encode_header(header)).raw(message.body).octets(message.credential)
     part = out.finish()
     if len(part) > MAX_MESSAGE:

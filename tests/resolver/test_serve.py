@@ -20,8 +20,8 @@ from protocol.errors import ResponseCode
 from protocol.record import HandleValue
 from registry.records import read_record
 from registry.store.lmdb_store import LmdbStore
-from resolver.app import running_state
 from resolver.config_file import format_settings, load_settings
+from resolver.running import running_state
 from resolver.site import read_site_info
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import Serving, biaoshi, make, until
