@@ -11,7 +11,7 @@ import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import structlog
@@ -204,7 +204,7 @@ def _rest(proxy: Proxy) -> Handler:
             return await proxy(request)
         if first == "api" and slash:
             message = f"Unknown HTTP API endpoint {request.method} {path}"[:300]
-            more = {"responseCode": 4, "message": message}
+            more: dict[str, Any] = {"responseCode": 4, "message": message}
             return problem(404, "no-such-resource", "There is nothing here", **more)
         return not_found()
 
