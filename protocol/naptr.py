@@ -1,15 +1,19 @@
-"""Identifier -> domain name: ORS for OIDs, ONS for GTINs (industrial-identifiers §10.2, §11.3).
+"""Identifier <-> domain name: ORS for OIDs, ONS for GTINs (industrial-identifiers §10.2, §11.3).
 
-Names only. Roots are arguments: a private deployment has its own.
+Names only; records stand in protocol.naptr_records. Roots are arguments: a private deployment has
+its own. What a store keeps under a name is keyed without root and dummy label (`domain_key`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import idna
 
 from protocol.errors import BadIdentifier
+from protocol.schemes import oid
 from protocol.schemes.base import Identifier, shown
 
 ORS_ROOT = "oid-res.org"
@@ -98,3 +102,88 @@ def domain_names(
     if gtin14 is not None:
         names["ons_fqdn"] = ons_fqdn(gtin14, root=ons_root)
     return names
+
+
+# --- keys: what a domain name is without its root
+
+
+ONS_KEY: Final = b"G"
+"""Begins the key of a GTIN; that of an OID begins with the length of a label, at most 63."""
+INDEX_KEY: Final = b"\x00"
+"""Begins the key that tells which OIDs there are at and below another."""
+
+_OID = re.compile(rb"[012](?:\.(?:0|[1-9][0-9]{0,62}))+")
+_GTIN = re.compile(rb"/01/([0-9]{14})")
+_TOP = frozenset("012")
+
+
+class Domain(NamedTuple):
+    """The names a record has in DNS.
+
+    key: of its ready answer. below: of the row that says that there is something at this name,
+    None where the key says so itself. oid: as `urn:oid:` carries it; None for a GTIN, b"" for an
+    OID with a label whose number nobody here knows.
+    """
+
+    key: bytes
+    below: bytes | None
+    oid: bytes | None
+
+
+def domain_of(key: bytes) -> Domain | None:
+    """The domain name of a store key: of an OID or a GTIN, None for all others."""
+    first = key[:1]
+    if first in (b"0", b"1", b"2"):
+        if not _OID.fullmatch(key):
+            return None
+        labels = key.split(b".")
+        name = wire_key(labels)
+        return Domain(name, index_key(labels), key) if len(name) < MAX_NAME_OCTETS else None
+    if first != b"/":
+        return None
+    gtin = _GTIN.fullmatch(key)
+    return Domain(gtin_key(gtin[1]), None, None) if gtin else _iri_domain(key)
+
+
+def _iri_domain(key: bytes) -> Domain | None:
+    """An OID-IRI: numbers where they are known, A-labels for the rest."""
+    try:
+        found = oid.parse(key.decode())
+        labels = [label_of(label).encode() for label in known_arcs(found.extra["labels"])]
+    except (BadIdentifier, UnicodeDecodeError):
+        return None
+    name = wire_key(labels)
+    if labels[0].decode() not in _TOP or len(name) >= MAX_NAME_OCTETS:
+        return None
+    return Domain(name, index_key(labels), b"")
+
+
+def known_arcs(labels: Sequence[str]) -> list[str]:
+    """The labels of an OID-IRI, each as its number as long as every one before it has one."""
+    arcs: list[str] = []
+    for at, label in enumerate(labels):
+        folded = label.lower()
+        if label.isascii() and label.isdigit():
+            arcs.append(label)
+        elif not arcs and folded in oid.LONG_ARCS:
+            arcs += ["2", oid.LONG_ARCS[folded]]
+        elif (number := oid.LABELS.get(tuple(arcs), {}).get(folded)) is not None:
+            arcs.append(number)
+        else:
+            return arcs + list(labels[at:])
+    return arcs
+
+
+def wire_key(labels: Sequence[bytes]) -> bytes:
+    """Labels from the root -> the octets of the name as a query carries them, without its end."""
+    return b"".join(bytes((len(label),)) + label for label in reversed(labels))
+
+
+def index_key(labels: Sequence[bytes]) -> bytes:
+    """Labels from the root -> a key that lies among those of its ancestors and descendants."""
+    return INDEX_KEY + b".".join(labels) + b"."
+
+
+def gtin_key(gtin14: bytes) -> bytes:
+    """The key of a GTIN: its digits from the ONS root downward, without the check digit."""
+    return ONS_KEY + gtin14[1:13] + gtin14[:1]

@@ -63,7 +63,7 @@ def _records(state: Snapshot) -> Iterator[str]:
             continue
         made = rows(Record(row.name, values), row.version, row.time)
         for write in made:
-            if state.get(write.table, key) != write.value:
+            if state.get(write.table, write.key) != write.value:
                 yield f"{write.table}: the row of {row.name!r} is not what its values make"
         yield from _from_log(state, row, key)
 

@@ -17,6 +17,7 @@ class Table(StrEnum):
 
     RECORDS = "records"  # store key -> row (registry.store.row)
     JSON = "json"  # store key -> ready-made JSON of the public values
+    NAPTR = "naptr"  # domain name without its root -> ready-made NAPTR records (OIDs, GTINs)
     CHANGES = "changes"  # sequence, u8 big-endian -> leaf
     BODIES = "bodies"  # sequence -> content of the change, erasable
     TILES = "tiles"

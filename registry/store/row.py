@@ -2,7 +2,8 @@
 
 A record's row is a head, then the public values as they are sent (u4 count and the values in
 wire form), then the others, then the name as registered. The ready JSON is a row of its own
-table: a head and the array of the public values.
+table: a head and the array of the public values. What has a name in DNS (OIDs, GTINs) has its
+NAPTR records ready too.
 
 `rows()` makes everything that is written for a record; what the lookup path may find ready is
 decided there and nowhere else.
@@ -21,6 +22,8 @@ from xxhash import xxh3_64_intdigest
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
 from protocol.name import fold
+from protocol.naptr import Domain, domain_of
+from protocol.naptr_records import naptr_of, records_wire
 from protocol.record import (
     PUBLIC_READ,
     TTL_RELATIVE,
@@ -57,6 +60,11 @@ JSON_HEAD = Struct(">QBBHQII")
 """checksum, format, flags, length of the name after the text (0 for keys of full length),
 version, time, least TTL."""
 JSON_HEAD_SIZE = JSON_HEAD.size
+
+NAPTR_HEAD = Struct(">QHH")
+"""checksum, flags, number of records; the records follow as a DNS message carries them."""
+NAPTR_HEAD_SIZE = NAPTR_HEAD.size
+NAPTR_COUNT_AT = 10
 
 _U4 = Struct(">I")
 _U8 = Struct(">Q")
@@ -256,6 +264,37 @@ def ready_json(record: Record, version: int, time_s: int) -> bytes:
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
 
+def ready_naptr(record: Record, domain: Domain, time_s: int) -> bytes | None:
+    """The row of the NAPTR table: head, then the records; None where there are none."""
+    public = [value for value in record.values if value.public]
+    found = naptr_of(public, time_s, oid=domain.oid)
+    if not found.records:
+        return None
+    flags = HAS_ABSOLUTE_TTL if found.absolute else 0
+    head = NAPTR_HEAD.pack(0, flags, len(found.records))[8:]
+    body = head + records_wire([naptr.rdata() for naptr in found.records], found.ttl_s)
+    return _U8.pack(xxh3_64_intdigest(body)) + body
+
+
+def _naptr_writes(key: bytes, record: Record | None, time_s: int = 0) -> list[Write]:
+    """What the NAPTR table holds for a record; None: deleted. Nothing for most keys.
+
+    key: of the record, in full length.
+    """
+    domain = domain_of(key) if key[:1] in _NAMED_IN_DNS else None
+    if domain is None:
+        return []
+    body = ready_naptr(record, domain, time_s) if record is not None else None
+    writes = [Write(Table.NAPTR, domain.key, body)]
+    if domain.below is not None:
+        writes.append(Write(Table.NAPTR, domain.below, None if body is None else b""))
+    return writes
+
+
+_NAMED_IN_DNS = frozenset((b"0", b"1", b"2", b"/"))
+"""First octets of the keys that may have a domain name."""
+
+
 def rows(
     record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
 ) -> list[Write]:
@@ -264,17 +303,24 @@ def rows(
     version: sequence of the change. time_s: seconds since 1970. wire: the values in wire form,
     where they have been encoded already.
     """
-    key = store_key(fold(record.handle))
+    folded = fold(record.handle)
+    key = store_key(folded)
     return [
         Write(Table.RECORDS, key, encode_row(record, version, time_s, wire)),
         Write(Table.JSON, key, ready_json(record, version, time_s)),
+        *_naptr_writes(folded, record, time_s),
     ]
 
 
 def no_rows(handle: bytes) -> list[Write]:
     """Everything that is deleted with a record."""
-    key = store_key(fold(handle))
-    return [Write(Table.RECORDS, key, None), Write(Table.JSON, key, None)]
+    folded = fold(handle)
+    key = store_key(folded)
+    return [
+        Write(Table.RECORDS, key, None),
+        Write(Table.JSON, key, None),
+        *_naptr_writes(folded, None),
+    ]
 
 
 def _facts(values: Sequence[HandleValue], time_s: int) -> tuple[int, int]:
