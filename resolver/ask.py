@@ -234,7 +234,6 @@ async def walk(
         book,
         Cache(CacheSettings(), now=time.monotonic, wall=time.time),
         verifier,
-        wall=time.time,
         need=Rules(Need.REQUIRED if wanted.verify else Need.WHEN_SIGNED).need,
     )
     recursion = Recursion(fetcher, book, limits=limits)

@@ -24,6 +24,7 @@ from resolver.fetch import Fetched, Fetcher
 from resolver.guard import Guard
 from resolver.keyfiles import encoded, read_public_keys
 from resolver.lookup import Answer, Query
+from resolver.metrics import Metrics
 from resolver.outcomes import Wish
 from resolver.peers import Service
 from resolver.roots import RootBook, parse_source
@@ -58,11 +59,19 @@ class Rules:
 class Recursion:
     """One for each process; see resolver.lookup for who calls it."""
 
-    def __init__(self, fetcher: Fetcher, roots: RootBook, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        roots: RootBook,
+        *,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.fetcher = fetcher
         self.cache = fetcher.cache
         self._roots = roots
         self._limits = limits or Limits()
+        self._metrics = metrics or Metrics()
 
     def cached(self, query: Query) -> Answer | None:
         """An answer at hand, or None; never waits. Public questions only (threats N8).
@@ -75,6 +84,8 @@ class Recursion:
         entry = self.cache.fresh(name)
         if entry is not None and self.fetcher.usable(entry):
             self._prefetch(name, entry)
+            found = entry.code == ResponseCode.SUCCESS
+            self._metrics.cache["hit" if found else "negative"].inc()
             return self._answer(query, Fetched(entry, cached=True), ())
         return None
 
@@ -116,6 +127,8 @@ class Recursion:
         name = whole_name(query.handle)
         while True:
             found = await self.fetcher.fetch(name, question, path)
+            if found.stale or not found.cached:
+                self._metrics.cache["stale" if found.stale else "miss"].inc()
             alias = _alias(found.entry, query) if follow_aliases else None
             if alias is None:
                 return self._answer(query, found, _steps(question))
@@ -224,6 +237,7 @@ def open_recursion(
     settings: Settings,
     folder: FilePath,
     *,
+    metrics: Metrics | None = None,
     now: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
 ) -> Recursion:
@@ -232,8 +246,9 @@ def open_recursion(
     folder: the node's; `root_keys` are relative to it and trust/roots.json lies in it.
     """
     configured = settings.recursion
-    guard = Guard(settings.outbound)
-    client = Client(guard, now=now, wall=wall)
+    metrics = metrics or Metrics()
+    guard = Guard(settings.outbound, metrics)
+    client = Client(guard, now=now, wall=wall, metrics=metrics)
     addresses = configured.roots or ((settings.node.parent,) if settings.node.parent else ())
     roots = RootBook(
         [parse_source(address) for address in addresses],
@@ -246,16 +261,16 @@ def open_recursion(
         now=now,
         wall=wall,
     )
-    cache = Cache(settings.cache, now=now, wall=wall)
+    cache = Cache(settings.cache, now=now, wall=wall, metrics=metrics)
     fetcher = Fetcher(
         client,
         roots,
         cache,
         Verifier(wall=wall),
-        wall=wall,
         need=Rules(Need(configured.verify)).need,
+        metrics=metrics,
     )
     limits = Limits(
         depth=configured.referrals, messages=configured.messages, total_s=configured.total_s
     )
-    return Recursion(fetcher, roots, limits=limits)
+    return Recursion(fetcher, roots, limits=limits, metrics=metrics)

@@ -23,7 +23,7 @@ from registry.keys import SITE_KEY, TLS_CERT
 from resolver.http import delegations, listing, openapi
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
-from resolver.http.connection import Connection, Gate
+from resolver.http.connection import SERVER_NAME, Connection, Gate
 from resolver.http.face import HandleFace, Operation
 from resolver.http.handles import Handles
 from resolver.http.health import Health
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SERVER_NAME: Final = "Biaoshi"
 _BACKLOG: Final = 1024
 _CERTIFICATE_CHECK_S: Final = 10.0
 _RESERVED: Final = ("api", "health", "metrics", "openapi.json", "log", "epcis", "console")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resolver.config import LimitSettings
     from resolver.metrics import Metrics
 
+SERVER_NAME: Final = "Biaoshi"
 SWEEP_S: Final = 1.0
 STUCK_S: Final = 30
 """A peer that takes none of the octets waiting for it for so long is cut off."""
@@ -176,5 +177,6 @@ class Connection(RequestHandler):
             self.log_exception("request handling failed", exc_info=exc)
         title = "The request is no HTTP request" if status == 400 else "The request failed"
         response = problem(status, "bad-request" if status == 400 else "internal", title)
+        response.headers["Server"] = SERVER_NAME  # this answer passes no resource of ours
         response.force_close()
         return response
