@@ -117,7 +117,7 @@ async def ask_server(
         reply.endpoint.transport.name,
         _flags(reply),
         "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else error_text(reply),
-        "; ".join(verification.lines()) if wanted.verify else "",
+        verification.text if wanted.verify else "",
         tuple(step.as_dict() for step in _steps(meter, wanted.name)),
         _referral_notes(reply),
     )

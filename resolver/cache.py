@@ -50,7 +50,8 @@ class Entry:
 
     code: SUCCESS, HANDLE_NOT_FOUND or VALUES_NOT_FOUND. values: u4 count and the public values.
     stored_at, expires_at, stale_until: monotonic. valid_until: seconds since 1970, when the first
-    signature over it ends; None without one. proof: what was verified of it, for the footer.
+    signature over it ends; None without one. proof: what was verified of it, in words;
+    None when nothing was tried.
     """
 
     handle: bytes
@@ -61,7 +62,7 @@ class Entry:
     stale_until: float
     valid_until: float | None = None
     authoritative: bool = False
-    proof: object = None
+    proof: str | None = None
     uses: int = 0
     _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
 
@@ -168,7 +169,7 @@ class Cache:
         *,
         valid_until: float | None = None,
         authoritative: bool = False,
-        proof: object = None,
+        proof: str | None = None,
     ) -> Entry:
         """Keep an answer and return it. Values that are not public are left out.
 

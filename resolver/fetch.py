@@ -230,7 +230,7 @@ class Fetcher:
             except SignatureInvalid:
                 self.cache.purge(name)  # another site may have the true one
             else:
-                known.proof, known.valid_until = found, found.expires
+                known.proof, known.valid_until = found.text, found.expires
                 return known
         proofs: dict[int, Verification] = {}
 
@@ -251,7 +251,7 @@ class Fetcher:
             outcome.values,
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
             authoritative=outcome.reply.authoritative,
-            proof=proof,
+            proof=proof.text if proof is not None else None,
         )
 
     async def _prove(
@@ -283,7 +283,7 @@ class Fetcher:
             proof = await self._verifier.verify(
                 name, decode_values(values), need, self._roots.trust_for(zone), fetch
             )
-            outcome = "; ".join(proof.lines())
+            outcome = proof.text
             word = "valid" if proof.status == "verified" else "unsigned"
         except BiaoshiError as error:
             outcome = str(error)

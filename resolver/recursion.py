@@ -29,8 +29,8 @@ from resolver.outcomes import Wish
 from resolver.peers import Service
 from resolver.roots import RootBook, parse_source
 from resolver.steps import Limits, Path, Question, Step, text
-from resolver.verify import Need, Verification, Verifier
-from resolver.wire_values import choose, count, join, slices
+from resolver.verify import Need, Verifier
+from resolver.wire_values import EMPTY, choose, join, slices
 
 TRUST_FILE = FilePath("trust/roots.json")
 PREFETCH_SHARE = 0.1
@@ -72,6 +72,8 @@ class Recursion:
         self._roots = roots
         self._limits = limits or Limits()
         self._metrics = metrics or Metrics()
+        self._hits = self._metrics.cache["hit"]
+        self._denials = self._metrics.cache["negative"]
 
     def cached(self, query: Query) -> Answer | None:
         """An answer at hand, or None; never waits. Public questions only (threats N8).
@@ -84,8 +86,7 @@ class Recursion:
         entry = self.cache.fresh(name)
         if entry is not None and self.fetcher.usable(entry):
             self._prefetch(name, entry)
-            found = entry.code == ResponseCode.SUCCESS
-            self._metrics.cache["hit" if found else "negative"].inc()
+            (self._hits if entry.code == ResponseCode.SUCCESS else self._denials).inc()
             return self._answer(query, Fetched(entry, cached=True), ())
         return None
 
@@ -151,7 +152,7 @@ class Recursion:
             authoritative=outcome.reply.authoritative,
             source="referral",
             steps=_steps(question),
-            verification="; ".join(proof.lines()),
+            verification=proof.text,
         )
         if outcome.code == ResponseCode.SUCCESS:
             chosen = choose(slices(outcome.values), query.indexes, query.types)
@@ -164,25 +165,25 @@ class Recursion:
         return replace(base, code=ResponseCode.SERVICE_REFERRAL, values=sites, referral=b"")
 
     def _answer(self, query: Query, found: Fetched, steps: tuple[Mapping[str, Any], ...]) -> Answer:
-        entry, settings = found.entry, self.cache.settings
-        proof = entry.proof
-        base = Answer(
-            entry.code,
+        """The asked values of a record. A cache hit that asks for all of them copies octets."""
+        entry, stale_ttl_s = found.entry, self.cache.settings.stale_ttl_s
+        code, values = entry.code, EMPTY
+        if code == ResponseCode.SUCCESS:
+            lowered = stale_ttl_s if found.stale else None
+            values = entry.select(query.indexes, query.types, ttl_s=lowered)
+            if values[:4] == EMPTY:
+                code, values = ResponseCode.VALUES_NOT_FOUND, EMPTY
+        return Answer(
+            code,
             query.handle,
+            values,
             source="cache" if found.cached else "referral",
             steps=steps,
             message="stale: its owner does not answer" if found.stale else "",
-            ttl_s=float(settings.stale_ttl_s) if found.stale else self.cache.left_s(entry),
+            ttl_s=float(stale_ttl_s) if found.stale else self.cache.left_s(entry),
             stale=found.stale,
-            verification="; ".join(proof.lines()) if isinstance(proof, Verification) else "",
+            verification=entry.proof or "",
         )
-        if entry.code != ResponseCode.SUCCESS:
-            return base
-        lowered = settings.stale_ttl_s if found.stale else None
-        values = entry.select(query.indexes, query.types, ttl_s=lowered)
-        if count(values) == 0:
-            return replace(base, code=ResponseCode.VALUES_NOT_FOUND)
-        return replace(base, values=values)
 
     def _prefetch(self, name: bytes, entry: Entry) -> None:
         entry.uses += 1

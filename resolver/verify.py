@@ -67,6 +67,11 @@ class Verification:
             "time window holds" + (f" until {self.expires}" if self.expires is not None else ""),
         )
 
+    @property
+    def text(self) -> str:
+        """The same on one line."""
+        return "; ".join(self.lines())
+
     def as_dict(self) -> Mapping[str, Any]:
         """The same as JSON shows it."""
         shape: dict[str, Any] = {"status": self.status}
