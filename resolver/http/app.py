@@ -38,6 +38,7 @@ from resolver.http.site import SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
+from resolver.serve_doirp import handler_of
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -74,7 +75,12 @@ class HttpFace:
             context = ServerContext(folder / TLS_CERT, folder / SITE_KEY)
             self._watch = asyncio.create_task(_watch_certificate(context))
         for face, sockets, tls in (("http", plain_sockets, None), ("https", tls_sockets, context)):
-            gate = Gate(self._node.settings.limits, self._node.metrics, face)
+            gate = Gate(
+                self._node.settings.limits,
+                self._node.metrics,
+                face,
+                proved=handler_of(self._node).proven.saw,  # for UDP answers (threats N1)
+            )
             gate.start()
             self._gates.append(gate)
             for one in sockets:

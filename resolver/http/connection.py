@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -33,8 +34,17 @@ _HEADERS: Final = 100
 class Gate:
     """All connections of one face (http or https) of one reader."""
 
-    def __init__(self, limits: LimitSettings, metrics: Metrics, face: str) -> None:
+    def __init__(
+        self,
+        limits: LimitSettings,
+        metrics: Metrics,
+        face: str,
+        *,
+        proved: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """proved: told the address of each connection, which it shows to be no forged one."""
         self.limits = limits
+        self._proved = proved
         self.face = face
         self.tick = 0
         """Seconds since the start, as coarse as the sweep."""
@@ -63,6 +73,7 @@ class Gate:
         if self._by_source[host] >= self.limits.connections_per_source:
             self._refused["source"].inc()
             return False
+        self._proved(host)
         self._all.add(connection)
         self._by_source[host] += 1
         self._open.inc()
