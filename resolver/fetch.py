@@ -16,7 +16,6 @@ from typing import Protocol
 from protocol.chain import Roots as TrustRoots
 from protocol.errors import (
     BiaoshiError,
-    NotServedHere,
     ParseError,
     RecursionTooDeep,
     ResponseCode,
@@ -29,7 +28,9 @@ from protocol.record import HandleValue, decode_values
 from resolver.cache import Cache, Entry
 from resolver.client import Client
 from resolver.flights import Flights
-from resolver.iterate import Iteration, Outcome, Root, Wish
+from resolver.iterate import Iteration
+from resolver.locate import Root
+from resolver.outcomes import FINAL, Outcome, Wish
 from resolver.peers import Service
 from resolver.steps import Path, Question, Step, text
 from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_end
@@ -40,8 +41,6 @@ STALE_ON_THE_WAY_S = 0.8
 """The same for what is only needed on the way, so that the name itself can still be asked for."""
 DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
-_OWN_FAULT = (ServerBusy, NotServedHere)
-"""Failures that say nothing about the name."""
 
 
 class RootBook(Protocol):
@@ -206,7 +205,7 @@ class Fetcher:
             # What vouched for the kept record no longer does: it is not given any more.
             self.cache.purge(name)
         limit = isinstance(error, RecursionTooDeep) or question.deadline <= _loop_time()
-        if not isinstance(error, _OWN_FAULT) and (not limit or name == question.name):
+        if not isinstance(error, ServerBusy) and (not limit or name == question.name):
             self.cache.fail(name, error)
         raise error
 
@@ -242,7 +241,7 @@ class Fetcher:
 
         async def accept(outcome: Outcome) -> None:
             _readable(outcome)
-            if verified and outcome.code in _FACTS:
+            if verified and outcome.code in FINAL:
                 signed = outcome.reply.signature == "signed"
                 proofs[id(outcome)] = await self._prove(
                     name, outcome.values, outcome.code, question, path, signed
@@ -320,7 +319,7 @@ class Fetcher:
 
         async def accept(outcome: Outcome) -> None:
             _readable(outcome)
-            if outcome.code in _FACTS and wish.public:
+            if outcome.code in FINAL and wish.public:
                 signed = outcome.reply.signature == "signed"
                 proofs[:] = [
                     await self._prove(name, outcome.values, outcome.code, question, Path(), signed)
@@ -333,11 +332,6 @@ class Fetcher:
     async def close(self) -> None:
         """Stop every fetch."""
         await self._flights.close()
-
-
-_FACTS = frozenset(
-    {ResponseCode.SUCCESS, ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}
-)
 
 
 def _readable(outcome: Outcome) -> None:

@@ -22,9 +22,9 @@ from resolver.client import Client
 from resolver.config import Settings
 from resolver.fetch import Fetched, Fetcher
 from resolver.guard import Guard
-from resolver.iterate import Wish
 from resolver.keyfiles import encoded, read_public_keys
 from resolver.lookup import Answer, Query
+from resolver.outcomes import Wish
 from resolver.peers import Service
 from resolver.roots import RootBook, parse_source
 from resolver.steps import Limits, Path, Question, Step, text

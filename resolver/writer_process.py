@@ -25,6 +25,7 @@ from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
 from resolver.site_update import update_site
 from resolver.sockets import Ports
+from resolver.space import SpaceWatch
 from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
 
 log = structlog.get_logger()
@@ -102,10 +103,12 @@ class WriterProcess:
             queue_changes=settings.store.queue_changes,
             group_changes=settings.store.group_changes,
         )
+        self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
         self._local: LocalServer | None = None
 
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
+        self._space.start()
         self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
         await self._local.start()
 
@@ -118,6 +121,7 @@ class WriterProcess:
 
     async def close(self, grace_s: float) -> None:
         """Answer what was taken, then let go of the store."""
+        await self._space.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
