@@ -6,6 +6,7 @@ Opened by resolver.guard alone. What the bytes mean is resolver.client's busines
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import Protocol, cast
 
@@ -55,7 +56,7 @@ class UdpChannel(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         if not self._waiting.full():
-            self._waiting.put_nowait(Unreachable(f"nothing listens there: {exc}"))
+            self._waiting.put_nowait(Unreachable(f"nothing listens there for UDP: {_plain(exc)}"))
 
     def send(self, data: bytes) -> None:
         """Send one datagram."""
@@ -131,5 +132,12 @@ async def open_tcp_channel(
     try:
         reader, writer = await asyncio.open_connection(address, port, ssl=tls, server_hostname=name)
     except (OSError, ssl.SSLError, ValueError) as error:
-        raise Unreachable(f"no connection to {address} port {port}: {error}") from None
+        raise Unreachable(f"no connection to {address} port {port}: {_plain(error)}") from None
     return TcpChannel(reader, writer, max_bytes)
+
+
+def _plain(error: Exception) -> str:
+    """What the system says, without numbers and brackets."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error)

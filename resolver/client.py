@@ -375,10 +375,15 @@ def _start_after_s(before: Endpoint | None, endpoint: Endpoint) -> float:
 
 def error_text(reply: Reply) -> str:
     """What an error reply says, with its code, for people."""
+    said = said_text(reply)
+    return f"{reply.code.name} ({reply.code.value})" + (f", {said!r}" if said else "")
+
+
+def said_text(reply: Reply) -> str:
+    """The words of an error reply, made printable; often there are none."""
     try:
         said = decode_error(reply.body).message or b""
     except ParseError:
-        said = b""
+        return ""
     text = said.decode("utf-8", "replace")
-    printable = "".join(char if char.isprintable() else "�" for char in text)[:300]
-    return f"{reply.code.name} ({reply.code.value})" + (f", {printable!r}" if printable else "")
+    return "".join(char if char.isprintable() else "�" for char in text)[:300]
