@@ -106,8 +106,9 @@ class Amplification:
     """Octets received from and sent to networks in the running minute.
 
     `accounts` maps an address to the account of its network and is read by the datagram loop
-    itself, so that an ordinary answer costs one look-up here. Proven addresses share an account
-    without bounds. All is forgotten each minute by `turn()`.
+    itself, so that an ordinary answer costs one look-up here. Addresses shown to be proven are
+    also in `proven`, and share an account without bounds. All is forgotten each minute by
+    `turn()`.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Amplification:
         max_sources: int = 65_536,
     ) -> None:
         self.accounts: dict[str, Account] = {}
+        self.proven: set[str] = set()
         self._allowance_bytes = allowance_bytes
         self._factor = factor
         self._networks: dict[bytes, Account] = {}
@@ -139,6 +141,7 @@ class Amplification:
         if now >= self._until or now < self._until - _MINUTE_S:
             self._until = now + _MINUTE_S
             self.accounts.clear()
+            self.proven.clear()
             self._networks.clear()
             self._crowd = self._new_account()
             self._unbound = [0, 0, inf]
@@ -153,6 +156,10 @@ class Amplification:
             self.accounts[host] = account
         return account
 
+    def received(self, host: str, size: int) -> None:
+        """Count a datagram that came in."""
+        self.account(host)[0] += size
+
     def may_send(self, host: str, size: int, *, short: bool = True) -> bool:
         """Whether `size` octets may go to an address now; counts them when they may.
 
@@ -164,6 +171,7 @@ class Amplification:
         if over or not (short or account is self._unbound):
             if not self._table.has(host):
                 return False
+            self.proven.add(host)
             account = self.accounts[host] = self._unbound
             total = account[1] + size
         account[1] = total
