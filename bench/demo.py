@@ -7,6 +7,7 @@ own in a folder under `.demo/`, and nothing is shared between them but sockets.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +36,7 @@ HOSTS = ("127.0.0.1", "::1")
 START_S = 30
 MARK = "made-by-biaoshi-demo"
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 app = typer.Typer(help="Five nodes on this machine: register, resolve, verify, refuse.")
 
 
@@ -50,6 +52,11 @@ class Demo:
     nodes: dict[str, Node] = field(default_factory=dict)
     rows: list[tuple[str, str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def root_key(self) -> Path:
+        """What a verifier trusts: the top-level node's public key."""
+        return self.nodes["top"].folder / "keys" / "root_pub.pem"
 
     def did(self, what: str, result: str, since: float) -> None:
         """Print one line of progress and keep it for the table."""
@@ -123,15 +130,18 @@ def has_ipv6() -> bool:
     return True
 
 
-def add_node(demo: Demo, name: str, role: str, prefix: str | None, *more: str | Path) -> Node:
-    """`biaoshi init` and `biaoshi serve` for one node; returns once every face answers."""
+def make_node(
+    demo: Demo, name: str, role: str, prefix: str | None, parent: Node | None = None
+) -> Node:
+    """`biaoshi init` for one node; its ports are chosen here so that others can be told."""
     irp, http, https = free_ports(3)
     node = Node(name, demo.folder / name, prefix, irp, http, https)
     hosts = [part for host in HOSTS[: 2 if has_ipv6() else 1] for part in ("--host", host)]
     named = ["--prefix", prefix] if prefix else []
     ports = ["--irp", str(irp), "--http", str(http), "--https", str(https)]
-    run("init", node.folder, "--role", role, *named, *hosts, *ports, *more)
-    serve(node)
+    above = ["--parent", parent.url] if parent else []
+    trust = ["--root-key", str(demo.root_key)] if role == "recursive" else []
+    run("init", node.folder, "--role", role, *named, *hosts, *ports, *above, *trust)
     demo.nodes[name] = node
     return node
 
@@ -167,14 +177,16 @@ def stop(demo: Demo) -> None:
 def build(demo: Demo) -> None:
     """The tree: a top-level, a second-level, two enterprise nodes and a recursive one."""
     since = time.monotonic()
-    top = add_node(demo, "top", "top", "88")
-    second = add_node(demo, "second", "second", "88.118", "--parent", top.url)
-    add_node(demo, "steel", "enterprise", "88.118.8", "--parent", second.url)
-    add_node(demo, "equipment", "enterprise", "88.118.9", "--parent", second.url)
-    root_key = top.folder / "keys" / "root_pub.pem"
-    more = ("--parent", top.url, "--root-key", root_key)
-    add_node(demo, "recursive", "recursive", None, *more)
-    demo.did("five nodes started", "88, 88.118, 88.118.8, 88.118.9 and a recursive node", since)
+    top = make_node(demo, "top", "top", "88")
+    second = make_node(demo, "second", "second", "88.118", top)
+    make_node(demo, "steel", "enterprise", "88.118.8", second)
+    make_node(demo, "equipment", "enterprise", "88.118.9", second)
+    make_node(demo, "recursive", "recursive", None, top)
+    demo.did("five nodes made", "keys, certificate, store and settings each", since)
+    since = time.monotonic()
+    with ThreadPoolExecutor(len(demo.nodes)) as pool:
+        list(pool.map(serve, demo.nodes.values()))
+    demo.did("five nodes started", "88, 88.118, 88.118.8, 88.118.9 and a recursive one", since)
 
 
 def enrol(demo: Demo, child: str, parent: str) -> None:
@@ -228,14 +240,13 @@ def ask(demo: Demo, identifier: str, *how: str) -> dict[str, Any]:
 
 def resolve_all(demo: Demo, identifiers: list[str]) -> None:
     """Identifiers of both enterprises over UDP, TCP and HTTP, verified up to the root key."""
-    root_key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
     for identifier in identifiers:
         for face in ("--udp", "--tcp", "--http"):
             since = time.monotonic()
-            answer = ask(demo, identifier, face, "--verify", "--root-key", str(root_key))
-            if not answer.get("values") or answer.get("verified") is not True:
-                raise DemoFailed(f"{identifier} over {face}: {answer}")
-            shown = f"{len(answer['values'])} values, verified, answered in {answer['ms']:.1f} ms"
+            answer = ask(demo, identifier, face, "--verify", "--root-key", str(demo.root_key))
+            if not answer.get("values") or "chain of" not in answer.get("verification", ""):
+                raise DemoFailed(f"{identifier} over {face} was not verified: {answer}")
+            shown = f"{len(answer['values'])} values in {answer['ms']:.1f} ms, verified to the root"
             demo.did(f"{identifier} over {face[2:].upper()}", shown, since)
 
 
@@ -255,14 +266,12 @@ def refuse_tampered(demo: Demo, identifier: str) -> None:
     since = time.monotonic()
     tamper(demo.nodes["steel"].folder, identifier.encode(), b"GRADE", b"Q690D")
     node = demo.nodes["recursive"]
-    root_key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
-    how = ("--verify", "--root-key", root_key, "--json")
+    how = ("--verify", "--root-key", demo.root_key, "--json")
     done = run("resolve", identifier, "--server", f"127.0.0.1:{node.irp}", *how, fail=False)
     if done.returncode != 4:
         raise DemoFailed(f"the tampered {identifier} was not refused: {done.stdout or done.stderr}")
-    words = (done.stderr or done.stdout).strip().splitlines()[-1]
-    demo.did(f"{identifier} tampered with on disk", "refused", since)
-    console.print(f"    [dim]{words}[/]")
+    demo.did(f"{identifier} tampered with on disk", "refused, as it must be", since)
+    console.print(f"    [dim]{json.loads(done.stdout)['message']}[/]")
 
 
 @contextmanager
@@ -293,7 +302,6 @@ def what_next(demo: Demo, sample: str) -> None:
     """URLs and commands that work while the demo is up."""
     node = demo.nodes["recursive"]
     server = f"127.0.0.1:{node.irp}"
-    key = demo.nodes["top"].folder / "keys" / "root_pub.pem"
     biaoshi = Path(sys.executable).parent / "biaoshi"
     shown = biaoshi if biaoshi.exists() else "biaoshi"
     console.print("Try next:")
@@ -301,11 +309,18 @@ def what_next(demo: Demo, sample: str) -> None:
         f"{node.url}/api/handles/{quote(sample)}?pretty",
         f"{node.url}/{quote(sample)}?noredirect",
         f"{node.url}/metrics",
-        f"{shown} resolve {sample} --server {server} --steps --verify --root-key {key}",
+        f"{shown} resolve {sample} --server {server} --steps --verify --root-key {demo.root_key}",
         f"{shown} prefix list --node {demo.nodes['second'].folder}",
         f"{shown} id {sample} 'https://id.gs1.org/01/06901234567892/21/SN0001'",
     ):
         console.print(f"  {line}", soft_wrap=True)
+
+
+def save_picture(path: Path) -> None:
+    """What was printed so far as an SVG, with no font fetched from elsewhere."""
+    picture = console.export_svg(title="make demo", clear=False)
+    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+    path.write_text(picture, encoding="utf-8")
 
 
 def perform(demo: Demo, limit: int) -> str:
@@ -338,17 +353,23 @@ def main(
     corpus_limit: Annotated[
         int, typer.Option(help="records of the real registries; 0 = all")
     ] = 20_000,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="keep the steps as a picture")
+    ] = None,
 ) -> None:
     """Five nodes on this machine: enrol, register, resolve, verify, refuse.
 
     Example: biaoshi demo --once
     """
+    console.record = svg is not None
     console.print("Biaoshi: five nodes on loopback, nothing leaves this machine.")
     demo: Demo | None = None
     try:
         with folder_for(folder.resolve()) as fresh:
             demo = Demo(fresh)
             sample = perform(demo, corpus_limit)
+            if svg is not None:
+                save_picture(svg)
             summary(demo)
             if not once:
                 what_next(demo, sample)

@@ -26,6 +26,7 @@ MAX_INDEX = 2**31 - 1
 _HEAD = struct.Struct(">iIBIB")
 """index (signed, as deployed software reads it), timestamp, TTL type, TTL, permissions: the 14
 octets before the type."""
+_U4 = struct.Struct(">I").pack
 _LEAST_VALUE = _HEAD.size + 12
 DIGEST_OFFSET = 8
 """A value's digest leaves out its first octets: index and timestamp."""
@@ -104,14 +105,17 @@ def decode_value(data: bytes | memoryview) -> HandleValue:
 
 def encode_value(value: HandleValue) -> bytes:
     """The wire form of one value. Raises InvalidValue when a field does not fit its width."""
-    out = Writer()
+    type_, data = value.type, value.data
     try:
-        out.raw(
-            _HEAD.pack(value.index, value.timestamp, value.ttl_type, value.ttl, value.permissions)
+        head = _HEAD.pack(
+            value.index, value.timestamp, value.ttl_type, value.ttl, value.permissions
         )
+        if not value.references:
+            # The common case by hand: a third of what the Writer below costs.
+            return b"%b%b%b%b%b\0\0\0\0" % (head, _U4(len(type_)), type_, _U4(len(data)), data)
     except struct.error as error:
         raise InvalidValue(f"value {value.index} has a field that does not fit: {error}") from None
-    out.octets(value.type).octets(value.data).u4(len(value.references))
+    out = Writer().raw(head).octets(type_).octets(data).u4(len(value.references))
     for reference in value.references:
         out.octets(reference.handle).u4(reference.index)
     return out.finish()

@@ -13,6 +13,7 @@ from protocol.errors import BadIdentifier, HandleExists, HandleNotFound, Invalid
 from protocol.name import described_prefix, whole_name
 from registry.alter import CHANGED, CREATED, DELETED, UNCHANGED
 from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, WAITING, PrefixRow, ancestors
+from registry.rules import ACCEPT, MARK, REFUSE
 
 State = Callable[[bytes], str | None]
 """The state of a prefix, by its folded name."""
@@ -61,6 +62,10 @@ def _home(change: Change, prefix: bytes, row: PrefixRow | None) -> PrefixAltered
     wanted = attributes.pop("state", HOMED)
     if wanted not in {HOMED, WAITING}:
         raise InvalidValue(f"a prefix is homed or waits here, it cannot be {wanted!r}")
+    if attributes.get("unsigned", ACCEPT) not in {ACCEPT, MARK, REFUSE}:
+        raise InvalidValue(
+            f"unsigned records are accepted, marked or refused, not {attributes['unsigned']!r}"
+        )
     if row is not None and row.state == DELEGATED:
         raise HandleExists(
             f"{_text(prefix)} is delegated to another node; "

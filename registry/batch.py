@@ -22,12 +22,16 @@ from registry.store.row import decode_values_of, no_rows, rows
 
 
 class Held(NamedTuple):
-    """A record as the batch sees it. version: sequence of the change that made it."""
+    """A record as the batch sees it.
+
+    version: sequence of the change that made it. wire: its values encoded, where that was done.
+    """
 
     name: bytes
     values: tuple[HandleValue, ...]
     version: int
     time_s: int
+    wire: tuple[bytes, ...] | None = None
 
 
 class Batch:
@@ -41,6 +45,8 @@ class Batch:
         self.extra: list[Write] = []
         self.remembered: dict[bytes, bytes] = {}
         self.prefixes_changed = False
+        self.served: set[bytes] = set()
+        """Prefixes whose handles were found to lie here; forgotten when prefixes change."""
         self._new: dict[bytes, Held | None] = {}
         self._known: MutableMapping[bytes, Held | None] = above._known if above else {}
         self._records: MutableMapping[bytes, Held | None] = (
@@ -102,6 +108,7 @@ class Batch:
         """Set a prefix's row, or delete it."""
         self._new_prefixes[prefix] = row
         self.prefixes_changed = True
+        self.served.clear()
 
     # --- idempotency keys
 
@@ -123,6 +130,7 @@ class Batch:
     def absorb(self, part: Batch) -> None:
         """Take over what a part did."""
         self.sequence = part.sequence
+        self.served.clear()
         self.entries += part.entries
         self.extra += part.extra
         self.remembered |= part.remembered
@@ -137,7 +145,7 @@ class Batch:
             if held is None:
                 made += no_rows(folded)
             else:
-                made += rows(Record(held.name, held.values), held.version, held.time_s)
+                made += rows(Record(held.name, held.values), held.version, held.time_s, held.wire)
         for prefix, row in self._new_prefixes.items():
             made.append(row.write() if row is not None else Write(Table.PREFIXES, prefix, None))
         for logged in self.entries:

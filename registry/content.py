@@ -1,8 +1,8 @@
 """When two sets of values say the same: what a repeated registration is compared by.
 
 Left out: timestamps (the server's), the order of values, and of an HS_SIGNATURE the moments of
-signing (iat, nbf, exp) with the signature octets that follow from them. So signing the same
-values again, by the same signer, changes nothing.
+signing (iat, nbf, exp), the spelling of the handle in large or small letters, and the signature
+octets that follow from them. So signing the same values again, by the same signer, changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from protocol.change import Change, pack
+from protocol.name import fold
 from protocol.record import HandleValue
 from registry.rules import HS_SIGNATURE
 
@@ -55,6 +56,8 @@ def _timeless(jws: bytes) -> bytes:
     if not isinstance(claims, dict):
         return jws
     kept = {name: claim for name, claim in claims.items() if name not in MOMENTS}
+    if isinstance(kept.get("sub"), str):
+        kept["sub"] = fold(kept["sub"].encode("utf-8", "surrogatepass")).hex()
     return parts[0] + b"." + orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 

@@ -7,13 +7,13 @@ are built in the same transaction, from what `entry()` gives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
 from typing import Any, NamedTuple
 
-from protocol.change import pack, unpack
+from protocol.change import pack, pack_flat, unpack
 from protocol.errors import ParseError, StoreError
 from protocol.record import HandleValue, Reference, decode_values, encode_values
 from registry.store import Table, Write
@@ -22,6 +22,7 @@ SEQUENCE_KEY = b"sequence"
 """Row of the meta table: the last sequence number, u8."""
 SALT_BYTES = 16
 
+_U4 = Struct(">I")
 _U8 = Struct(">Q")
 
 
@@ -64,26 +65,33 @@ def read_sequence(data: bytes) -> int:
     return int(_U8.unpack(data)[0])
 
 
-def entry(sequence: int, time_s: int, folded: bytes, body: Body, salts: bytes) -> Entry:
+def entry(
+    sequence: int,
+    time_s: int,
+    folded: bytes,
+    body: Body,
+    salts: bytes,
+    after: Sequence[bytes] | None = None,
+) -> Entry:
     """The leaf and the stored body of a change.
 
     folded: the record's folded name, or the folded prefix record. salts: 32 random octets, 16
-    for the key and 16 for the body.
+    for the key and 16 for the body. after: the values of body.after in wire form, where they have
+    been encoded already.
     """
     key_salt, body_salt = salts[:SALT_BYTES], salts[SALT_BYTES : 2 * SALT_BYTES]
     actor = body.actor
-    content = pack(
-        {
-            "actor": [actor.handle, actor.index] if actor else None,
-            "after": None if body.after is None else encode_values(body.after),
-            "attributes": body.attributes,
-            "before": None if body.before is None else encode_values(body.before),
-            "handle": body.handle,
-            "key": folded,
-            "kind": body.kind,
-        }
-    )
-    leaf = pack(
+    fields = {
+        "actor": [actor.handle, actor.index] if actor else None,
+        "after": None if body.after is None else _wire(body.after, after),
+        "attributes": body.attributes,
+        "before": None if body.before is None else encode_values(body.before),
+        "handle": body.handle,
+        "key": folded,
+        "kind": body.kind,
+    }
+    content = pack_flat(fields) if body.attributes is None else pack(fields)
+    leaf = pack_flat(
         {
             "actor": key_id(actor),
             "body": sha256(body_salt + content).digest(),
@@ -94,6 +102,12 @@ def entry(sequence: int, time_s: int, folded: bytes, body: Body, salts: bytes) -
         }
     )
     return Entry(sequence, leaf, key_salt + body_salt + content)
+
+
+def _wire(values: Sequence[HandleValue], encoded: Sequence[bytes] | None) -> bytes:
+    if encoded is None:
+        return encode_values(values)
+    return b"".join((_U4.pack(len(encoded)), *encoded))
 
 
 def key_id(actor: Reference | None) -> bytes:

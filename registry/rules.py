@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
 from protocol.name import prefix_of, prefix_record
@@ -25,6 +26,8 @@ HS_VLIST = b"HS_VLIST"
 HS_SECKEY = b"HS_SECKEY"
 HS_PUBKEY = b"HS_PUBKEY"
 HS_SIGNATURE = b"HS_SIGNATURE"
+ACCEPT, MARK, REFUSE = "accept", "mark", "refuse"
+"""What happens to records without a valid signature; attribute `unsigned` of a homed prefix."""
 SIGN = "sign"
 """Attribute of a record change: the node shall sign the record as it is in the end."""
 
@@ -129,16 +132,25 @@ def _check_shape(value: HandleValue, type_: str, settings: WriterSettings) -> No
             f"value {value.index}: an HS_SECKEY value must not be publicly readable; "
             "give it the permissions 1100"
         )
+    problem = _shape_problem(folded, value.data) if folded in {HS_ADMIN, HS_VLIST} else ""
+    if problem:
+        raise InvalidValue(
+            f"value {value.index}: its data is no {type_} ({problem}); "
+            "write it as an object of that type"
+        )
+
+
+@lru_cache(maxsize=1024)
+def _shape_problem(folded: bytes, data: bytes) -> str:
+    """What is wrong with the data of HS_ADMIN or HS_VLIST; bulk imports bring the same often."""
     try:
         if folded == HS_ADMIN:
-            decode_admin(value.data)
-        elif folded == HS_VLIST:
-            decode_vlist(value.data)
+            decode_admin(data)
+        else:
+            decode_vlist(data)
     except ParseError as error:
-        raise InvalidValue(
-            f"value {value.index}: its data is no {type_} ({error}); "
-            "write it as an object of that type"
-        ) from None
+        return str(error)
+    return ""
 
 
 def check_size(handle: bytes, values: Sequence[HandleValue], settings: WriterSettings) -> None:

@@ -33,7 +33,7 @@ from protocol.signature import (
 )
 from registry.access import Access
 from registry.keys import NodeKeys
-from registry.rules import SIGN, is_signature
+from registry.rules import REFUSE, SIGN, is_signature
 
 Values = tuple[HandleValue, ...]
 
@@ -199,17 +199,17 @@ class NodeSigner:
 class RecordGuard:
     """The writer's rules about signatures."""
 
-    def __init__(self, unsigned: str = "accept", signer: NodeSigner | None = None) -> None:
-        """unsigned: records without a valid signature: accept, mark (accepted, and the row's
-        HAS_SIGNATURE flag tells) or refuse. signer: renews the node's own signatures, and signs
-        changes that ask for it.
-        """
-        self._unsigned = unsigned
+    def __init__(self, signer: NodeSigner | None = None) -> None:
+        """signer: renews the node's own signatures, and signs changes that ask for it."""
         self._signer = signer
 
-    def finish(self, access: Access, change: Change, after: Values, now_s: int) -> Values:
+    def finish(
+        self, access: Access, change: Change, name: bytes, after: Values, now_s: int, unsigned: str
+    ) -> Values:
         """The values to write. Raises SignatureInvalid or ParseError to refuse the change.
 
+        name: of the record, as it is kept. unsigned: what the prefix says of records without a
+        valid signature: accept; mark (accepted, and the row's HAS_SIGNATURE flag tells); refuse.
         What the operator puts into prefix records is taken as it is: a parent's signature is
         checked where it is fetched, before this node knows the parent's key.
         """
@@ -220,8 +220,8 @@ class RecordGuard:
                 verify_signature(change.handle, after, value, access, now_s).require(partial=False)
         elif not brought and self._signer is not None:
             asked = bool((change.attributes or {}).get(SIGN))
-            after = self._signed(self._signer, access, change.handle, after, now_s, asked=asked)
-        if self._unsigned == "refuse" and described_prefix(change.handle) is None:
+            after = self._signed(self._signer, access, name, after, now_s, asked=asked)
+        if unsigned == REFUSE and described_prefix(change.handle) is None:
             _require_signed(change.handle, after, access, now_s)
         return after
 

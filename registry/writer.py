@@ -25,7 +25,7 @@ from protocol.errors import (
     VersionConflict,
 )
 from protocol.name import described_prefix, fold, prefix_of, whole_name
-from protocol.record import HandleValue
+from protocol.record import HandleValue, encode_value
 from registry import idempotency
 from registry.access import Access, AccessSettings
 from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
@@ -107,7 +107,7 @@ class Writer:
         self._settings = settings or WriterSettings()
         self._access = access or Access(store, AccessSettings())
         self._generation = generation
-        self._guard = RecordGuard(self._settings.unsigned, signer)
+        self._guard = RecordGuard(signer)
 
     def commit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
         """Write changes in one durable transaction; one outcome a change, in order.
@@ -190,10 +190,12 @@ class Writer:
             code = ResponseCode.HANDLE_ALREADY_EXISTS if exists else ResponseCode.SUCCESS
             return Outcome(code, UNCHANGED, version, None, None, change.handle)
         after = altered.values
+        name = change.handle if held is None or change.kind is Kind.CREATE else held.name
         if after is not None:
-            after = self._guard.finish(access, change, after, now_s)
-            check_size(change.handle, after, self._settings)
-        name = held.name if held is not None and after is not None else change.handle
+            row = batch.prefix(prefix_of(name))
+            unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+            after = self._guard.finish(access, change, name, after, now_s, unsigned)
+            check_size(name, after, self._settings)
         return self._log(
             batch,
             access,
@@ -262,9 +264,12 @@ class Writer:
         batch.sequence += 1
         sequence, folded = batch.sequence, fold(change.handle)
         body = Body(change.kind.value, name, before, after, change.actor, attributes)
-        batch.entries.append(entry(sequence, now_s, folded, body, self._random(2 * SALT_BYTES)))
+        wire = None if after is None or after is before else tuple(map(encode_value, after))
+        batch.entries.append(
+            entry(sequence, now_s, folded, body, self._random(2 * SALT_BYTES), wire)
+        )
         if after is not before:
-            batch.put(folded, None if after is None else Held(name, after, sequence, now_s))
+            batch.put(folded, None if after is None else Held(name, after, sequence, now_s, wire))
             _forget_groups(access, before, after)
             if after is None:
                 _drop_delegation(batch, folded)
@@ -290,13 +295,17 @@ def _require_served(batch: Batch, change: Change) -> None:
     The operator may also keep the record of a prefix that still waits for its parent.
     """
     handle = change.handle
-    waiting = change.actor is None and described_prefix(handle) is not None
+    described, prefix = described_prefix(handle), prefix_of(handle)
+    if described is None and prefix in batch.served:
+        return
+    waiting = change.actor is None and described is not None
     if not batch.responsible(handle, HOMED, *((WAITING,) if waiting else ())):
-        row = batch.prefix(described_prefix(handle) or prefix_of(handle))
-        raise not_served(handle, row)
+        raise not_served(handle, batch.prefix(described or prefix))
     away = delegation_above(handle, lambda prefix: batch.prefix_state(prefix) == DELEGATED)
     if away is not None:
         raise not_served(handle, batch.prefix(away))
+    if described is None:
+        batch.served.add(prefix)
 
 
 def _forget_groups(access: Access, before: Values | None, after: Values | None) -> None:

@@ -7,19 +7,17 @@ reader and the writer are made of is in resolver.reader and resolver.writer_proc
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from protocol.errors import SettingsError, StoreError
+from protocol.errors import SettingsError
 from registry.keys import load_keys
 from resolver import logs
 from resolver.board import Board
@@ -29,55 +27,13 @@ from resolver.config_file import load_settings
 from resolver.exits import Exit
 from resolver.local import run_folder
 from resolver.probe import FaceSilent, probe
+from resolver.running import STATE, running_lock
 from resolver.sockets import FaceSockets, Ports, open_sockets
 from resolver.supervisor import StartFailed, Stopped, Supervisor
 
 log = structlog.get_logger()
 
-LOCK: Final = "serve.lock"
-STATE: Final = "serve.json"
 _PRELOADED: Final = ("resolver.reader", "resolver.writer_process")
-
-
-class AlreadyRunning(StoreError):
-    """Another process serves this folder."""
-
-
-@contextlib.contextmanager
-def running_lock(run: Path) -> Iterator[None]:
-    """Hold DIR/run/serve.lock; the kernel frees it when the supervisor dies."""
-    handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(
-                f"{run.parent} is being served already by process {_holder(handle)}; stop that first"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _holder(handle: int) -> str:
-    return os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "of unknown number"
-
-
-def running_state(folder: Path) -> dict[str, Any] | None:
-    """The ready line of the node that serves a folder; None when none does."""
-    run = folder / "run"
-    try:
-        with (run / LOCK).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                state: dict[str, Any] = json.loads((run / STATE).read_text(encoding="utf-8"))
-                return state
-    except (OSError, ValueError):
-        pass
-    return None
 
 
 @dataclass

@@ -17,6 +17,7 @@ from protocol.doirp.header import REQUEST_FLAGS, Flag, OpCode
 from protocol.doirp.referral import decode_referral
 from protocol.doirp.resolution import ResolutionRequest, encode_resolution_request
 from protocol.errors import (
+    OutboundRefused,
     ParseError,
     ResponseCode,
     SettingsError,
@@ -28,7 +29,7 @@ from protocol.name import whole_name
 from protocol.record import HandleValue, decode_values, select
 from protocol.values.hs_site import Transport
 from resolver.cache import Cache
-from resolver.client import Ask, Client, Meter, error_text
+from resolver.client import Ask, Client, Meter, said_text
 from resolver.config import CacheSettings, OutboundSettings
 from resolver.config_file import load_settings
 from resolver.fetch import Fetcher
@@ -97,7 +98,10 @@ async def ask_server(
             guard, peer = await _server(server, transports)
             client = Client(guard)
             began = time.monotonic()
-            reply = await _ask(client, peer, wanted, meter)
+            try:
+                reply = await _ask(client, peer, wanted, meter)
+            except UpstreamError as error:
+                raise UpstreamError(f"no answer: {error}; does a node run at {server}?") from None
             took_ms = (time.monotonic() - began) * 1000
             values = _values(reply)
             if wanted.verify and reply.code == ResponseCode.SUCCESS:
@@ -115,8 +119,8 @@ async def ask_server(
         str(reply.endpoint),
         reply.endpoint.transport.name,
         _flags(reply),
-        "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else error_text(reply),
-        "; ".join(verification.lines()) if wanted.verify else "",
+        "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else said_text(reply),
+        verification.text if wanted.verify else "",
         tuple(step.as_dict() for step in _steps(meter, wanted.name)),
         _referral_notes(reply),
     )
@@ -124,7 +128,10 @@ async def ask_server(
 
 async def _server(server: str, transports: Sequence[Transport]) -> tuple[Guard, Peer]:
     if "://" in server:
-        url = parse_url(server)
+        try:
+            url = parse_url(server)
+        except OutboundRefused as error:
+            raise SettingsError(f"--server: {error}") from None
         host, port = url.host, url.port
         used: Sequence[Transport] = (Transport.HTTPS if url.scheme == "https" else Transport.HTTP,)
         if transports and Transport.HTTP not in transports:
@@ -135,8 +142,11 @@ async def _server(server: str, transports: Sequence[Transport]) -> tuple[Guard, 
         host, port = split_host_port(server, default)
     # Whoever types an address means it: its port and its class are allowed.
     guard = Guard(OutboundSettings(allow_ports=(port,)))
-    await guard.trust_host(host, port)
-    addresses = await guard.addresses(host, port, "irp-tcp")
+    try:
+        await guard.trust_host(host, port)
+        addresses = await guard.addresses(host, port, "irp-tcp")
+    except OutboundRefused as error:
+        raise SettingsError(f"--server {server}: {error}") from None
     return guard, plain_peer(addresses, port, used, host)
 
 
@@ -227,7 +237,6 @@ async def walk(
         book,
         Cache(CacheSettings(), now=time.monotonic, wall=time.time),
         verifier,
-        wall=time.time,
         need=Rules(Need.REQUIRED if wanted.verify else Need.WHEN_SIGNED).need,
     )
     recursion = Recursion(fetcher, book, limits=limits)

@@ -67,11 +67,6 @@ class NodeSettings:
         "Addresses that the site record names to the world: the first IPv4 and the first IPv6 "
         "one. Empty: the hosts above. Needed when a host above means all addresses.",
     )
-    public_url: str = setting(
-        "",
-        "Base address of the HTTP face as others reach it, such as https://id.example.org. "
-        "Empty: made from the first host and port. Never taken from a request.",
-    )
     description: str = setting("", "One line about the site, published in the site record.")
     contact: str = setting("", "Mail address of the operator, sent with a delegation request.")
 
@@ -213,9 +208,6 @@ class LimitSettings:
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )
-    shed_ms: int = setting(
-        100, "Requests that waited longer than this are answered busy.", least=1, most=60_000
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +296,6 @@ class OutboundSettings:
     )
     max_bytes: int = setting(
         1_048_576, "Octets taken as one reply at most.", least=4096, most=2**30
-    )
-    ca_file: str = setting(
-        "",
-        "PEM file of certificate authorities for HTTPS to other nodes. Empty: the system's; a "
-        "node's own certificate is accepted when its key is the one its site record names.",
     )
 
 

@@ -30,6 +30,10 @@ MAX_FRAME: Final = 48 * 1024 * 1024
 """Octets of one frame at most; a sender splits before it comes near."""
 _LENGTH = Struct(">I")
 _BACKLOG = 256
+_UNKNOWN: Final = (
+    "the process went away before it answered: it is not known whether this was done; "
+    "ask again with the same idempotency key"
+)
 _CONNECT_PAUSE_S = 0.02
 _MAX_PAUSE_S = 0.5
 
@@ -363,12 +367,7 @@ class LocalClient:
             if taken is not None and number > taken:
                 future.set_exception(_NotTaken())
             else:
-                future.set_exception(
-                    Unfinished(
-                        "the process went away before it answered: it is not known whether this "
-                        "was done; ask again with the same idempotency key"
-                    )
-                )
+                future.set_exception(Unfinished(_UNKNOWN))
 
 
 class _NotTaken(Exception):

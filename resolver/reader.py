@@ -58,7 +58,7 @@ def make_node(app: App, number: int, metrics: Metrics) -> Node:
         query_log=QueryLog(settings.log.query_sample),
     )
     if settings.recursion.enabled:
-        node.recursion = open_recursion(settings, folder)
+        node.recursion = open_recursion(settings, folder, metrics=metrics)
     node.lookup = Lookup(store, prefixes, node.access, recursion=node.recursion)
     return node
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from resolver.doirp.exchange import Peer, Transport
 from resolver.doirp.handler import Handler
@@ -46,23 +47,29 @@ async def start(
     return DoirpFace(handler, parts)
 
 
-async def handle_message(node: Node, data: bytes, peer: Peer | tuple[str, int]) -> bytes:
-    """The reply to a message that came over a connection, both with their envelopes.
+async def replies_to(
+    node: Node, data: bytes, peer: Peer | tuple[str, int]
+) -> AsyncGenerator[bytes, None]:
+    """The reply messages to one that came over a connection, each with its envelope.
 
-    For the HTTP tunnel (do-irp 3.3): several reply messages follow one another. peer: address and
-    port, or a Peer where the connection is secure. Empty: there is nothing to be said. Never
-    raises but for cancellation.
+    For the HTTP tunnel (do-irp 3.3). peer: address and port, or a Peer where the connection is
+    secure. No message: there is nothing to be said. Never raises but for cancellation.
     """
     handler = handler_of(node)
     if not isinstance(peer, Peer):
         peer = Peer(peer[0], peer[1], Transport.TUNNEL)
     handler.proven.saw(peer.host)
     # Deployed clients put a line end before the envelope; no version begins with one.
-    message = data[1:] if data[:1] in (b"\r", b"\n") else data
-    taken = handler.take(message, peer)
-    if isinstance(taken, bytes):
-        return taken
-    reply = handler.now(taken)
-    if reply is not None:
-        return reply
-    return b"".join([part async for part in handler.replies(taken)])
+    taken = handler.take(data[1:] if data[:1] in (b"\r", b"\n") else data, peer)
+    reply = taken if isinstance(taken, bytes) else handler.now(taken)
+    if reply:
+        yield reply
+    if reply is None and not isinstance(taken, bytes):
+        async with aclosing(handler.replies(taken)) as parts:
+            async for part in parts:
+                yield part
+
+
+async def handle_message(node: Node, data: bytes, peer: Peer | tuple[str, int]) -> bytes:
+    """All of replies_to(), one after the other; empty where there is nothing to be said."""
+    return b"".join([part async for part in replies_to(node, data, peer)])

@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from protocol.errors import ParseError
+from protocol.jws import parse_jws
 from protocol.keys.numbers import read_public_key
 from protocol.record import TTL_ABSOLUTE, HandleValue, permission_text
+from protocol.signature import Claims, parse_certificate, parse_signature
 from protocol.values.hs_admin import decode_admin
 from protocol.values.hs_site import Transport, decode_site
 from protocol.values.hs_vlist import decode_vlist
 from resolver.peers import address_of
 
+_YEAR_9999 = 253_370_764_800
 _HEADS = ("INDEX", "TYPE", "TTL", "PERM", "DATA")
 
 
@@ -35,7 +38,7 @@ def table(values: Sequence[HandleValue]) -> list[str]:
 def _row(value: HandleValue) -> tuple[str, str, str, str, str]:
     ttl = str(value.ttl)
     if value.ttl_type == TTL_ABSOLUTE:
-        ttl = "@" + datetime.fromtimestamp(value.ttl, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ttl = f"@{datetime.fromtimestamp(value.ttl, UTC):%Y-%m-%dT%H:%M:%SZ}"
     return (
         str(value.index),
         printable(value.type),
@@ -104,6 +107,29 @@ def _key(data: bytes) -> str:
     return f"{printable(key.type)}{bits}"
 
 
+def _signature(data: bytes) -> str:
+    jws = parse_jws(data)
+    signed = parse_signature(jws)
+    indexes = ", ".join(str(index) for index, _ in signed.digests)
+    who = printable(signed.claims.issuer.text().encode())
+    return f"{jws.algorithm.name} by {who} over values {indexes}{_until(signed.claims)}"
+
+
+def _certificate(data: bytes) -> str:
+    certificate = parse_certificate(data)
+    subject, issuer = certificate.subject.text(), certificate.claims.issuer.text()
+    perms = ", ".join(f"{p.perm} {printable(p.handle)}".strip() for p in certificate.permissions)
+    told = f"{certificate.jws.algorithm.name} for {subject} by {issuer}: {perms}"
+    return _line(told) + _until(certificate.claims)
+
+
+def _until(claims: Claims) -> str:
+    ends = claims.validity.expires
+    if ends is None or not 0 <= ends < _YEAR_9999:
+        return ""
+    return f", until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d}"
+
+
 _KNOWN = {
     b"HS_ADMIN": _admin,
     b"HS_VLIST": _vlist,
@@ -112,6 +138,8 @@ _KNOWN = {
     b"HS_SITE.PREFIX": _site,
     b"HS_NA_DELEGATE": _site,
     b"HS_PUBKEY": _key,
+    b"HS_SIGNATURE": _signature,
+    b"HS_CERT": _certificate,
 }
 
 

@@ -1,7 +1,8 @@
 """One question to one server over UDP (do-irp 3.1): send, send again, put the packets together.
 
-What is no reply to this question (another request id, broken, forged) is ignored; the true reply
-may still come.
+What is no reply to this question (another request id, another digest, broken) is ignored: the true
+reply may still come. One that is the reply and is wrongly signed ends the attempt: only the asked
+server, or somebody on the way to it, can have sent it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Generic, TypeVar
 
 from protocol.doirp.message import Message, decode_message_part, encode_message_part
 from protocol.doirp.udp import Reassembler, split
-from protocol.errors import ParseError, ServerBusy, SignatureInvalid, UpstreamError
+from protocol.errors import ParseError, ServerBusy, Silent
 from resolver.channels import Datagrams
 from resolver.network import Network
 from resolver.peers import Endpoint
@@ -35,8 +36,8 @@ async def ask_udp(
     """What `accept` makes of the reply.
 
     accept: raises ParseError for what is no reply to this request. sending: called before each
-    sending; may raise to stop. Raises UpstreamError when nobody answers, SignatureInvalid when
-    only wrongly signed replies came.
+    sending; may raise to stop. Raises UpstreamError when nobody answers, SignatureInvalid when the
+    reply is wrongly signed.
     """
     packets = split(encode_message_part(request), request.envelope)
     ear: _Ear[T] = _Ear(request, accept)
@@ -61,7 +62,6 @@ class _Ear(Generic[T]):
         self._accept = accept
         self._parts = Reassembler(max_pending=4, max_pending_per_peer=4, max_octets=1_048_576)
         self._ignored = 0
-        self._lie: SignatureInvalid | None = None
 
     async def listen(self, channel: Datagrams) -> T:
         loop = asyncio.get_running_loop()
@@ -75,14 +75,10 @@ class _Ear(Generic[T]):
                     self._ignored += 1
                     continue
                 return self._accept(decode_message_part(*whole))
-            except SignatureInvalid as error:
-                self._lie = error
             except (ParseError, ServerBusy):
                 self._ignored += 1
 
-    def verdict(self, endpoint: Endpoint, waited_s: float) -> UpstreamError | SignatureInvalid:
+    def verdict(self, endpoint: Endpoint, waited_s: float) -> Silent:
         """What to say after the last wait."""
-        if self._lie is not None:
-            return self._lie
         others = f"; {self._ignored} datagrams were no reply to it" if self._ignored else ""
-        return UpstreamError(f"{endpoint} did not answer by UDP in {waited_s:g} s{others}")
+        return Silent(f"{endpoint} did not answer by UDP in {waited_s:g} s{others}")

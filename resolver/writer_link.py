@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -20,7 +21,6 @@ from protocol.errors import (
     ParseError,
     ResponseCode,
     ServerBusy,
-    StoreError,
 )
 from protocol.record import Reference
 from registry.access import AccessSettings
@@ -36,11 +36,14 @@ from resolver.local import (
     pack_frame,
     receive,
 )
+from resolver.running import is_served
 
 SOCKET: Final = "writer.sock"
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
 _CHUNK_CHANGES: Final = 5_000
 _ANSWER_S: Final = 120.0
+_APPEAR_S: Final = 15.0
+_LOOK_S: Final = 0.05
 
 Submit = Callable[[Sequence[Change], bool], Awaitable[list[Outcome]]]
 
@@ -195,17 +198,25 @@ class _RunningWriter:
 def open_writer(folder: Path) -> Iterator[Submitter]:
     """The writer of a node's folder: the running node's, else our own under the store's lock.
 
-    Raises StoreError when the store is locked and nobody answers at the socket.
+    While a node is served its writer is waited for, at most _APPEAR_S: it may be starting again
+    just now. Raises ServerBusy when it does not come, StoreError when the store cannot be opened.
     """
-    sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
-    if sock is not None:
-        with sock:
-            yield _RunningWriter(sock)
-        return
+    until = time.monotonic() + _APPEAR_S
+    while True:
+        sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
+        if sock is not None:
+            with sock:
+                yield _RunningWriter(sock)
+            return
+        if not is_served(folder):
+            break
+        if time.monotonic() > until:
+            raise ServerBusy(
+                f"the node of {folder} is being served, but its writer does not answer; "
+                "see the node's log, then run the command again"
+            )
+        time.sleep(_LOOK_S)
     from resolver.writer_process import own_writer
 
     with own_writer(folder) as writer:
         yield writer
-
-
-__all__ = ["StoreError", "Submitter", "WriterLink", "open_writer", "submit_handler"]

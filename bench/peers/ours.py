@@ -42,6 +42,7 @@ def running(
     keys = prepare(folder, shape)
     dataset.read_whole(folder / "store" / "data.mdb")
     said = folder.with_suffix(".ready")
+    said.unlink(missing_ok=True)
     command = ["sh", "-c", 'exec "$@" > "$0"', str(said), *COMMAND]
     command += ["serve", str(folder), "--readers", str(readers)]
     with process(command, folder.with_suffix(".log"), core) as child:

@@ -11,6 +11,7 @@ decided there and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
@@ -23,7 +24,14 @@ from protocol.handle_json import format_values
 from protocol.name import fold
 from protocol.naptr import Domain, domain_of
 from protocol.naptr_records import naptr_of, records_wire
-from protocol.record import TTL_RELATIVE, HandleValue, Record, encode_value, read_value
+from protocol.record import (
+    PUBLIC_READ,
+    TTL_RELATIVE,
+    HandleValue,
+    Record,
+    encode_value,
+    read_value,
+)
 from protocol.wire import Reader
 from registry.store import Table, Write
 
@@ -219,19 +227,24 @@ def decode_values_of(row: Row) -> tuple[HandleValue, ...]:
         raise RowDamaged(f"the values of {row.name!r} do not parse: {error}") from error
 
 
-def encode_row(record: Record, version: int, time_s: int) -> bytes:
+def encode_row(
+    record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
+) -> bytes:
     """The row of a record. Raises InvalidValue when a value does not fit its wire form."""
-    public, private = _split(record.values)
-    open_values = b"".join(map(encode_value, public))
-    closed_values = b"".join(map(encode_value, private))
-    flags, min_ttl = _facts(record.values, public, time_s)
+    values = record.values
+    if wire is None:
+        wire = [encode_value(value) for value in values]
+    public = [data for value, data in zip(values, wire, strict=True) if value.public]
+    private = [data for value, data in zip(values, wire, strict=True) if not value.public]
+    flags, min_ttl = _facts(values, time_s)
+    open_values, closed_values = b"".join(public), b"".join(private)
     tail = HEAD.pack(
         0,
         ROW_FORMAT,
         flags,
         len(record.handle),
         len(public),
-        len(record.values),
+        len(values),
         version,
         time_s,
         min_ttl,
@@ -244,18 +257,18 @@ def encode_row(record: Record, version: int, time_s: int) -> bytes:
 
 def ready_json(record: Record, version: int, time_s: int) -> bytes:
     """The row of the JSON table: head, then the array of the public values."""
-    public, _ = _split(record.values)
-    flags, min_ttl = _facts(record.values, public, time_s)
+    flags, min_ttl = _facts(record.values, time_s)
     shortened = is_shortened(store_key(fold(record.handle)))
     name = record.handle if shortened else b""
     tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
-    body = b"".join((tail, format_values(public), name))
+    shown = format_values([value for value in record.values if value.public])
+    body = b"".join((tail, shown, name))
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
 
 def ready_naptr(record: Record, domain: Domain, time_s: int) -> bytes | None:
     """The row of the NAPTR table: head, then the records; None where there are none."""
-    public, _ = _split(record.values)
+    public = [value for value in record.values if value.public]
     found = naptr_of(public, time_s, oid=domain.oid)
     if not found.records:
         return None
@@ -284,15 +297,18 @@ _NAMED_IN_DNS = frozenset((b"0", b"1", b"2", b"/"))
 """First octets of the keys that may have a domain name."""
 
 
-def rows(record: Record, version: int, time_s: int) -> list[Write]:
+def rows(
+    record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
+) -> list[Write]:
     """Everything that is written for a record.
 
-    version: sequence of the change. time_s: seconds since 1970.
+    version: sequence of the change. time_s: seconds since 1970. wire: the values in wire form,
+    where they have been encoded already.
     """
     folded = fold(record.handle)
     key = store_key(folded)
     return [
-        Write(Table.RECORDS, key, encode_row(record, version, time_s)),
+        Write(Table.RECORDS, key, encode_row(record, version, time_s, wire)),
         Write(Table.JSON, key, ready_json(record, version, time_s)),
         *_naptr_writes(folded, record, time_s),
     ]
@@ -309,20 +325,14 @@ def no_rows(handle: bytes) -> list[Write]:
     ]
 
 
-def _split(values: tuple[HandleValue, ...]) -> tuple[list[HandleValue], list[HandleValue]]:
-    public = [value for value in values if value.public]
-    if len(public) == len(values):
-        return public, []
-    return public, [value for value in values if not value.public]
-
-
-def _facts(
-    values: tuple[HandleValue, ...], public: list[HandleValue], time_s: int
-) -> tuple[int, int]:
+def _facts(values: Sequence[HandleValue], time_s: int) -> tuple[int, int]:
     """Flags, and the least TTL of the public values in seconds."""
-    flags = 0 if len(public) == len(values) else HAS_PRIVATE
-    least = 0xFFFFFFFF if public else 0
-    for value in public:
+    flags, least, publics = 0, 0xFFFFFFFF, 0
+    for value in values:
+        if not value.permissions & PUBLIC_READ:
+            flags |= HAS_PRIVATE
+            continue
+        publics += 1
         ttl = value.ttl
         if value.ttl_type != TTL_RELATIVE:
             flags |= HAS_ABSOLUTE_TTL
@@ -330,4 +340,4 @@ def _facts(
         least = min(least, ttl)
         if value.type == b"HS_SIGNATURE":
             flags |= HAS_SIGNATURE
-    return flags, least
+    return flags, least if publics else 0

@@ -11,6 +11,7 @@ from resolver.doirp.challenges import Challenges
 from resolver.doirp.exchange import Peer
 from resolver.doirp.limits import Bucket, Buckets, Proven, network_of
 from resolver.doirp.session_table import Sessions
+from resolver.local import run_folder
 from resolver.node import Node
 
 _MINUTE_S = 60.0
@@ -59,7 +60,7 @@ def make_desk(node: Node, *, random: Callable[[int], bytes] = os.urandom) -> Des
     failures = float(limits.failures_per_min)
     return Desk(
         node=node,
-        proven=Proven(node.dir / "run" / "proven", now=now),
+        proven=Proven(run_folder(node.dir) / "proven", now=now, counting=lambda: node.board.ready),
         challenges=Challenges(owner=node.number, now=now, random=random, most=limits.challenges),
         sessions=Sessions(
             owner=node.number,

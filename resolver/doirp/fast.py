@@ -35,10 +35,10 @@ _PUBLIC_LENGTH_AT = HEAD_SIZE - 8
 
 # At 12: sequence number, message length; (codes, flags, serial); recursion count; (expiration);
 # body length, length of the handle.
-_NUMBERS = Struct(">II14xB5xII")
-_REST = Struct(">II12s8sI")  # sequence 0, message length, codes and flags, tail, body length
+NUMBERS = Struct(">II14xB5xII")
+REST = Struct(">II12s8sI")  # sequence 0, message length, codes and flags, tail, body length
 _TAIL = Struct(">HBxI")  # site serial, recursion count, expiration
-_ROW = Struct(f">QxB{_PUBLIC_LENGTH_AT - FLAGS_AT - 1}xI")  # checksum, flags, public length
+ROW = Struct(f">QxB{_PUBLIC_LENGTH_AT - FLAGS_AT - 1}xI")  # checksum, flags, public length
 _U4 = Struct(">I")
 _U4X3 = Struct(">III")
 _ZERO = bytes(4)
@@ -130,7 +130,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
     heads: dict[bytes, bytes | None] = {}
     codes_of: dict[bytes, _Codes | None] = {}
     get = lookup.get
-    numbers, pack, row_of, checksum = _NUMBERS.unpack_from, _REST.pack, _ROW.unpack_from, xxh3
+    numbers, pack, row_of, checksum = NUMBERS.unpack_from, REST.pack, ROW.unpack_from, xxh3
     homed: frozenset[bytes] = frozenset()
     second = 0
     tails: list[bytes] = []

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
+from collections import Counter, deque
+from contextlib import aclosing
+from functools import partial
 from hashlib import sha256
 from struct import Struct
 from time import perf_counter
@@ -24,7 +26,7 @@ from protocol.errors import ParseError, ResponseCode, ServerBusy
 from resolver.doirp.counting import Tally
 from resolver.doirp.exchange import Exchange, Peer, Transport
 from resolver.doirp.handler import Handler, Taken
-from resolver.doirp.limits import Amplification
+from resolver.doirp.limits import Amplification, network_of
 from resolver.doirp.repeats import Repeats
 
 log = structlog.get_logger()
@@ -33,6 +35,8 @@ _RECEIVE = 2048
 _TURN = 64
 """Datagrams of one loop turn: enough to amortise the turn, few enough to stay fair."""
 _MOST_TASKS = 1024
+_MOST_TASKS_PER_NETWORK = 256
+"""Requests carried out at once: one network's flood of names leaves room for the others."""
 _MOST_UNSENT = 1024
 _U4 = Struct(">I")
 _IDS = Struct(">II")
@@ -98,6 +102,7 @@ class UdpFace:
         self._parts = Reassembler(max_pending=limits.pending_messages)
         self._unsent: deque[tuple[bytes, Address]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._working: Counter[bytes] = Counter()
         self._repeats = Repeats(now=node.now)
         self._tally = Tally(node.metrics, handler.query_log, Transport.UDP)
         self._limited = node.metrics.udp_limited
@@ -182,20 +187,35 @@ class UdpFace:
             for reply in known:
                 self._reply(reply, address)
             return
-        if len(self._tasks) >= _MOST_TASKS:
+        network = network_of(address[0])
+        if len(self._tasks) >= _MOST_TASKS or self._working[network] >= _MOST_TASKS_PER_NETWORK:
             self._repeats.forget(token)
             reply = self._handler.busy(taken)
             if reply:
                 self._reply(reply, address)
             return
+        self._working[network] += 1
         task = self._loop.create_task(self._carry_out(taken, token))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._carried_out, network))
+
+    def _carried_out(self, network: bytes, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._working[network] -= 1
+        if not self._working[network]:
+            del self._working[network]
+        if not task.cancelled() and task.exception() is not None:
+            log.error("datagram_failed", exc_info=task.exception())
 
     async def _carry_out(self, taken: Taken, token: tuple[Address, bytes]) -> None:
+        """One reply; what takes several (lists) belongs on TCP, and "busy" sends it there."""
         replies: list[bytes] = []
         try:
-            replies = [reply async for reply in self._handler.replies(taken)]
+            async with aclosing(self._handler.replies(taken)) as parts:
+                async for reply in parts:
+                    replies = [busy(replies[0])] if replies else [reply]
+                    if reply is not replies[0]:
+                        break
         finally:
             self._repeats.answered(token, replies)
         for reply in replies:

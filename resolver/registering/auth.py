@@ -48,7 +48,7 @@ class Credentials:
         key = _key(path, data, passphrase)
         if key is not None:
             return cls(identity, key)
-        secret = data.removesuffix(b"\n").removesuffix(b"\r")
+        secret = data.removesuffix(b"\n")
         if not secret:
             raise SettingsError(f"{path} is empty; it must hold the secret of {identity.text()}")
         return cls(identity, None, secret)

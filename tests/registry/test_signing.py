@@ -185,7 +185,12 @@ def test_signed_again_is_unchanged(works):
     desk, signer = works
     desk.create(H, *signer.sign(H, (url(),), NOW))
     assert desk.create(H, *signer.sign(H, (url(),), NOW + 9)).status == "unchanged"
+    other = H.upper()
+    assert desk.create(other, *signer.sign(other, (url(),), NOW + 9)).status == "unchanged"
     assert desk.create(H, *signer.sign(H, (url(b"n"),), NOW + 9)).status == "refused"
+    again = signer.sign(other, (url(b"n"),), NOW + 9)
+    assert desk.create(other, *again, overwrite=True).status == "replaced"
+    assert desk.row(H).name == other
 
 
 def test_the_node_renews_its_own_signature(works, child):
@@ -226,3 +231,15 @@ def test_unsigned_records_where_signatures_are_required(make_desk, tree, child):
     assert desk.create(H, *signer.sign(H, (url(),), NOW)).status == "created"
     assert "must be signed" in desk.do(Kind.MODIFY, H, url(b"n")).error
     assert desk.values(H)[1] == b"http://example.org/"
+
+
+def test_a_prefix_has_its_own_policy(make_desk):
+    """What a homed prefix says about unsigned records goes before the setting."""
+    desk = make_desk()
+    policy = {"attributes": {"unsigned": "refuse"}}
+    assert desk.do(Kind.HOME, b"88.5", **policy).status == "created"
+    assert "must be signed" in desk.create(b"88.5/x", url()).error
+    assert desk.create(b"88.118.8/x", url()).status == "created"
+    assert desk.do(Kind.HOME, b"88.5", attributes={"unsigned": "accept"}).status == "changed"
+    assert desk.create(b"88.5/x", url()).status == "created"
+    assert desk.do(Kind.HOME, b"88.6", attributes={"unsigned": "maybe"}).status == "refused"

@@ -16,6 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.credential import sign_message
+from protocol.doirp.authentication import Challenge, encode_challenge
 from protocol.doirp.envelope import decode_envelope
 from protocol.doirp.header import Flag
 from protocol.doirp.message import (
@@ -81,6 +82,7 @@ class FakeSite:
     transports: tuple[Transport, ...] = (Transport.UDP, Transport.TCP)
     private_key: Any = None
     asked: list[bytes] = field(default_factory=list)
+    homed: set[bytes] = field(default_factory=set)
 
     @property
     def key(self) -> Any:
@@ -132,25 +134,31 @@ class FakeSite:
             code, referral = self.referrals[key]
             return self._respond(request, code, encode_referral(referral))
         values = self.records.get(key)
-        if values is None and "refers-derived" in self.moods and described_prefix(key):
-            return self._respond(
-                request, ResponseCode.PREFIX_REFERRAL, encode_referral(Referral(b"", ()))
-            )
         if values is None:
             code = ResponseCode.HANDLE_NOT_FOUND
             if not self._responsible(key):
                 code = ResponseCode.SERVER_NOT_RESPONSIBLE
             return self._respond(request, code, error_body(""))
-        values = [value for value in values if value.public]
+        if "wants-identity" in self.moods:
+            code = ResponseCode.AUTHENTICATION_NEEDED
+            return self._respond(request, code, encode_challenge(Challenge(b"n" * 16)))
+        if "shows-private" not in self.moods:
+            values = [value for value in values if value.public]
         if "tampers" in self.moods:
             values = [_tampered(value) for value in values]
         asked = b"88/other" if "answers-another" in self.moods else name
         body = encode_resolution_reply(ResolutionReply(asked, tuple(values)))
+        if "broken-values" in self.moods:
+            body = body[:-3]
         return self._respond(request, ResponseCode.SUCCESS, body)
 
     def _responsible(self, key: bytes) -> bool:
         described = described_prefix(key)
         zone = prefix_of(key) if described is None else described
+        if self.homed:
+            # As nodes do: names of homed prefixes, and prefix records below them.
+            above = parent_prefix(zone) if described is not None else None
+            return zone in self.homed or above in (self.homed | {self.zone})
         return not self.zone or zone == self.zone or zone.startswith(self.zone + b".")
 
     def _respond(self, request: Message, code: int, body: bytes) -> Message:
@@ -234,7 +242,7 @@ class World:
                 values,
                 Reference(prefix_record(zone), 300),
                 self.zone_key(zone),
-                validity=Validity(WALL - 1000, None if expires is None else WALL + expires),
+                validity=Validity(WALL - 100_000_000, None if expires is None else WALL + expires),
                 chain=chain,
             )
             site.records[fold(name)] = [*values, HandleValue(410, b"HS_SIGNATURE", data)]
@@ -253,7 +261,7 @@ class World:
             perms,
             Reference(prefix_record(issuer), 300),
             self.zone_key(issuer),
-            validity=Validity(WALL - 1000, None),
+            validity=Validity(WALL - 100_000_000, None),
             chain=[Reference(prefix_record(each), 400) for each in above],
         )
         for site in self.holders(record):

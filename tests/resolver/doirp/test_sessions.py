@@ -331,3 +331,17 @@ async def test_a_challenge_is_answered_through_another_reader(world: World, tmp_
             await server.close(0.1)
         for node in (first, second):
             await node.siblings.close()
+
+
+async def test_lists_over_udp_are_sent_to_tcp(world: World) -> None:
+    """A listing of several messages is "busy" over UDP; one message goes through."""
+    world.put_keys()
+    world.put(*(product(PREFIX + b"/n%d" % n) for n in range(10)))
+    async with over_udp(world) as udp:
+        client = Client(udp.ask)
+        Handler(world.node).proven.add("127.0.0.1")
+        few = await client.administer(OpCode.LIST_HANDLES, name(OWN), KEY_ADMIN, SITE_KEY)
+        assert code(few) == 1
+        world.put(*(product(PREFIX + b"/m%d" % n) for n in range(60)))
+        many = await client.administer(OpCode.LIST_HANDLES, name(OWN), KEY_ADMIN, SITE_KEY)
+        assert code(many) == 3
