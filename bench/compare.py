@@ -120,9 +120,11 @@ def start_peers(
     """Every peer that is installed; a missing one is named and left out."""
     servers = []
     keys = mine["http"].keys
-    names = naptr.write_zone(folder / "zone", Shape(min(shape.count, 100_000)))
+    oids = Shape(min(shape.count, 100_000))
+    names = naptr.write_zone(folder / "zone", oids)
     for start in (
         partial(nginx.running, folder / "nginx", keys, JSON_BODY, SERVER_CORE),
+        partial(ours.running_dns, folder / f"dns-{oids.count}", oids, SERVER_CORE),
         partial(naptr.nsd, folder / "zone", names, SERVER_CORE),
         partial(naptr.knot, folder / "zone", names, SERVER_CORE),
     ):

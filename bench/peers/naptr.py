@@ -56,8 +56,13 @@ zone:
 
 
 def owner(number: int) -> str:
-    """The domain name of record `number`: an OID arc under the zone."""
-    return f"ors-dummy.{number}.{ZONE}"
+    """The domain name of record `number`, the OID 2.999.number."""
+    return f"ors-dummy.{number}.999.2.{ZONE}"
+
+
+def record(number: int) -> str:
+    """Its NAPTR record, as a zone file and a value of type NAPTR write it."""
+    return f'100 10 "u" "ORS+UINF" "!^.*$!https://example.org/product/{number:010d}!" .'
 
 
 def write_zone(folder: Path, shape: Shape) -> Path:
@@ -67,8 +72,12 @@ def write_zone(folder: Path, shape: Shape) -> Path:
         out.write(f"$ORIGIN {ZONE}.\n$TTL 300\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n")
         out.write("@ IN NS ns\nns IN A 127.0.0.1\n")
         for number in range(shape.count):
-            url = f"https://example.org/product/{number:010d}"
-            out.write(f'ors-dummy.{number} IN NAPTR 100 10 "u" "ORS+UINF" "!^.*$!{url}!" .\n')
+            out.write(f"ors-dummy.{number}.999.2 IN NAPTR {record(number)}\n")
+    return write_names(folder, shape)
+
+
+def write_names(folder: Path, shape: Shape) -> Path:
+    """The file of names to ask for."""
     names = folder / "names.txt"
     with names.open("w") as out:
         step = max(1, shape.count // 200_000)

@@ -39,6 +39,7 @@ from resolver.http.site import SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
+from resolver.serve_doirp import handler_of
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -80,7 +81,13 @@ class HttpFace:
             self._watch = asyncio.create_task(_watch_certificate(context))
         for face, sockets, tls in (("http", plain_sockets, None), ("https", tls_sockets, context)):
             node = self._node
-            gate = Gate(node.settings.limits, node.metrics, face, node)
+            gate = Gate(
+                node.settings.limits,
+                node.metrics,
+                face,
+                node,
+                proved=handler_of(node).proven.saw,  # for UDP answers (threats N1)
+            )
             gate.start()
             self.gates.append(gate)
             for one in sockets:

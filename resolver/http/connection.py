@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -36,12 +37,22 @@ class Gate:
     """All connections of one face (http or https) of one reader."""
 
     def __init__(
-        self, limits: LimitSettings, metrics: Metrics, face: str, node: Node | None = None
+        self,
+        limits: LimitSettings,
+        metrics: Metrics,
+        face: str,
+        node: Node | None = None,
+        *,
+        proved: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """node: whose hot reads are answered here; None leaves all to aiohttp."""
+        """node: whose hot reads are answered here; None leaves all to aiohttp.
+
+        proved: told the address of each connection, which it shows to be no forged one.
+        """
         self.tally = Tally()
         self.fast = None if node is None else fast_answers(node, self.tally)
         self.limits = limits
+        self._proved = proved
         self.face = face
         self.tick = 0
         """Seconds since the start, as coarse as the sweep."""
@@ -73,6 +84,7 @@ class Gate:
         if self._by_source[host] >= self.limits.connections_per_source:
             self._refused["source"].inc()
             return False
+        self._proved(host)
         self._all.add(connection)
         self._by_source[host] += 1
         self._open.inc()
