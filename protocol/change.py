@@ -43,6 +43,8 @@ class Change:
     expected_version: refuse unless the record is at it; 0 = must not exist; None = any.
     idempotency_key: the same key with the same body gives the first result again.
     attributes: further facts of prefix kinds (holder, keys, address), msgpack-able.
+    memberships: lists (HS_VLIST) at other nodes that name the actor, as found by the process that
+    proved the actor; the writer opens no connection.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Change:
     expected_version: int | None = None
     idempotency_key: bytes | None = None
     attributes: Mapping[str, Any] | None = None
+    memberships: tuple[Reference, ...] = ()
 
 
 def pack(value: Any) -> bytes:
@@ -94,6 +97,7 @@ def encode_change(change: Change) -> bytes:
             "indexes": list(change.indexes),
             "key": change.idempotency_key,
             "kind": change.kind.value,
+            "memberships": [[each.handle, each.index] for each in change.memberships],
             "overwrite": change.overwrite,
             "values": encode_values(change.values),
         }
@@ -115,6 +119,7 @@ def decode_change(data: bytes | memoryview) -> Change:
             expected_version=fields["expected"],
             idempotency_key=fields["key"],
             attributes=fields["attributes"],
+            memberships=tuple(Reference(*each) for each in fields["memberships"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ParseError(f"not a change: {error!r}") from None

@@ -210,11 +210,15 @@ def substitution(uri: bytes) -> bytes | None:
 
 
 class Found(NamedTuple):
-    """The NAPTR records of a record. ttl_s: the least of those used; absolute: it was a date."""
+    """The NAPTR records of a record.
+
+    ttl_s: the least of the values used. absolute: one of them was a date. given: they are values.
+    """
 
     records: list[Naptr]
     ttl_s: int
     absolute: bool
+    given: bool
 
 
 def naptr_of(
@@ -257,7 +261,7 @@ def naptr_of(
         if regexp is not None:
             made.append(Naptr(ORDER, 10, b"u", prefix + b"COID", regexp))
     ttl_s, absolute = _least_ttl(used[bool(given)], time_s)
-    return Found(_fitting(made), ttl_s, absolute)
+    return Found(_fitting(made), ttl_s, absolute, bool(given))
 
 
 def _given(data: bytes) -> Naptr | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from protocol.change import Change, Kind
@@ -66,6 +67,7 @@ class Access:
         self._fetch = fetch
         self._store = store
         self._members: dict[tuple[Reference, Reference], bool] | None = None
+        self._elsewhere: frozenset[tuple[bytes, int]] = frozenset()
 
     def reading(self, read: Read) -> Access:
         """The same rules over another view of the records, with a memory of its own.
@@ -75,6 +77,23 @@ class Access:
         view = Access(self._store, self._settings, read=read, fetch=self._fetch)
         view._members = {}
         return view
+
+    @contextmanager
+    def knowing(self, memberships: Collection[Reference]) -> Iterator[None]:
+        """Decide with lists at other nodes that name the actor, which the caller found.
+
+        For decisions about one actor; forgotten at the end.
+        """
+        if not memberships:
+            yield
+            return
+        before, self._elsewhere = self._elsewhere, frozenset(map(_key, memberships))
+        self.forget()
+        try:
+            yield
+        finally:
+            self._elsewhere = before
+            self.forget()
 
     def forget(self) -> None:
         """Drop remembered memberships: a list changed."""
@@ -133,7 +152,7 @@ class Access:
 
     def _is_named(self, actor: Reference, admin: Admin) -> bool:
         reference = admin.reference
-        if matches(actor, reference):
+        if matches(actor, reference) or _key(reference) in self._elsewhere:
             return True
         if self._members is None:
             return self._in_group(actor, reference)
@@ -149,7 +168,7 @@ class Access:
             if not waiting:
                 return False
             for member in self._list(waiting.popleft()):
-                if matches(actor, member):
+                if matches(actor, member) or _key(member) in self._elsewhere:
                     return True
                 if _key(member) not in seen:
                     seen.add(_key(member))
@@ -198,6 +217,10 @@ class Access:
 
         old, new: its values before and after; None where there is none. Raises NotAuthorized.
         """
+        with self.knowing(change.memberships):
+            self._require_change(change, old, new)
+
+    def _require_change(self, change: Change, old: Values | None, new: Values | None) -> None:
         actor = change.actor
         if actor is None or self.has_everything(actor):
             return

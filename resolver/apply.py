@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from protocol.errors import NotAuthorized, SettingsError, StoreError, UpstreamError
+from protocol.errors import BiaoshiError, SettingsError, StoreError, UpstreamError
 from protocol.name import prefix_record
 from protocol.record import Record
 from protocol.values.hs_site import decode_site
@@ -33,6 +33,10 @@ from resolver.writer_link import open_writer
 
 _LOOK_S: Final = 0.2
 _ASK_S: Final = 1.0
+
+
+class DelegationRefused(BiaoshiError):
+    """The parent's operator said no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ async def wait_until_home(
     """Wait until the node is home to its prefix.
 
     The running node homes itself; where none runs, this does it. told: called with the parent's
-    state whenever it changes. Raises NotAuthorized when refused, UpstreamError after timeout_s.
+    state whenever it changes. Raises DelegationRefused when refused, UpstreamError after timeout_s.
     """
     child = read_applicant(folder)
     pinned = load_pinned(folder)
@@ -178,7 +182,7 @@ async def wait_until_home(
                 seen = answer.state
                 told(seen)
             if answer.state == "refused":
-                raise NotAuthorized(
+                raise DelegationRefused(
                     f"the parent refused {answer.prefix.decode()}: "
                     f"{answer.reason or 'no reason given'}"
                 )

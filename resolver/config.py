@@ -67,11 +67,6 @@ class NodeSettings:
         "Addresses that the site record names to the world: the first IPv4 and the first IPv6 "
         "one. Empty: the hosts above. Needed when a host above means all addresses.",
     )
-    public_url: str = setting(
-        "",
-        "Base address of the HTTP face as others reach it, such as https://id.example.org. "
-        "Empty: made from the first host and port. Never taken from a request.",
-    )
     description: str = setting("", "One line about the site, published in the site record.")
     contact: str = setting("", "Mail address of the operator, sent with a delegation request.")
 
@@ -213,9 +208,6 @@ class LimitSettings:
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )
-    shed_ms: int = setting(
-        100, "Requests that waited longer than this are answered busy.", least=1, most=60_000
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,11 +297,6 @@ class OutboundSettings:
     max_bytes: int = setting(
         1_048_576, "Octets taken as one reply at most.", least=4096, most=2**30
     )
-    ca_file: str = setting(
-        "",
-        "PEM file of certificate authorities for HTTPS to other nodes. Empty: the system's; a "
-        "node's own certificate is accepted when its key is the one its site record names.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +311,59 @@ class HttpSettings:
     )
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """The DNS face: OIDs by the OID resolution system (ORS), GTINs by the Object Name Service."""
+
+    ors_zone: str = setting(
+        "oid-res.org",
+        "Domain below which OIDs are answered: 1.2.156 is 156.2.1.ZONE. A private tree has its "
+        "own. Empty: no OIDs.",
+    )
+    ors_dummy: str = setting(
+        "ors-dummy", "Label in front of an OID's name. Empty: none, the records lie at the name."
+    )
+    ors_prefix: str = setting(
+        "ORS+", "What stands before the service type (COID, UINF …) of records made for OIDs."
+    )
+    ons_zone: str = setting(
+        "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
+    )
+    ns: tuple[str, ...] = setting(
+        (),
+        "Names of the zones' name servers. Empty: ns.ZONE, with the addresses that the site "
+        "record names.",
+    )
+    hostmaster: str = setting(
+        "", "Mail address in the zones' SOA, such as dns@example.org. Empty: hostmaster@ZONE."
+    )
+    ttl: int = setting(
+        3600, "TTL of the zones' own records (SOA, NS, keys), in seconds.", least=0, most=604_800
+    )
+    negative_ttl: int = setting(
+        300, "How long a resolver may believe that a name is not there, in s.", least=0, most=86_400
+    )
+    udp_bytes: int = setting(
+        1232, "Longest answer over UDP; a longer one is sent over TCP.", least=512, most=4096
+    )
+    rrl: int = setting(
+        100,
+        "Equal answers a second over UDP to one unproven source network (/24, /56); beyond it "
+        "they are truncated, so that the client asks over TCP. 0: no such limit.",
+        least=0,
+        most=1_000_000,
+    )
+    signature_days: int = setting(
+        14, "How long a DNSSEC signature holds; renewed when half of it is over.", least=1, most=90
+    )
+    signatures: int = setting(
+        50_000,
+        "DNSSEC signatures a reader keeps, at about 400 octets each; others are made when asked.",
+        least=100,
+        most=10_000_000,
     )
 
 
@@ -417,6 +457,7 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)
     log: LogSettings = section(LogSettings)

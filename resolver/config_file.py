@@ -143,11 +143,12 @@ def _check_together(settings: Settings, source: str) -> None:
     for name, values in networks:
         for network in values:
             _network(network, f"{source}: {name}")
-    for name, url in (("node.parent", node.parent), ("node.public_url", node.public_url)):
-        if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
-            raise SettingsError(
-                f"{source}: {name} = {url!r} is no address; write http://HOST:PORT or https://…"
-            )
+    parent = urlsplit(node.parent)
+    if node.parent and (parent.scheme not in {"http", "https"} or not parent.hostname):
+        raise SettingsError(
+            f"{source}: node.parent = {node.parent!r} is no address; "
+            "write http://HOST:PORT or https://HOST:PORT"
+        )
     if not any(getattr(settings.faces, item.name) is not None for item in fields(settings.faces)):
         raise SettingsError(f"{source}: every port under [faces] is off; set at least one")
 

@@ -16,7 +16,6 @@ from typing import Protocol
 from protocol.chain import Roots as TrustRoots
 from protocol.errors import (
     BiaoshiError,
-    NotServedHere,
     ParseError,
     RecursionTooDeep,
     ResponseCode,
@@ -29,7 +28,10 @@ from protocol.record import HandleValue, decode_values
 from resolver.cache import Cache, Entry
 from resolver.client import Client
 from resolver.flights import Flights
-from resolver.iterate import Iteration, Outcome, Root, Wish
+from resolver.iterate import Iteration
+from resolver.locate import Root
+from resolver.metrics import Metrics
+from resolver.outcomes import FINAL, Outcome, Wish
 from resolver.peers import Service
 from resolver.steps import Path, Question, Step, text
 from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_end
@@ -40,8 +42,6 @@ STALE_ON_THE_WAY_S = 0.8
 """The same for what is only needed on the way, so that the name itself can still be asked for."""
 DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
-_OWN_FAULT = (ServerBusy, NotServedHere)
-"""Failures that say nothing about the name."""
 
 
 class RootBook(Protocol):
@@ -73,12 +73,12 @@ class Fetcher:
         cache: Cache,
         verifier: Verifier,
         *,
-        wall: Callable[[], float],
         need: Callable[[bytes], Need],
         certify: bool = True,
         max_flights: int = 1000,
+        metrics: Metrics | None = None,
     ) -> None:
-        """need: how much verification the names under a prefix need."""
+        """need: how much verification the names under a prefix need. metrics: where to count."""
         self.cache = cache
         self.iteration = Iteration(
             client,
@@ -86,11 +86,11 @@ class Fetcher:
             self._on_the_way,
             at_hand=self._at_hand,
             doubt=lambda name: cache.doubt(name, DOUBT_AFTER_S),
-            wall=wall,
             certify=certify,
         )
         self._roots = roots
         self._verifier = verifier
+        self._metrics = metrics or Metrics()
         self._need = need
         self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
 
@@ -143,10 +143,13 @@ class Fetcher:
         stale: Entry | None,
         *,
         verified: bool,
+        again: bool = False,
     ) -> Fetched:
+        """Start or join the fetch of a name; while its owner is silent the stale record counts."""
         key = (fold_prefix(name), verified)
         own = not self._flights.running(key)
         if not own:
+            self._metrics.cache["coalesced"].inc()
             question.steps.append(Step("cache", text(name), "waits for a fetch under way"))
         task = self._flights.join(
             key, lambda: self._land(name, question, path, at, verified=verified)
@@ -155,22 +158,13 @@ class Fetcher:
         try:
             async with asyncio.timeout(patience if stale is not None else None):
                 return Fetched(await asyncio.shield(task))
-        except TimeoutError:
-            if stale is None:
+        except (TimeoutError, UpstreamError, RecursionTooDeep) as error:
+            if stale is not None:
+                return self._give_stale(stale, question)
+            if own or again or not isinstance(error, RecursionTooDeep):
                 raise
-        except RecursionTooDeep:
-            # Another question's fetch ended at that one's limits, not at ours.
-            if stale is None and not own:
-                entry = await self._land(name, question, path, at, verified=verified)
-                return Fetched(entry)
-            if stale is None:
-                raise
-        except SignatureInvalid:
-            raise
-        except UpstreamError:
-            if stale is None:
-                raise
-        return self._give_stale(stale, question)
+        # It ended at the limits of another question, not at those of this one.
+        return await self._fly(name, question, path, at, stale, verified=verified, again=True)
 
     def _stale(self, name: bytes, *, verified: bool) -> Entry | None:
         entry = self.cache.stale(name)
@@ -206,7 +200,7 @@ class Fetcher:
             # What vouched for the kept record no longer does: it is not given any more.
             self.cache.purge(name)
         limit = isinstance(error, RecursionTooDeep) or question.deadline <= _loop_time()
-        if not isinstance(error, _OWN_FAULT) and (not limit or name == question.name):
+        if not isinstance(error, ServerBusy) and (not limit or name == question.name):
             self.cache.fail(name, error)
         raise error
 
@@ -236,13 +230,13 @@ class Fetcher:
             except SignatureInvalid:
                 self.cache.purge(name)  # another site may have the true one
             else:
-                known.proof, known.valid_until = found, found.expires
+                known.proof, known.valid_until = found.text, found.expires
                 return known
         proofs: dict[int, Verification] = {}
 
         async def accept(outcome: Outcome) -> None:
             _readable(outcome)
-            if verified and outcome.code in _FACTS:
+            if verified and outcome.code in FINAL:
                 signed = outcome.reply.signature == "signed"
                 proofs[id(outcome)] = await self._prove(
                     name, outcome.values, outcome.code, question, path, signed
@@ -256,9 +250,8 @@ class Fetcher:
             outcome.code,
             outcome.values,
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
-            ttl_cap_s=outcome.ttl_cap_s,
             authoritative=outcome.reply.authoritative,
-            proof=proof,
+            proof=proof.text if proof is not None else None,
         )
 
     async def _prove(
@@ -285,16 +278,20 @@ class Fetcher:
             return decode_values(found.entry.values)
 
         began = _loop_time()
-        outcome = ""
+        outcome = word = ""
         try:
             proof = await self._verifier.verify(
                 name, decode_values(values), need, self._roots.trust_for(zone), fetch
             )
-            outcome = "; ".join(proof.lines())
+            outcome = proof.text
+            word = "valid" if proof.status == "verified" else "unsigned"
         except BiaoshiError as error:
             outcome = str(error)
+            word = "invalid" if isinstance(error, SignatureInvalid) else ""
             raise
         finally:
+            if word and need != Need.OFF:
+                self._metrics.verifications[word].inc()
             if need != Need.OFF:
                 took_ms = (_loop_time() - began) * 1000
                 question.steps.append(Step("verify", text(name), outcome, took_ms))
@@ -320,7 +317,7 @@ class Fetcher:
 
         async def accept(outcome: Outcome) -> None:
             _readable(outcome)
-            if outcome.code in _FACTS and wish.public:
+            if outcome.code in FINAL and wish.public:
                 signed = outcome.reply.signature == "signed"
                 proofs[:] = [
                     await self._prove(name, outcome.values, outcome.code, question, Path(), signed)
@@ -333,11 +330,6 @@ class Fetcher:
     async def close(self) -> None:
         """Stop every fetch."""
         await self._flights.close()
-
-
-_FACTS = frozenset(
-    {ResponseCode.SUCCESS, ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}
-)
 
 
 def _readable(outcome: Outcome) -> None:

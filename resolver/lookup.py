@@ -50,7 +50,8 @@ DERIVED_SITE_TYPES = (b"HS_SITE.PREFIX", b"HS_SERV.PREFIX", b"HS_NA_DELEGATE")
 class Query:
     """One question. handle: as asked, its case kept; without a slash it is a prefix.
 
-    identity: who asks, proved; None for anybody. hops: servers passed already.
+    identity: who asks, proved; None for anybody. memberships: lists at other nodes that name the
+    identity. hops: servers passed already.
     """
 
     handle: bytes
@@ -61,6 +62,7 @@ class Query:
     recursive: bool = True
     do_not_refer: bool = False
     identity: Reference | None = None
+    memberships: tuple[Reference, ...] = ()
     hops: int = 0
 
 
@@ -284,9 +286,9 @@ def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:
                 authoritative=True,
                 message="a value asked for is readable by administrators only",
             )
-        lookup.access.forget()  # another process may have changed a list
         try:
-            lookup.access.require_read(query.identity, row.record())
+            with lookup.access.knowing(query.memberships):
+                lookup.access.require_read(query.identity, row.record())
         except NotAuthorized as error:
             return Answer(error.code, query.handle, authoritative=True, message=str(error))
     values.sort(key=_by_index)

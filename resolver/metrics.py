@@ -170,6 +170,8 @@ SPECS: Final[Mapping[str, Spec]] = {
         "Delegation requests.",
         event=("requested", "repeated", "refused", "delegated"),
     ),
+    "store_octets": _gauge("store_octets", "Octets of the store in use."),
+    "disk_free_octets": _gauge("disk_free_octets", "Octets free on the store's disk."),
     "bad_rows": _counter("bad_rows", "Rows of the store that failed their check."),
 }
 
@@ -257,6 +259,8 @@ class Metrics:
     verifications: Family
     outbound_refused: Family
     delegations: Family
+    store_octets: Family
+    disk_free_octets: Family
     bad_rows: Family
 
     def __init__(self, bank: memoryview | None = None) -> None:

@@ -73,6 +73,9 @@ def told(failures: Sequence[BiaoshiError]) -> BiaoshiError:
         for failure in failures:
             if isinstance(failure, kind):
                 return failure
+    if failures and len({type(failure) for failure in failures} - {UpstreamError}) == 1:
+        # All of one more telling kind, or one of them is: that one is told.
+        return next(failure for failure in failures if type(failure) is not UpstreamError)
     if len(failures) == 1:
         return failures[0]
     texts = dict.fromkeys(str(failure) for failure in failures)

@@ -35,7 +35,7 @@ from protocol.values.hs_site import Site, Transport
 from protocol.values.site_json import site_from_json, site_to_json
 from resolver.client import Client
 from resolver.guard import Guard, parse_url
-from resolver.iterate import Root
+from resolver.locate import Root
 from resolver.peers import address_of, group_sites, plain_peer
 from resolver.transport_http import tls_context
 

@@ -80,14 +80,13 @@ def _usable(host: str) -> str:
 
 
 def _interfaces(ports: Ports) -> list[Interface]:
-    both, query = InterfaceType.BOTH, InterfaceType.QUERY
     offered = (
-        (both, Transport.TCP, ports.irp),
-        (query, Transport.UDP, ports.irp),
-        (both, Transport.HTTP, ports.http),
-        (both, Transport.HTTPS, ports.https),
+        (Transport.TCP, ports.irp),
+        (Transport.UDP, ports.irp),
+        (Transport.HTTP, ports.http),
+        (Transport.HTTPS, ports.https),
     )
-    return [Interface(kind, way, port) for kind, way, port in offered if port]
+    return [Interface(InterfaceType.BOTH, way, port) for way, port in offered if port]
 
 
 def same_but_serial(one: Sequence[Site], other: Sequence[Site]) -> bool:

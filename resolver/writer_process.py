@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
@@ -18,6 +19,7 @@ from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
 from registry.signing import NodeSigner
 from registry.store.lmdb_store import LmdbStore
+from registry.store.place import StoreLocked
 from registry.writer import GroupCommit, Outcome, Submission, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
@@ -25,11 +27,14 @@ from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
 from resolver.site_update import update_site
 from resolver.sockets import Ports
+from resolver.space import SpaceWatch
 from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
 
 log = structlog.get_logger()
 
 STORE: Final = "store"
+_LOCKED_S: Final = 3.0
+_PAUSE_S: Final = 0.05
 
 
 def writer_settings(settings: Settings) -> WriterSettings:
@@ -102,10 +107,12 @@ class WriterProcess:
             queue_changes=settings.store.queue_changes,
             group_changes=settings.store.group_changes,
         )
+        self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
         self._local: LocalServer | None = None
 
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
+        self._space.start()
         self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
         await self._local.start()
 
@@ -118,10 +125,23 @@ class WriterProcess:
 
     async def close(self, grace_s: float) -> None:
         """Answer what was taken, then let go of the store."""
+        await self._space.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
         self._store.close()
+
+
+async def _open_patiently(folder: Path, settings: Settings) -> LmdbStore:
+    """The store; a command that just writes something is given time to finish."""
+    until = time.monotonic() + _LOCKED_S
+    while True:
+        try:
+            return open_store(folder, settings)
+        except StoreLocked:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def start_writer(
@@ -129,7 +149,7 @@ async def start_writer(
 ) -> WriterProcess:
     """Open the store, bring the node's own site record up to date, take submissions."""
     run = run_folder(folder)
-    store = open_store(folder, settings)
+    store = await _open_patiently(folder, settings)
     writer = NodeWriter(
         store,
         settings,

@@ -59,7 +59,7 @@ Examples:
 The parent's key is remembered at the first request; compare its fingerprint with what the
 parent's operator tells you, or give --parent-key.
 \b
-Exit codes: 0 sent (with --wait: home); 1 the parent refused; 2 no parent, or a file cannot be
+Exit codes: 0 sent (with --wait: home); 1 the parent refused it; 2 no parent, or a file cannot be
 used; 3 the parent does not answer; 4 a key is not the expected one."""
 )
 def request(

@@ -8,7 +8,7 @@ AuthenticationNeeded, which the handler turns into a challenge.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from protocol.errors import (
     HandleExists,
     HandleNotFound,
     InvalidValue,
+    NotAuthorized,
     NotServedHere,
     ResponseCode,
 )
@@ -40,6 +41,7 @@ from registry.store import Table
 from registry.store.row import LONG_KEY, row_name
 from resolver.doirp.desk import Desk
 from resolver.doirp.exchange import Exchange, Reply, error_reply
+from resolver.groups import memberships, memberships_for
 from resolver.node import Node
 
 NAMES_PER_MESSAGE = 50
@@ -123,25 +125,24 @@ async def list_handles(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
     """Operation 105: the handles under a prefix; of `0.NA/0.NA/P` the prefixes derived from P."""
     record = fold(whole_name(decode_name(exchange.message.body).handle))
     if record.startswith(ROOT_RECORD + b"/"):
-        return _derived(desk, exchange, PREFIX_RECORDS + record[len(ROOT_RECORD) + 1 :])
+        return await _derived(desk, exchange, PREFIX_RECORDS + record[len(ROOT_RECORD) + 1 :])
     prefix = _homed_prefix(desk.node, record)
     if not desk.node.settings.admin.public_listing:
-        desk.node.access.forget()
-        desk.node.access.require_list(_identity(exchange), record)
+        await _require_right(desk.node, exchange, record, desk.node.access.require_list)
     return _in_parts(_names(desk.node, prefix + b"/"))
 
 
 async def list_derived(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
     """Operation 106: the prefixes derived from a prefix, as their records' names."""
     record = fold(whole_name(decode_name(exchange.message.body).handle))
-    return _derived(desk, exchange, record)
+    return await _derived(desk, exchange, record)
 
 
-def _derived(desk: Desk, exchange: Exchange, record: bytes) -> AsyncIterator[Reply]:
+async def _derived(desk: Desk, exchange: Exchange, record: bytes) -> AsyncIterator[Reply]:
     _homed_prefix(desk.node, record)
     if not desk.node.settings.admin.public_listing:
-        desk.node.access.forget()
-        desk.node.access.require_list_prefixes(_identity(exchange), record)
+        require = desk.node.access.require_list_prefixes
+        await _require_right(desk.node, exchange, record, require)
     return _in_parts(_names(desk.node, record + b"."))
 
 
@@ -187,11 +188,39 @@ async def _submit(desk: Desk, exchange: Exchange, change: Change, flags: int = 0
     if change.actor is None:
         change = replace(change, actor=_identity(exchange))
     (outcome,) = await desk.node.writer.submit([change])
+    if outcome.code == ResponseCode.INVALID_ADMIN and change.actor not in (None, ANYBODY):
+        # Lists of this node do not name the actor; those of others may.
+        groups = await _groups(desk.node, change)
+        if groups:
+            (outcome,) = await desk.node.writer.submit([replace(change, memberships=groups)])
     if outcome.code != ResponseCode.SUCCESS:
         return error_reply(outcome.code, outcome.error or "")
     if outcome.status == "replaced" and change.overwrite:
         flags |= Flag.OWE
     return Reply(flags=flags, changed=True)
+
+
+async def _groups(node: Node, change: Change) -> tuple[Reference, ...]:
+    if change.actor is None:
+        return ()
+    return await memberships_for(
+        node, change.actor, change.handle, creating=change.kind is Kind.CREATE
+    )
+
+
+async def _require_right(
+    node: Node, exchange: Exchange, record: bytes, require: Callable[[Reference, bytes], None]
+) -> None:
+    """Raise NotAuthorized unless who asks has a right in a record, in lists elsewhere too."""
+    identity = _identity(exchange)
+    try:
+        require(identity, record)
+    except NotAuthorized:
+        groups = await memberships(node, identity, record)
+        if not groups:
+            raise
+        with node.access.knowing(groups):
+            require(identity, record)
 
 
 def _require_fresh(node: Node, exchange: Exchange) -> None:

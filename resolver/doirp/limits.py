@@ -48,8 +48,18 @@ class Proven:
     lock: a torn slot matches no address.
     """
 
-    def __init__(self, path: Path | None, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        now: Callable[[], float],
+        counting: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """path: the shared file; None: memory of this process. counting: whether exchanges prove
+        anything yet; the node's own probes before it is ready do not.
+        """
         self._now = now
+        self._counting = counting
         self._noted: dict[str, float] = {}
         size = _SLOTS * _SLOT.size
         if path is None:
@@ -66,7 +76,7 @@ class Proven:
     def saw(self, host: str) -> None:
         """The address completed an exchange just now; noted once a minute."""
         now = self._now()
-        if self._noted.get(host, 0.0) > now:
+        if self._noted.get(host, 0.0) > now or not self._counting():
             return
         if len(self._noted) >= _SLOTS:
             self._noted.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from protocol.doirp.header import Flag
 from protocol.doirp.resolution import decode_resolution_request
 from protocol.errors import AuthenticationNeeded, RecursionTooDeep, ResponseCode
@@ -10,6 +12,7 @@ from protocol.wire import Writer
 from resolver.doirp.desk import Desk
 from resolver.doirp.exchange import Exchange, Reply, error_reply
 from resolver.doirp.fast import MAX_HOPS
+from resolver.groups import memberships_for
 from resolver.lookup import Answer, Query
 
 
@@ -39,12 +42,29 @@ def query_of(exchange: Exchange) -> Query:
 def resolve_now(desk: Desk, exchange: Exchange) -> Reply | None:
     """The reply to a resolution request, or None where another node must be asked."""
     answer = desk.node.lookup.answer_now(query_of(exchange))
-    return None if answer is None else reply_of(answer)
+    if answer is None or _may_be_in_a_group(desk, exchange, answer):
+        return None
+    return reply_of(answer)
 
 
 async def resolve(desk: Desk, exchange: Exchange) -> Reply:
     """The reply to a resolution request, waiting for other nodes where it must."""
-    return reply_of(await desk.node.lookup.answer(query_of(exchange)))
+    query = query_of(exchange)
+    answer = await desk.node.lookup.answer(query)
+    if _may_be_in_a_group(desk, exchange, answer) and query.identity is not None:
+        groups = await memberships_for(desk.node, query.identity, query.handle)
+        if groups:
+            answer = await desk.node.lookup.answer(replace(query, memberships=groups))
+    return reply_of(answer)
+
+
+def _may_be_in_a_group(desk: Desk, exchange: Exchange, answer: Answer) -> bool:
+    """Whether lists at other nodes could still entitle a proved identity that was refused."""
+    return (
+        answer.code == ResponseCode.INVALID_ADMIN
+        and exchange.identity is not None
+        and desk.node.recursion is not None
+    )
 
 
 def reply_of(answer: Answer) -> Reply:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import structlog
@@ -19,14 +20,17 @@ from aiohttp.typedefs import Middleware
 
 from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
-from resolver.http import delegations, listing
+from resolver.http import delegations, listing, openapi
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
-from resolver.http.connection import Connection, Gate
+from resolver.http.connection import SERVER_NAME, Connection, Gate
 from resolver.http.face import HandleFace, Operation
 from resolver.http.handles import Handles
 from resolver.http.health import Health
 from resolver.http.problem import method_not_allowed, not_found, problem, problem_of
+from resolver.http.proxy import Proxy
+from resolver.http.registrations import Registrations
+from resolver.http.resolve import Resolve
 from resolver.http.session_resource import SessionResource
 from resolver.http.session_table import SessionTable
 from resolver.http.sessions import Sessions
@@ -34,13 +38,13 @@ from resolver.http.site import SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
+from resolver.serve_doirp import handler_of
 
 if TYPE_CHECKING:
     from resolver.node import Node
 
 log = structlog.get_logger()
 
-SERVER_NAME: Final = "Biaoshi"
 _BACKLOG: Final = 1024
 _CERTIFICATE_CHECK_S: Final = 10.0
 _RESERVED: Final = ("api", "health", "metrics", "openapi.json", "log", "epcis", "console")
@@ -71,7 +75,12 @@ class HttpFace:
             context = ServerContext(folder / TLS_CERT, folder / SITE_KEY)
             self._watch = asyncio.create_task(_watch_certificate(context))
         for face, sockets, tls in (("http", plain_sockets, None), ("https", tls_sockets, context)):
-            gate = Gate(self._node.settings.limits, self._node.metrics, face)
+            gate = Gate(
+                self._node.settings.limits,
+                self._node.metrics,
+                face,
+                proved=handler_of(self._node).proven.saw,  # for UDP answers (threats N1)
+            )
             gate.start()
             self._gates.append(gate)
             for one in sockets:
@@ -137,14 +146,21 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     for path, operation in _handle_resources(HandleFace(node, authenticator, senders)).items():
         app.router.add_route("*", path, operation)
     health = Health(node, senders)
+    resolve = Resolve(node)
+    registrations = Registrations(node, authenticator, senders)
     for path, handlers in (
+        ("/api/resolve", {"GET": resolve.get}),
+        ("/api/registrations", {"POST": registrations.post}),
+        ("/openapi.json", {"GET": openapi.get}),
         ("/health/live", {"GET": health.live}),
         ("/health/ready", {"GET": health.ready}),
         ("/metrics", {"GET": health.metrics}),
     ):
         app.router.add_route("*", path, by_method(handlers))
     delegations.setup(app, node)
-    app.router.add_route("*", "/{tail:.*}", _rest)
+    app.router.add_route(
+        "*", "/{tail:.*}", _rest(Proxy(node, senders, draw=random.SystemRandom().random))
+    )
     return app
 
 
@@ -183,14 +199,21 @@ def by_method(handlers: Mapping[str, Handler]) -> Handler:
     return handler
 
 
-async def _rest(request: web.Request) -> web.StreamResponse:
-    path = raw_path(request)
-    if path.startswith("/api/"):
-        message = f"Unknown HTTP API endpoint {request.method} {path}"[:300]
-        return problem(
-            404, "no-such-resource", "There is nothing here", responseCode=4, message=message
-        )
-    return not_found()
+def _rest(proxy: Proxy) -> Handler:
+    """Whatever is mounted nowhere: an identifier, unless its first segment is reserved."""
+
+    async def rest(request: web.Request) -> web.StreamResponse:
+        path = raw_path(request)
+        first, slash, _ = path[1:].partition("/")
+        if first not in _RESERVED:
+            return await proxy(request)
+        if first == "api" and slash:
+            message = f"Unknown HTTP API endpoint {request.method} {path}"[:300]
+            more: dict[str, Any] = {"responseCode": 4, "message": message}
+            return problem(404, "no-such-resource", "There is nothing here", **more)
+        return not_found()
+
+    return rest
 
 
 def _guard(node: Node, senders: Senders, tunnel: Tunnel) -> Middleware:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from resolver.config import LimitSettings
     from resolver.metrics import Metrics
 
+SERVER_NAME: Final = "Biaoshi"
 SWEEP_S: Final = 1.0
 STUCK_S: Final = 30
 """A peer that takes none of the octets waiting for it for so long is cut off."""
@@ -32,8 +34,17 @@ _HEADERS: Final = 100
 class Gate:
     """All connections of one face (http or https) of one reader."""
 
-    def __init__(self, limits: LimitSettings, metrics: Metrics, face: str) -> None:
+    def __init__(
+        self,
+        limits: LimitSettings,
+        metrics: Metrics,
+        face: str,
+        *,
+        proved: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """proved: told the address of each connection, which it shows to be no forged one."""
         self.limits = limits
+        self._proved = proved
         self.face = face
         self.tick = 0
         """Seconds since the start, as coarse as the sweep."""
@@ -62,6 +73,7 @@ class Gate:
         if self._by_source[host] >= self.limits.connections_per_source:
             self._refused["source"].inc()
             return False
+        self._proved(host)
         self._all.add(connection)
         self._by_source[host] += 1
         self._open.inc()
@@ -176,5 +188,6 @@ class Connection(RequestHandler):
             self.log_exception("request handling failed", exc_info=exc)
         title = "The request is no HTTP request" if status == 400 else "The request failed"
         response = problem(status, "bad-request" if status == 400 else "internal", title)
+        response.headers["Server"] = SERVER_NAME  # this answer passes no resource of ours
         response.force_close()
         return response

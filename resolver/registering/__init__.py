@@ -19,7 +19,7 @@ from protocol.change import Change
 from protocol.errors import SettingsError
 from registry.imports import Item
 
-CHUNK_ROWS = 500
+CHUNK_ROWS = 1_000
 CHUNK_BYTES = 4 << 20
 AHEAD = 2
 """Chunks on their way while the next one is read."""

@@ -220,6 +220,11 @@ class Connection:
                 f"{answer.problem() or 'identity not verified'}; is it the key of that record?"
             )
 
+    @property
+    def credentials(self) -> Credentials | None:
+        """Who registers."""
+        return self._credentials
+
     def renew(self) -> None:
         """Prove the identity again: the session ended."""
         if self._credentials is not None:
@@ -232,9 +237,14 @@ class Connection:
             self._open = None
 
 
-def error_of(answer: Answer) -> BiaoshiError:
-    """The error that an answer stands for."""
+def error_of(answer: Answer, credentials: Credentials | None) -> BiaoshiError:
+    """The error that an answer stands for. credentials: what was shown."""
     said = answer.problem() or "no reason given"
+    if answer.status == 401 and credentials is not None:
+        return AuthenticationFailed(
+            f"the node did not accept {credentials.identity.text()}: {said}; "
+            "is it the key or the secret of that record?"
+        )
     if answer.status == 401:
         return AuthenticationFailed(f"the node wants to know who registers: {said}; give --auth")
     if answer.status == 403:

@@ -59,7 +59,7 @@ class RemoteSink:
             self._connection.renew()
             answer = self._connection.request("POST", "/api/registrations", body, headers)
         if answer.status != 200:
-            raise error_of(answer)
+            raise error_of(answer, self._connection.credentials)
         return _results(rows, answer)
 
     def _single(self, row: Row) -> Result:

@@ -92,6 +92,8 @@ class Player:
             site.drops = int(rest[0])
         elif verb == "speaks":
             site.version = (int(rest[0].split(".")[0]), int(rest[0].split(".")[1]))
+        elif verb == "knows":
+            site.homed = {each.encode() for each in rest}
         elif verb == "ipv6-dead":
             site.dead_addresses = {each for each in site.addresses if ":" in each}
         elif verb == "serves-as":
@@ -205,7 +207,6 @@ class Player:
             book,
             cache,
             Verifier(wall=wall),
-            wall=wall,
             need=Rules(self.need).need,
             certify=self.certify,
         )

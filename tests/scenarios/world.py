@@ -82,6 +82,7 @@ class FakeSite:
     transports: tuple[Transport, ...] = (Transport.UDP, Transport.TCP)
     private_key: Any = None
     asked: list[bytes] = field(default_factory=list)
+    homed: set[bytes] = field(default_factory=set)
 
     @property
     def key(self) -> Any:
@@ -154,6 +155,10 @@ class FakeSite:
     def _responsible(self, key: bytes) -> bool:
         described = described_prefix(key)
         zone = prefix_of(key) if described is None else described
+        if self.homed:
+            # As nodes do: names of homed prefixes, and prefix records below them.
+            above = parent_prefix(zone) if described is not None else None
+            return zone in self.homed or above in (self.homed | {self.zone})
         return not self.zone or zone == self.zone or zone.startswith(self.zone + b".")
 
     def _respond(self, request: Message, code: int, body: bytes) -> Message:

@@ -184,22 +184,24 @@ async def test_wrong_answers(served):
     other = rsa.generate_private_key(65537, 2048)
     this, nonce = header(session["sessionId"]), session["nonce"]
 
-    def with_key(key):
+    def with_key(key, nonce):
         covered = b64decode(nonce) + CNONCE
         return b64(key.sign(covered, padding.PKCS1v15(), SHA256()))
 
     key_answer = {"id": "300:0.NA/86.999", "type": "HS_PUBKEY", "cnonce": b64(CNONCE)}
     for wrong in (
-        lambda: fields(nonce, secret=b"wrong"),
-        lambda: fields(nonce, identity="301:0.NA/86.998"),
-        lambda: fields(nonce, identity="300:0.NA/86.999"),
-        lambda: fields(nonce) | {"alg": "MD5"},
-        lambda: fields(nonce) | {"type": "HS_ODD"},
-        lambda: fields(nonce) | {"signature": "%"},
-        lambda: fields(b64(b"n" * 16)),
-        lambda: key_answer | {"alg": "SHA256", "signature": with_key(other)},
+        lambda nonce: fields(nonce, secret=b"wrong"),
+        lambda nonce: fields(nonce, identity="301:0.NA/86.998"),
+        lambda nonce: fields(nonce, identity="300:0.NA/86.999"),
+        lambda nonce: fields(nonce) | {"alg": "MD5"},
+        lambda nonce: fields(nonce) | {"type": "HS_ODD"},
+        lambda nonce: fields(nonce) | {"signature": "%"},
+        lambda nonce: fields(b64(b"n" * 16)),
+        lambda nonce: key_answer | {"alg": "SHA256", "signature": with_key(other, nonce)},
     ):
-        answer = await served.ask("PUT", "/api/sessions/this", tls=True, headers=this, body=wrong())
+        answer = await served.ask(
+            "PUT", "/api/sessions/this", tls=True, headers=this, body=wrong(nonce)
+        )
         assert answer.status == 401
         assert answer.json["sessionId"] == session["sessionId"]
         assert answer.json["error"] == "Identity not verified"

@@ -385,6 +385,16 @@ def test_without_identity_the_refusal_is_told(node):
         RemoteSink(connection).send(rows(b"88.118.8/a"))
 
 
+def test_a_wrong_secret_is_told_by_its_identity(node, tmp_path):
+    """When the secret is not the right one, the message names whose it should be."""
+    (tmp_path / "s").write_bytes(b"guess")
+    (tmp_path / "s").chmod(0o600)
+    credentials = Credentials.parse(f"301:0.NA/{PREFIX}={tmp_path / 's'}")
+    connection = Connection(node.urls["https"], credentials)
+    with pytest.raises(AuthenticationFailed, match=r"did not accept 301:0\.NA/88\.118\.8"):
+        RemoteSink(connection).send(rows(b"88.118.8/a"))
+
+
 def test_batch_operations_go_by_rest(node, credentials):
     """Deleting, adding and removing become requests of the Handle REST interface, in order."""
     sink = RemoteSink(Connection(node.urls["https"], credentials))

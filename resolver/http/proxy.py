@@ -1,0 +1,264 @@
+"""GET /{identifier}: what browsers follow (handle-http-api 9).
+
+A URL value or the chosen 10320/loc location becomes a redirect, HS_ALIAS one to its own path
+here; everything else is a page of the values. Only the schemes in `http.redirect_schemes` are
+redirected to, whatever a record says, and nothing that a request brings can change the host of
+the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode, urlsplit
+from xml.sax.saxutils import quoteattr
+
+from aiohttp import web
+
+from protocol.errors import BadIdentifier, BiaoshiError, ParseError, ResponseCode
+from protocol.identifier import parse
+from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values, select
+from protocol.values.loc import Caller, Location, Locations, choose, decode_loc
+from resolver.http.asked import Parameters, Senders, decoded, raw_path
+from resolver.http.page import (
+    SECURITY_HEADERS,
+    error_page,
+    front_page,
+    not_found_page,
+    record_page,
+    redirect,
+)
+from resolver.lookup import Answer, Query
+
+if TYPE_CHECKING:
+    from resolver.node import Node
+
+PAGE: Final = "page/"
+_METHODS: Final = ("GET", "HEAD", "POST")
+_LOC: Final = b"10320/LOC"
+_URL: Final = b"URL"
+_ALIAS: Final = b"HS_ALIAS"
+_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
+"""Reserved characters stay as they are in a target; the rest is percent-encoded where needed."""
+_SPELLED: Final = ("hdl:", "doi:", "info:", "urn:", "oid:", "did:")
+
+
+class Proxy:
+    """The browser-facing resolver."""
+
+    def __init__(self, node: Node, senders: Senders, *, draw: Callable[[], float]) -> None:
+        """draw: a random number, 0 ≤ draw < 1, for weighted locations."""
+        self._node = node
+        self._senders = senders
+        self._draw = draw
+        self._schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Any path that is no mount point."""
+        if request.method not in _METHODS:
+            return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
+        try:
+            parameters = Parameters.of(request)
+            octets = decoded(raw_path(request)[1:])
+        except ParseError as error:
+            return error_page(400, "This is no identifier", raw_path(request), str(error))
+        if not octets:
+            wanted = parameters.first("id")
+            return front_page() if not wanted else redirect(302, _path_of(wanted.strip()), {})
+        shown = octets.decode("utf-8", "replace")
+        try:
+            return await self._resolve(request, parameters, octets)
+        except BadIdentifier as error:
+            return error_page(400, "This is no identifier", shown, str(error))
+        except BiaoshiError as error:
+            return error_page(500, "It could not be resolved", shown, str(error))
+
+    async def _resolve(
+        self, request: web.Request, parameters: Parameters, octets: bytes
+    ) -> web.StreamResponse:
+        only_page = octets.startswith(PAGE.encode())
+        handle = name_of(octets[len(PAGE) :] if only_page else octets)
+        query = Query(handle, authoritative=parameters.flag("auth"), do_not_refer=True)
+        lookup = self._node.lookup
+        answer = lookup.answer_now(query) or await lookup.answer(query)
+        shown = handle.decode("utf-8", "replace")
+        if answer.code == ResponseCode.VALUES_NOT_FOUND:
+            return record_page(shown, (), "It has no public values.")
+        if answer.code != ResponseCode.SUCCESS:
+            return _failed(answer, shown)
+        self._node.metrics.lookups[answer.source].inc()
+        values = decode_values(answer.values)
+        if parameters.first("action") == "showurls":
+            return _locations(values)
+        indexes, types = parameters.indexes(), parameters.types()
+        chosen = select(values, indexes, types)
+        if only_page or parameters.has("noredirect"):
+            return record_page(shown, chosen)
+        if not parameters.has("ignore_aliases"):
+            alias = next((v for v in chosen if v.type.upper() == _ALIAS and v.data), None)
+            if alias is not None:
+                return _to_alias(alias.data, parameters)
+        return self._redirected(request, parameters, shown, chosen)
+
+    def _redirected(
+        self,
+        request: web.Request,
+        parameters: Parameters,
+        shown: str,
+        values: Sequence[HandleValue],
+    ) -> web.StreamResponse:
+        target, value = self._target(request, parameters, values)
+        if value is None:
+            return record_page(shown, values)
+        address = safe_address(target, parameters.first("urlappend") or "", self._schemes)
+        if address is None:
+            note = "The address below is not one that this server sends browsers to."
+            return record_page(shown, values, note)
+        now = self._node.now()
+        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else now + value.ttl
+        return redirect(302, address, {"Expires": formatdate(min(until, 2**32), usegmt=True)})
+
+    def _target(
+        self, request: web.Request, parameters: Parameters, values: Sequence[HandleValue]
+    ) -> tuple[str, HandleValue | None]:
+        """The address to go to and the value it stands in; 10320/loc before URL."""
+        for value in values:
+            if value.type.upper() == _LOC:
+                location = self._chosen(request, parameters, value)
+                if location is not None:
+                    return location.href, value
+        for value in values:
+            if value.type.upper() == _URL:
+                return value.data.decode("utf-8", "replace"), value
+        return "", None
+
+    def _chosen(
+        self, request: web.Request, parameters: Parameters, value: HandleValue
+    ) -> Location | None:
+        try:
+            locations = decode_loc(value.data)
+        except ParseError:
+            return None  # shown on the page; other values may still lead somewhere
+        name, colon, wanted = (parameters.first("locatt") or "").partition(":")
+        caller = Caller(
+            draw=self._draw(),
+            locatt=(name, wanted) if colon else None,
+            address=self._senders.host(request),
+        )
+        return choose(locations, caller)
+
+
+def name_of(octets: bytes) -> bytes:
+    """The name a path stands for, as the lookup takes it. Raises BadIdentifier.
+
+    A handle stays as it is spelled; schemes that say their name, and names without a slash that
+    parse as another scheme's, are carried in their own form.
+    """
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        raise BadIdentifier("not-utf-8", "the path is not UTF-8; encode it first") from None
+    if text[:5].lower().startswith(_SPELLED):
+        return parse(text).handle
+    if b"/" in octets:
+        return octets
+    try:
+        return parse(text).handle
+    except BadIdentifier:
+        return octets  # a prefix, or nothing at all: the lookup says which
+
+
+def safe_address(target: str, append: str, schemes: frozenset[str]) -> str | None:
+    """An address a browser may be sent to, in ASCII; None for any other.
+
+    append: added as it is, unless it would lead to another host.
+    """
+    own = _parts(target)
+    if own is None or own[0] not in schemes or (own[0] in {"http", "https"} and not own[1]):
+        return None
+    whole = target + append
+    if append and _parts(whole) != own:
+        whole = target
+    return quote(whole, safe=_SAFE) if not _host_is_odd(own[1]) else None
+
+
+def _parts(address: str) -> tuple[str, str] | None:
+    """Scheme and authority as a browser would read them; None where it would read otherwise."""
+    # Browsers drop tabs and line ends and take a backslash for a slash: such text is not
+    # an address for us.
+    if not address.isprintable() or "\\" in address or address != address.strip():
+        return None
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
+def _host_is_odd(authority: str) -> bool:
+    """Percent signs, spaces or characters beyond ASCII in a host are left to people."""
+    host = authority.rpartition("@")[2]
+    return not host.isascii() or any(char in host for char in '% "<>^`{|}')
+
+
+def _to_alias(data: bytes, parameters: Parameters) -> web.Response:
+    target = _path_of(data.decode("utf-8", "replace"))
+    if parameters.pairs:
+        target += "?" + urlencode(parameters.pairs)
+    return redirect(301, target, {})
+
+
+def _path_of(name: str) -> str:
+    """The path of a name on this host; never one that begins with two slashes."""
+    return "/" + quote(name, safe="/:").lstrip("/")
+
+
+def _locations(values: Sequence[HandleValue]) -> web.Response:
+    """`action=showurls`: each URL as a location, and those of 10320/loc values."""
+    lines = []
+    for value in values:
+        if value.type.upper() == _URL:
+            href = quoteattr(_xml_text(value.data.decode("utf-8", "replace")))
+            lines.append(f'<location mode="legacy" weight="1.0" href={href}/>')
+        elif value.type.upper() == _LOC:
+            lines += _loc_lines(value.data)
+    body = '<?xml version="1.0" encoding="UTF-8"?>\n<locations>\n{}\n</locations>\n'.format(
+        "\n".join(lines)
+    )
+    headers = {**SECURITY_HEADERS, "Content-Type": "text/xml;charset=UTF-8"}
+    return web.Response(body=body.encode(), headers=headers)
+
+
+def _loc_lines(data: bytes) -> list[str]:
+    try:
+        found: Locations = decode_loc(data)
+    except ParseError:
+        return []
+    return [
+        "<location {}/>".format(
+            " ".join(f"{name}={quoteattr(_xml_text(text))}" for name, text in one.attributes)
+        )
+        for one in found.locations
+    ]
+
+
+def _xml_text(text: str) -> str:
+    """Without characters that XML 1.0 cannot hold."""
+    return "".join(char for char in text if char >= " " or char in "\t\r\n")
+
+
+def _failed(answer: Answer, shown: str) -> web.Response:
+    code = answer.code
+    not_ours = {
+        ResponseCode.SERVER_NOT_RESPONSIBLE,
+        ResponseCode.SERVICE_REFERRAL,
+        ResponseCode.PREFIX_REFERRAL,
+    }
+    if code == ResponseCode.HANDLE_NOT_FOUND or (code in not_ours and "/" not in shown):
+        return not_found_page(shown)
+    if code in not_ours:
+        why = "Its prefix is not served here. Ask the resolver of its organisation, or a root."
+        return error_page(400, "Not served here", shown, why)
+    return error_page(502, "It could not be resolved", shown, answer.message)

@@ -1,0 +1,158 @@
+"""GET /api/resolve?id=…: any spelling of an identifier, answered as JSON with how it was found.
+
+Parameters: id; scheme (read it as this one); type, index (repeatable); steps=1 (each hop);
+verify=1 (signatures up to a trusted root). Public values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+from protocol.chain import Roots
+from protocol.errors import ParseError, ResponseCode, SignatureInvalid, UpstreamError
+from protocol.handle_json import format_values
+from protocol.identifier import Identifier, parse
+from protocol.keys import PublicKey
+from protocol.name import whole_name
+from protocol.record import HandleValue, decode_values, select
+from resolver.founding import ROOT_KEY
+from resolver.http.asked import Parameters
+from resolver.http.problem import problem
+from resolver.http.reply import cors_headers
+from resolver.keyfiles import read_public_keys
+from resolver.lookup import Answer, Query
+from resolver.verify import Need, Verifier
+
+if TYPE_CHECKING:
+    from resolver.node import Node
+
+_PROBLEMS: Final[Mapping[ResponseCode, tuple[int, str, str]]] = {
+    ResponseCode.HANDLE_NOT_FOUND: (404, "not-found", "No such identifier"),
+    ResponseCode.VALUES_NOT_FOUND: (404, "values-not-found", "It has none of the values asked for"),
+    ResponseCode.SERVER_NOT_RESPONSIBLE: (421, "not-served-here", "Its prefix is served elsewhere"),
+    ResponseCode.SERVICE_REFERRAL: (421, "referral", "Its prefix is served elsewhere"),
+    ResponseCode.PREFIX_REFERRAL: (421, "referral", "Its prefix is served elsewhere"),
+    ResponseCode.RECURSION_COUNT_TOO_HIGH: (508, "loop", "Its delegations lead too far"),
+    ResponseCode.SERVER_BUSY: (503, "busy", "Too many questions under way"),
+    ResponseCode.INVALID_CREDENTIAL: (502, "signature-invalid", "Its signature does not hold"),
+}
+
+
+class Resolve:
+    """The resource."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._verifier = Verifier(wall=node.now)
+        self._roots = Roots.of(_root_keys(node), None)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Identifier, values, and on request steps and verification."""
+        parameters = Parameters.of(request)
+        text = parameters.first("id")
+        if not text:
+            raise ParseError("give the identifier: /api/resolve?id=…")
+        identifier = parse(text, parameters.first("scheme"))
+        started = perf_counter()
+        query = Query(identifier.handle)  # whole: a signature covers the record
+        lookup = self._node.lookup
+        answer = lookup.answer_now(query) or await lookup.answer(query)
+        took_ms = (perf_counter() - started) * 1000
+        shape = _identifier(identifier)
+        if parameters.flag("steps"):
+            shape["steps"] = list(answer.steps) or [_own_step(answer, took_ms)]
+        if answer.code != ResponseCode.SUCCESS:
+            return _problem(answer, shape)
+        values = decode_values(answer.values)
+        if parameters.flag("verify"):
+            shape["verification"] = await self._verification(identifier.handle, values, answer)
+        indexes, types = parameters.indexes(), parameters.types()
+        chosen = select(values, indexes, types)
+        if not chosen:
+            return _problem(Answer(ResponseCode.VALUES_NOT_FOUND, answer.handle), shape)
+        shape |= _source(answer)
+        body = orjson.dumps(shape)[:-1] + b',"values":%b}' % format_values(chosen)
+        headers = {"Content-Type": "application/json", **cors_headers(request)}
+        return web.Response(body=body, headers=headers)
+
+    async def _verification(
+        self, handle: bytes, values: Sequence[HandleValue], answer: Answer
+    ) -> Mapping[str, Any]:
+        """What holds of a record's signatures; of other nodes' records what recursion found."""
+        if answer.source != "store":
+            return {"status": answer.verification or "off"}
+        try:
+            found = await self._verifier.verify(
+                whole_name(handle), values, Need.WHEN_SIGNED, self._roots, self._values_of
+            )
+        except SignatureInvalid as error:
+            return {"status": "invalid", "reason": str(error)}
+        except UpstreamError as error:
+            return {"status": "not verified", "reason": str(error)}
+        return found.as_dict()
+
+    async def _values_of(self, name: bytes) -> Sequence[HandleValue]:
+        lookup = self._node.lookup
+        query = Query(name)
+        answer = lookup.answer_now(query) or await lookup.answer(query)
+        if answer.code in {ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}:
+            return ()
+        if answer.code != ResponseCode.SUCCESS:
+            shown = name.decode("utf-8", "replace")
+            raise UpstreamError(
+                f"the certificate in {shown} lies at another node, which this one does not ask; "
+                "verify at a recursive node"
+            )
+        return decode_values(answer.values)
+
+
+def _identifier(identifier: Identifier) -> dict[str, Any]:
+    return {
+        "id": identifier.normalized,
+        "scheme": identifier.scheme,
+        "handle": identifier.handle.decode("utf-8", "replace"),
+    }
+
+
+def _source(answer: Answer) -> dict[str, Any]:
+    shape: dict[str, Any] = {"source": answer.source, "authoritative": answer.authoritative}
+    if answer.version:
+        shape["version"] = answer.version
+    if answer.ttl_s is not None:
+        shape["ttl_s"] = round(answer.ttl_s)
+    if answer.stale:
+        shape["stale"] = True
+    return shape
+
+
+def _own_step(answer: Answer, took_ms: float) -> dict[str, Any]:
+    asked = answer.handle.decode("utf-8", "replace")
+    return {
+        "node": answer.source,
+        "asked": asked,
+        "outcome": answer.code.name,
+        "ms": round(took_ms, 2),
+    }
+
+
+def _problem(answer: Answer, shape: dict[str, Any]) -> web.Response:
+    status, code, title = _PROBLEMS.get(answer.code, (502, "upstream", "It could not be resolved"))
+    more = dict(shape)
+    if answer.code in {ResponseCode.SERVICE_REFERRAL, ResponseCode.PREFIX_REFERRAL}:
+        more["referral"] = orjson.loads(format_values(decode_values(answer.values)))
+    return problem(
+        status, code, title, detail=answer.message, responseCode=int(answer.code), **more
+    )
+
+
+def _root_keys(node: Node) -> list[PublicKey]:
+    """The root keys the node was given, and its own where it stands alone."""
+    files = [node.dir / name for name in node.settings.recursion.root_keys]
+    if (node.dir / ROOT_KEY).exists():
+        files.append(node.dir / ROOT_KEY)
+    return [key for file in files for key in read_public_keys(file)]
