@@ -1,4 +1,4 @@
-"""NSD and Knot: authoritative DNS servers with a NAPTR zone of the same records."""
+"""NSD, Knot and PowerDNS: DNS servers with a NAPTR zone of the same records."""
 
 from __future__ import annotations
 
@@ -54,6 +54,20 @@ zone:
     file: zone
 """
 
+POWERDNS = """\
+launch=bind
+bind-config={folder}/named.conf
+local-address=127.0.0.1
+local-port={port}
+receiver-threads=1
+distributor-threads=1
+socket-dir={folder}
+daemon=no
+guardian=no
+disable-syslog=yes
+"""
+_NAMED = 'zone "{zone}" {{ type master; file "{folder}/zone"; }};\n'
+
 
 def owner(number: int) -> str:
     """The domain name of record `number`, the OID 2.999.number."""
@@ -107,3 +121,17 @@ def knot(folder: Path, names: Path, core: int | None) -> Iterator[Running]:
     with process([program("knotd", "knot"), "-c", str(config)], log, core) as child:
         wait_for_tcp(port, child, log)
         yield Running("Knot", "dns", "127.0.0.1", port, names, child.pid)
+
+
+@contextmanager
+def powerdns(folder: Path, names: Path, core: int | None) -> Iterator[Running]:
+    """PowerDNS with its BIND backend, one receiver; its packet cache is on, as by default."""
+    port, log = free_port(), folder / "pdns.log"
+    own = folder / "pdns"
+    own.mkdir(exist_ok=True)
+    (folder / "named.conf").write_text(_NAMED.format(zone=ZONE, folder=folder))
+    (own / "pdns.conf").write_text(POWERDNS.format(folder=folder, port=port))
+    command = [program("pdns_server", "pdns-server pdns-backend-bind"), f"--config-dir={own}"]
+    with process(command, log, core) as child:
+        wait_for_tcp(port, child, log)
+        yield Running("PowerDNS", "dns", "127.0.0.1", port, names, child.pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,13 +19,15 @@ from registry.store.row import rows
 
 COMMAND = [sys.executable, "-m", "resolver.cli"]
 FACES = {"irp-udp": "irp", "irp-tcp": "irp", "irp-tcp-once": "irp", "http": "http"}
+MAP_GIB = 64
 
 
 def prepare(folder: Path, shape: Shape) -> Path:
     """Make the node's folder and fill its store, unless it is there; returns the file of keys."""
     keys = folder.with_suffix(".keys")
-    if folder.exists():
+    if keys.exists():
         return keys
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
     faces = ["--irp", "0", "--http", "0", "--https", "off"]
     init = [*COMMAND, "init", str(folder), "--role", "enterprise", "--prefix", shape.prefix]
     subprocess.run([*init, *faces], check=True, capture_output=True)
