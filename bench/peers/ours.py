@@ -10,14 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import dataset
+from bench import dataset, generator
 from bench.dataset import Shape
 from bench.peers import Running, process
+from bench.peers.naptr import ZONE
 from registry.store.lmdb_store import LmdbStore
 
 COMMAND = [sys.executable, "-m", "resolver.cli"]
-FACES = {"irp-udp": "irp", "irp-tcp": "irp", "irp-tcp-once": "irp", "http": "http"}
-MAP_GIB = 64
+FACES = {
+    "irp-udp": "irp",
+    "irp-tcp": "irp",
+    "irp-tcp-once": "irp",
+    "http": "http",
+    "dns": "dns",
+}
 
 
 def prepare(folder: Path, shape: Shape) -> Path:
@@ -26,9 +32,11 @@ def prepare(folder: Path, shape: Shape) -> Path:
     if keys.exists():
         return keys
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
-    faces = ["--irp", "0", "--http", "0", "--https", "off"]
+    faces = ["--irp", "0", "--http", "0", "--https", "0", "--dns", "0"]
     init = [*COMMAND, "init", str(folder), "--role", "enterprise", "--prefix", shape.prefix]
     subprocess.run([*init, *faces], check=True, capture_output=True)
+    settings = folder / "biaoshi.toml"
+    settings.write_text(settings.read_text().replace("oid-res.org", ZONE))
     store = LmdbStore.open(folder / "store")
     try:
         dataset.fill(store, shape)
@@ -38,22 +46,42 @@ def prepare(folder: Path, shape: Shape) -> Path:
 
 
 @contextmanager
-def running(
-    folder: Path, shape: Shape, core: int | None, readers: int = 1
-) -> Iterator[dict[str, Running]]:
-    """Serve a prepared folder; gives a Running for each of the generator's modes."""
-    keys = prepare(folder, shape)
+def serving(
+    folder: Path, core: int | None = None, readers: int = 1
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Serve a prepared folder; gives the supervisor's process id and the ports by face."""
     dataset.read_whole(folder / "store" / "data.mdb")
     said = folder.with_suffix(".ready")
     said.unlink(missing_ok=True)
     command = ["sh", "-c", 'exec "$@" > "$0"', str(said), *COMMAND]
     command += ["serve", str(folder), "--readers", str(readers)]
     with process(command, folder.with_suffix(".log"), core) as child:
-        ready = wait_ready(said, child, folder.with_suffix(".log"))
-        yield {
-            mode: Running("Biaoshi", mode, "127.0.0.1", int(ready[face]), keys, child.pid)
+        yield child.pid, wait_ready(said, child, folder.with_suffix(".log"))
+
+
+@contextmanager
+def running(
+    folder: Path,
+    shape: Shape,
+    core: int | None,
+    readers: int = 1,
+    domains: Path | None = None,
+) -> Iterator[dict[str, Running]]:
+    """Serve a folder, made if need be; gives a Running for each of the generator's modes.
+
+    domains: names to ask for over DNS; None leaves that face out.
+    """
+    keys = prepare(folder, shape)
+    with serving(folder, core, readers) as (pid, ports):
+        found = {
+            mode: Running("Biaoshi", mode, "127.0.0.1", int(ports[face]), keys, pid)
             for mode, face in FACES.items()
+            if mode != "dns"
         }
+        if domains is not None:
+            found["dns"] = Running("Biaoshi", "dns", "127.0.0.1", int(ports["dns"]), domains, pid)
+        generator.prove(found["irp-tcp-once"].host, found["irp-tcp-once"].port, keys)
+        yield found
 
 
 def wait_ready(said: Path, child: subprocess.Popen[bytes], log: Path) -> dict[str, int]:
