@@ -7,6 +7,7 @@ in parallel gains nothing (threats A1).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from base64 import b64encode
 from collections import Counter
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
     from resolver.node import Node
 
 _SOURCE_SHARE: Final = 10
+"""A source may fail this many times as often as one account of it."""
 DELAY_S: Final = 1.0
 """How much later an account is answered once its allowance of failures is used up."""
 _MOST_WAITING: Final = 2
 """Attempts on one account from one source that wait at once; more are refused (429)."""
-"""A source may fail this many times as often as one account of it."""
 
 
 @dataclass(frozen=True, slots=True)
