@@ -29,7 +29,8 @@ from protocol.errors import (
     VersionConflict,
 )
 from protocol.handle_json import format_values, json_text, parse_values
-from protocol.name import fold, whole_name
+from protocol.identifier import key_of
+from protocol.name import whole_name
 from protocol.record import MAX_INDEX, HandleValue, decode_values
 from registry.store import Table
 from registry.store.row import checked, json_head, json_is_named, json_values, store_key
@@ -118,7 +119,7 @@ class Handles:
         name = whole_name(handle)
         if not self._node.prefixes.responsible(name):
             return None
-        folded = fold(name)
+        folded = key_of(name)
         key = store_key(folded)
         raw = self._json(key)
         if raw is None or not json_is_named(checked(raw), key, folded):
@@ -202,7 +203,7 @@ class Handles:
             and not asked.parameters.has("mintNewSuffix")
         ):
             named = body["handle"]
-            if not isinstance(named, str) or fold(_utf8(named)) != fold(handle):
+            if not isinstance(named, str) or key_of(_utf8(named)) != key_of(handle):
                 raise ParseError("the body names another handle than the path")
         return parse_values(body)
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from protocol.errors import BadIdentifier, NotAuthorized, NotServedHere, ParseError
 from protocol.handle_json import json_text
+from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS, fold, prefix_record
 from registry.store import Store, Table
 from registry.store.row import LONG_KEY, is_shortened, row_name
@@ -119,7 +120,7 @@ async def handles_under(store: Store, prefix: bytes) -> AsyncIterator[list[bytes
             with store.snapshot() as state:
                 rows = list(state.scan(Table.RECORDS, at, stop, PORTION))
             if rows:
-                yield [fold(row_name(raw)) if is_shortened(key) else key for key, raw in rows]
+                yield [key_of(row_name(raw)) if is_shortened(key) else key for key, raw in rows]
             if len(rows) < PORTION:
                 break
             at = rows[-1][0] + b"\0"
