@@ -23,8 +23,9 @@ ORS_PREFIX: Final = b"ORS+"
 
 MAX_RRSET: Final = 48_000
 """Octets of all NAPTR records of one name: they must fit in one DNS message, signed."""
-MAX_TTL: Final = 0x7FFFFFFF
-"""RFC 2181 §8."""
+MAX_TTL_S: Final = 86_400
+"""However long a value may be kept, its NAPTR record may for a day: the exchange of a DNSSEC key
+has to wait for the longest."""
 
 ORDER: Final = 100
 _MAX_STRING = 255
@@ -271,11 +272,8 @@ def _given(data: bytes) -> Naptr | None:
         return None
 
 
-DEFAULT_TTL_S: Final = 86_400
-
-
 def _least_ttl(values: Sequence[HandleValue], time_s: int) -> tuple[int, bool]:
-    least, absolute = MAX_TTL if values else DEFAULT_TTL_S, False
+    least, absolute = MAX_TTL_S, False
     for value in values:
         ttl = value.ttl
         if value.ttl_type != TTL_RELATIVE:

@@ -162,8 +162,9 @@ class LimitSettings:
         3.0, "Beyond the free allowance: octets sent per octet received.", least=0, most=100
     )
     udp_packets: int = setting(
-        4,
-        "Most datagrams of one UDP answer; a longer answer is sent over TCP.",
+        533,
+        "Most datagrams of one UDP answer to a source not proven yet; a longer one is answered "
+        "busy. 533 is the longest message: deployed clients do not turn to TCP by themselves.",
         least=1,
         most=533,
     )

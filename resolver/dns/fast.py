@@ -113,10 +113,14 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
     ons_away: tuple[bytes, ...] = ()
     taken = False
     clock = now()
+    signer = answers.signer
 
     def turn() -> None:
-        nonlocal homed, delegated, ors_ours, ors_away, ons_ours, ons_away, taken, clock
+        nonlocal homed, delegated, ors_ours, ors_away, ons_ours, ons_away, taken, clock, signer
         clock = now()
+        if signer is not answers.signer:
+            signer = answers.signer
+            signed.clear()
         fresh, given = prefixes.homed(), prefixes.delegated()
         if fresh is homed and given is delegated:
             return
@@ -141,15 +145,15 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
 
     def sign(key: bytes, raw: bytes, owner: bytes, zone: bytes) -> _Signed | None:
         found = names.records(key, owner)
-        if found is None or answers.signer is None:
+        if found is None or signer is None:
             return None
-        rrset: RRset = answers.signer.sign(found, zone)
+        rrset: RRset = signer.sign(found, zone)
         octets = b"".join(
             _RR.pack(0xC00C, rrset.type, CLASS_IN, rrset.ttl, len(rdata)) + rdata
             for rdata in rrset.rdatas
         )
         count = _COUNT.pack(len(found.rdatas) + len(rrset.rdatas))
-        kept = answers.signer.kept[owner, Type.NAPTR]
+        kept = signer.kept[owner, Type.NAPTR]
         while len(signed) >= max_signed:
             del signed[next(iter(signed))]
         made = signed[key] = _Signed(raw[:8], kept.until, count, octets)
@@ -196,7 +200,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         if checksum(raw[8:]) != seal or flags & HAS_ABSOLUTE_TTL:
             return None
         count, signatures = raw[10:12], b""
-        if tail.do and answers.signer is not None:
+        if tail.do and signer is not None:
             made = signed.get(key)
             if made is None or made.seal != raw[:8] or made.until <= clock:
                 zone = ors_end if key[:1] != ONS_KEY else ons.name if ons is not None else b""

@@ -164,13 +164,18 @@ def successor(name: bytes) -> bytes:
     """The first name after this one in canonical order (RFC 4471 §3.1.2, RFC 9824 §3.2)."""
     if len(name) + 2 <= MAX_NAME:
         return b"\x01\x00" + name
+    return _past(name)
+
+
+def _past(name: bytes) -> bytes:
+    """The first name after this one and everything below it."""
     label, rest = name[1 : 1 + name[0]], name[1 + name[0] :]
     if len(name) < MAX_NAME and len(label) < MAX_LABEL:
         return bytes((len(label) + 1,)) + label + b"\0" + rest
-    # No room for anything below or beside: the next label of the same length.
+    # No room beside it either: the next label that is no longer.
     stem = label.rstrip(b"\xff")
     if not stem:
-        return successor(rest)
+        return _past(rest)
     octet = stem[-1] + 1
     if 0x41 <= octet <= 0x5A:
         octet = 0x5B  # capital letters sort as small ones

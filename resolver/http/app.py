@@ -60,9 +60,16 @@ class HttpFace:
         self._node = node
         self.sessions = sessions
         self._runner = web.AppRunner(app, access_log=None)
-        self._gates: list[Gate] = []
+        self.gates: list[Gate] = []
         self._servers: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def server(self) -> web.Server:
+        """What aiohttp's connections belong to."""
+        served = self._runner.server
+        assert served is not None  # noqa: S101 - set up before anything asks
+        return served
 
     async def start(
         self, plain_sockets: Sequence[socket.socket], tls_sockets: Sequence[socket.socket]
@@ -75,14 +82,16 @@ class HttpFace:
             context = ServerContext(folder / TLS_CERT, folder / SITE_KEY)
             self._watch = asyncio.create_task(_watch_certificate(context))
         for face, sockets, tls in (("http", plain_sockets, None), ("https", tls_sockets, context)):
+            node = self._node
             gate = Gate(
-                self._node.settings.limits,
-                self._node.metrics,
+                node.settings.limits,
+                node.metrics,
                 face,
-                proved=handler_of(self._node).proven.saw,  # for UDP answers (threats N1)
+                node,
+                proved=handler_of(node).proven.saw,  # for UDP answers (threats N1)
             )
             gate.start()
-            self._gates.append(gate)
+            self.gates.append(gate)
             for one in sockets:
                 self._servers.append(await self._listen(one, gate, tls))
 
@@ -91,7 +100,7 @@ class HttpFace:
     ) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         return await loop.create_server(
-            lambda: Connection(self._runner.server, gate, loop=loop),
+            lambda: Connection(self.server, gate, loop=loop),
             sock=one.dup(),
             ssl=tls,
             backlog=_BACKLOG,
@@ -110,8 +119,9 @@ class HttpFace:
             await asyncio.sleep(0)  # what was accepted already gets its task
             served.pre_shutdown()
             await served.shutdown(grace_s)
-        for gate in self._gates:
+        for gate in self.gates:
             gate.stop()
+            gate.count()
         await self._runner.cleanup()
         self.sessions.table.close()
 

@@ -111,6 +111,8 @@ async def test_a_long_reply_comes_in_packets(world: World) -> None:
 
 async def test_a_reply_of_too_many_packets_is_busy_until_proven(world: World) -> None:
     """Above the most packets an unproven source is sent to TCP; a proven one gets all of them."""
+    world.settings = Settings(limits=replace(LimitSettings(), udp_packets=4))
+    world.node.settings = world.settings
     long = HandleValue(9, b"NOTE", b"n" * 5000, timestamp=NOW)
     world.put(product(PREFIX + b"/long", long))
     async with serving(world) as client:

@@ -159,7 +159,7 @@ async def test_slow_head(founded, tmp_path):
         pairs = [await asyncio.open_connection("127.0.0.1", served.http) for _ in range(3)]
         pairs[1][1].write(b"GET / HTTP/1.1\r\nX-A: ")
         await asyncio.sleep(0.05)
-        gate = served.face._gates[0]
+        gate = served.face.gates[0]
         for _ in range(3):
             gate.sweep()
         pairs[2][1].write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -195,7 +195,7 @@ async def test_idle_connection(founded, tmp_path):
         writer.write(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % P1)
         await reader.readuntil(b"}")
         for _ in range(7):
-            served.face._gates[0].sweep()
+            served.face.gates[0].sweep()
         assert (await reader.read()).endswith(b"}")
         writer.close()
 
@@ -209,12 +209,12 @@ async def test_peer_that_does_not_read(founded, tmp_path):
         request = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % P1
         writer.write(request * 500)
         await asyncio.sleep(0.3)
-        (connection,) = served.face._gates[0]._all
+        (connection,) = served.face.gates[0]._all
         assert connection.transport.get_write_buffer_size() < 2_000_000
         for _ in range(40):
-            served.face._gates[0].sweep()
+            served.face.gates[0].sweep()
         await asyncio.sleep(0.05)
-        assert not served.face._gates[0]._all
+        assert not served.face.gates[0]._all
         writer.close()
 
 
@@ -234,7 +234,7 @@ async def test_connection_limits(founded, tmp_path):
         assert b"200 OK" in await pairs[0][0].readuntil(b"\r\n\r\n")
         for _, writer in pairs:
             writer.close()
-        while served.face._gates[0]._all:
+        while served.face.gates[0]._all:
             await asyncio.sleep(0)
         assert (await served.ask("GET", "/health/live")).status == 200
 
@@ -254,7 +254,7 @@ async def test_close_finishes_what_is_in_flight(founded, tmp_path):
         write = asyncio.create_task(
             served.as_admin("PUT", P1.decode(), [{"index": 1, "type": "X", "data": "x"}])
         )
-        while not served.face._gates[1]._all:
+        while not served.face.gates[1]._all:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         closing = asyncio.create_task(served.face.close(5.0))
