@@ -70,12 +70,12 @@ def commands(text: str) -> list[Command]:
     found: list[Command] = []
     inside, more = False, False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```") or line.startswith("<!-- first:") or line == "-->":
+        if line.startswith(("```", "<!-- first:")) or line == "-->":
             inside, more = not inside, False
         elif inside and line.startswith("$ "):
             found.append(Command(number, line[2:]))
             more = True
-        elif inside and more and line.startswith("> "):
+        elif inside and more and (line == ">" or line.startswith("> ")):
             found[-1].text += "\n" + line[2:]
         elif inside and more:
             found[-1].expected.append(line)
