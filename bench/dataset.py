@@ -1,5 +1,7 @@
 """Stores of any size for measurements, filled in key order past the writer.
 
+One record in fifty is withheld: none of its values is publicly readable.
+
 Rows are exactly those that registration writes (registry.store.row.rows); only the log is left
 out, so `biaoshi check` on such a store names every record as one without a change.
 """
@@ -8,42 +10,79 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.progress import track
 
-from protocol.record import HandleValue, Record
+from protocol.record import PUBLIC_READ, HandleValue, Record
+from registry.prefixes import HOMED, PrefixRow
 from registry.store import Write
 from registry.store.lmdb_store import LmdbStore
 from registry.store.row import rows
 
 BATCH = 20_000
+WITHHELD_EVERY = 50
 TIME_S = 1_790_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the records look like. values: public values a record. short: one tiny value."""
+    """What the records look like.
+
+    values: a record's. short: one tiny value. oids: further records, named by OIDs, that have
+    NAPTR records in DNS.
+    """
 
     count: int
     values: int = 4
     short: bool = False
+    oids: int = 0
     prefix: str = "88.100.1"
 
     def handle(self, number: int) -> str:
+        """The identifier of a record."""
         return f"{self.prefix}/SN{number:010d}"
 
 
+OID_ROOT = "2.999"
+"""The arc for examples (ITU-T X.660)."""
+
+
+def oid(number: int) -> str:
+    """The identifier of an OID record."""
+    return f"{OID_ROOT}.{number}"
+
+
+def product_url(number: int) -> str:
+    """What a record's URL value says."""
+    return f"https://example.org/product/{number:010d}"
+
+
+def is_withheld(number: int) -> bool:
+    """Whether a record has no public values."""
+    return number % WITHHELD_EVERY == WITHHELD_EVERY - 1
+
+
 def value_set(shape: Shape, number: int) -> tuple[HandleValue, ...]:
+    """The values of a record, private ones where it is withheld."""
+    values = _short_values(number) if shape.short else _values(shape, number)
+    if not is_withheld(number):
+        return values
+    return tuple(replace(v, permissions=v.permissions & ~PUBLIC_READ) for v in values)
+
+
+def _short_values(number: int) -> tuple[HandleValue, ...]:
+    return (HandleValue(1, b"URL", b"https://e.cn/%d" % number, timestamp=TIME_S),)
+
+
+def _values(shape: Shape, number: int) -> tuple[HandleValue, ...]:
     """A product's values: URL, DESC, LIFECYCLE and HS_ADMIN, then more until there are enough."""
-    if shape.short:
-        return (HandleValue(1, b"URL", b"https://e.cn/%d" % number, timestamp=TIME_S),)
     admin = b"\x0f\xff" + b"\x00\x00\x00\x0d0.NA/88.100.1" + b"\x00\x00\x00\xc8"
     lifecycle = json.dumps({"stage": "produced", "batch": f"B{number // 1000:06d}"}).encode()
     known = [
-        HandleValue(1, b"URL", b"https://example.org/product/%010d" % number, timestamp=TIME_S),
+        HandleValue(1, b"URL", product_url(number).encode(), timestamp=TIME_S),
         HandleValue(2, b"DESC", b"cold-rolled coil DC01 1.2 mm, no. %d" % number, timestamp=TIME_S),
         HandleValue(3, b"LIFECYCLE", lifecycle, timestamp=TIME_S),
         HandleValue(100, b"HS_ADMIN", admin, timestamp=TIME_S),
@@ -62,19 +101,46 @@ def writes(shape: Shape, start: int, stop: int) -> Iterator[Write]:
         yield from rows(record, number + 1, TIME_S)
 
 
+def oid_writes(shape: Shape) -> Iterator[Write]:
+    """The rows of the OID records, and of the arc that they stand under."""
+    yield PrefixRow(OID_ROOT.encode(), HOMED).write()
+    for number in range(shape.oids):
+        value = HandleValue(1, b"URL", product_url(number).encode(), ttl=300, timestamp=TIME_S)
+        yield from rows(Record(oid(number).encode(), (value,)), number + 1, TIME_S)
+
+
 def fill(store: LmdbStore, shape: Shape, *, quiet: bool = False) -> None:
     """Write all records of a shape in key order."""
     starts = range(0, shape.count, BATCH)
     for start in track(starts, f"{shape.count:,} records", disable=quiet, transient=True):
         store.apply(list(writes(shape, start, min(start + BATCH, shape.count))))
+    if shape.oids:
+        store.apply(list(oid_writes(shape)))
 
 
 def write_keys(file: Path, shape: Shape, most: int = 200_000) -> Path:
-    """A file of identifiers for the load generator, spread evenly over the records."""
+    """Files of identifiers for the load generator, spread evenly over the records.
+
+    FILE has those that are there, FILE.withheld those without public values, FILE.absent as many
+    that are not there.
+    """
     step = max(1, shape.count // most)
-    with file.open("w") as out:
-        out.writelines(f"{shape.handle(number)}\n" for number in range(0, shape.count, step))
+    numbers = range(0, shape.count, step)
+    _write_names(file, (shape.handle(n) for n in numbers if not is_withheld(n)))
+    _write_names(names_of(file, "absent"), (f"{shape.handle(n)}-none" for n in numbers))
+    withheld = range(WITHHELD_EVERY - 1, shape.count, WITHHELD_EVERY * step)
+    _write_names(names_of(file, "withheld"), (shape.handle(n) for n in withheld))
     return file
+
+
+def names_of(file: Path, expected: str) -> Path:
+    """Which of the files of `write_keys` holds present, absent or withheld names."""
+    return file if expected == "present" else file.with_suffix(f"{file.suffix}.{expected}")
+
+
+def _write_names(file: Path, names: Iterable[str]) -> None:
+    with file.open("w") as out:
+        out.writelines(f"{name}\n" for name in names)
 
 
 def read_whole(file: Path) -> int:

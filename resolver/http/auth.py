@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -43,6 +44,10 @@ _VERSION: Final = (2, 11)
 _THREAD_ITERATIONS: Final = 20_000
 """PBKDF2 work above this is done beside the event loop."""
 _SOURCE_SHARE: Final = 10
+DELAY_S: Final = 1.0
+"""How much later an account is answered once its allowance of failures is used up."""
+_MOST_WAITING: Final = 2
+"""Attempts on one account from one source that wait at once; more are refused (429)."""
 """A source may fail this many times as often as one account of it."""
 
 
@@ -78,6 +83,7 @@ class Authenticator:
         self._table = sessions.table
         self._policy = policy_of(node.settings.auth)
         self._per_minute = node.settings.limits.failures_per_min
+        self._waiting: Counter[bytes] = Counter()
 
     async def caller(self, request: web.BaseRequest) -> Caller:
         """Who sends a request. Raises NotProved or TooManyFailures."""
@@ -97,7 +103,7 @@ class Authenticator:
         The nonce is used up, whatever comes of it. Raises NotProved or TooManyFailures.
         """
         method = "public_key" if proof.key_type == HS_PUBKEY else "secret_key"
-        attempt = self._attempt(request, proof.identity, method)
+        attempt = await self._attempt(request, proof.identity, method)
         nonce = session.nonce
         if nonce is None or not self.sessions.spend(session):
             raise attempt.failed(None, session)
@@ -124,7 +130,7 @@ class Authenticator:
     async def _basic(self, request: web.BaseRequest, value: str) -> Caller:
         offered = read_basic(value)
         identity = offered.identity
-        attempt = self._attempt(request, identity, "basic")
+        attempt = await self._attempt(request, identity, "basic")
         secrets: Sequence[bytes] = ()
         if identity is not None and self._node.settings.auth.secret_keys:
             secrets = self._local_keys(identity, HS_SECKEY)
@@ -163,7 +169,7 @@ class Authenticator:
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(True) if tls is not None else None
         offered = read_certificate(der) if der is not None else None
-        attempt = self._attempt(request, offered.identity if offered else None, "certificate")
+        attempt = await self._attempt(request, offered.identity if offered else None, "certificate")
         if offered is None:
             raise attempt.failed(fields, None)
         spki = encode_spki(offered.key)
@@ -217,25 +223,43 @@ class Authenticator:
 
     # --- attempts
 
-    def _attempt(
+    async def _attempt(
         self, request: web.BaseRequest, identity: Reference | None, method: str
     ) -> _Attempt:
-        """Take one attempt from the account's and the source's allowance."""
+        """Take one attempt from the account's and the source's allowance.
+
+        An account whose allowance is used up is answered later, a few at a time, and not never:
+        nobody locks an administrator out by guessing. Raises TooManyFailures beyond that.
+        """
         host = self._senders.host(request).encode()
-        account = b"" if identity is None else fold_prefix(identity.handle)
-        allowances = (
-            (b"account\0%b\0%b" % (host, account), self._per_minute),
-            (b"source\0%b" % host, self._per_minute * _SOURCE_SHARE),
-        )
-        wait_s = self._table.take_attempt(allowances)
+        name = b"" if identity is None else fold_prefix(identity.handle)
+        account = (b"account\0%b\0%b" % (host, name), self._per_minute)
+        source = (b"source\0%b" % host, self._per_minute * _SOURCE_SHARE)
+        wait_s = self._table.take_attempt((source,))
+        if wait_s == 0 and self._table.take_attempt((account,)) > 0:
+            wait_s = await self._delayed(account[0])
         if wait_s > 0:
             self._count(method, "delayed")
             raise TooManyFailures(wait_s)
-        return _Attempt(self, allowances, method)
+        return _Attempt(self, account[0], source, method)
 
-    def give_back(self, taken: Sequence[tuple[bytes, int]]) -> None:
-        """Attempts that held are no failures."""
-        self._table.give_attempt_back(taken)
+    async def _delayed(self, account: bytes) -> float:
+        """Wait in place of a refusal; the seconds to come back in when too many wait already."""
+        if self._waiting[account] >= _MOST_WAITING:
+            return DELAY_S
+        self._waiting[account] += 1
+        try:
+            await asyncio.sleep(DELAY_S)
+        finally:
+            self._waiting[account] -= 1
+            if not self._waiting[account]:
+                del self._waiting[account]
+        return 0.0
+
+    def forgive(self, account: bytes, source: tuple[bytes, int]) -> None:
+        """An attempt that held is no failure, and ends what was held against the account."""
+        self._table.forgive(account)
+        self._table.give_attempt_back((source,))
 
     def _count(self, method: str, outcome: str) -> None:
         self._node.metrics.authentications[method, outcome].inc()
@@ -274,15 +298,20 @@ class _Attempt:
     """One try to prove an identity."""
 
     def __init__(
-        self, authenticator: Authenticator, taken: Sequence[tuple[bytes, int]], method: str
+        self,
+        authenticator: Authenticator,
+        account: bytes,
+        source: tuple[bytes, int],
+        method: str,
     ) -> None:
         self._authenticator = authenticator
-        self._taken = taken
+        self._account = account
+        self._source = source
         self._method = method
 
     def held(self) -> None:
         """It was right: no failure is counted."""
-        self._authenticator.give_back(self._taken)
+        self._authenticator.forgive(self._account, self._source)
         self._authenticator.attempt_done(self._method, "accepted")
 
     def failed(self, fields: HandleFields | None, session: Session | None) -> NotProved:

@@ -22,7 +22,7 @@ from protocol.record import Reference
 
 _MAX_HEADER: Final = 8_192
 _MAX_FIELD: Final = 4_096
-_field = re.compile(r'\s*,?\s*([A-Za-z]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_field = re.compile(r'[\s,]*([A-Za-z]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 _escape = re.compile(r"\\(.)")
 
 _MAC_CODES: Final[Mapping[str, MacCode]] = {
