@@ -199,5 +199,5 @@ def not_served(handle: bytes, row: PrefixRow | None) -> NotServedHere:
         )
     return NotServedHere(
         f"{shown}: prefix {prefix} is not homed at this node; send it to the node that is home "
-        f"to it, or home it here with `biaoshi prefix request {prefix}`"
+        "to it, or check its spelling"
     )

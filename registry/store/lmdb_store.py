@@ -166,7 +166,11 @@ class LmdbStore:
         except BaseException as error:
             self._abandon()
             if isinstance(error, lmdb.Error):
-                raise StoreError(f"cannot open the store at {path}: {error}") from error
+                why = str(error).removeprefix(f"{path}: ")
+                raise StoreError(
+                    f"cannot open the store at {path}: {why}; if it is damaged, restore the "
+                    "node's folder from a backup"
+                ) from error
             raise
 
     @classmethod
@@ -188,8 +192,8 @@ class LmdbStore:
         found = int(written) if written is not None and written.isdigit() else 0
         if found != FORMAT:
             raise StoreError(
-                f"store has format {found}, this program knows {FORMAT}: "
-                "upgrade biaoshi or run `biaoshi migrate`"
+                f"the store at {self.path} has format {found}, this program knows {FORMAT}: "
+                "run the version of biaoshi that wrote it, or a newer one"
             )
 
     def _open_table(self, table: Table) -> Any:
