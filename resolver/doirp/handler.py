@@ -281,7 +281,7 @@ class Handler:
             reply.code,
             reply.body,
             site_serial=self._serial(),
-            expiration=int(self.node.now()) + EXPIRATION_S,
+            expiration=int(self.node.now()) + (STALE_EXPIRATION_S if reply.stale else EXPIRATION_S),
             authoritative=reply.authoritative,
             session_id=reply.session_id,
             set_flags=reply.flags,
