@@ -3,7 +3,7 @@
 Handle clients bring self-signed certificates; whether the key is an administrator's is decided by
 resolver.http.auth, against the identity's HS_PUBKEY. Python's ssl module cannot do this (its
 CERT_OPTIONAL fails on an unknown issuer), so the handshake is made by pyOpenSSL over memory
-buffers behind the interface that asyncio and uvloop expect (docs/adr/client-certificates.md).
+buffers behind the interface that asyncio and uvloop expect (docs/adr/0010-client-certificates.md).
 """
 
 from __future__ import annotations
