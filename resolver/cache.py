@@ -161,6 +161,10 @@ class Cache:
             until = min(until, entry.valid_until - self._wall())
         return max(0.0, until)
 
+    def age_s(self, entry: Entry) -> float:
+        """Seconds since an entry was fetched."""
+        return self._now() - entry.stored_at
+
     def put(
         self,
         handle: bytes,
@@ -173,7 +177,8 @@ class Cache:
     ) -> Entry:
         """Keep an answer and return it. Values that are not public are left out.
 
-        An entry with no time left is returned but not kept. Raises ParseError when the values are not a value list.
+        An entry with no time left is returned but not kept. Raises ParseError when the values are
+        no value list.
         """
         values = public_only(values)
         now, wall = self._now(), self._wall()

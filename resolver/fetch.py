@@ -127,7 +127,7 @@ class Fetcher:
         name = whole_name(name)
         entry = self.cache.fresh(name)
         if entry is not None and (not verified or self.usable(entry)):
-            question.steps.append(Step("cache", text(name), f"{entry.code.name}, fresh"))
+            self._tell(entry, "fresh", question)
             return Fetched(entry, cached=True)
         path = path.within(fold_prefix(name))
         stale = self._stale(name, verified=verified)
@@ -177,8 +177,15 @@ class Fetcher:
             return None
         return entry
 
+    def _tell(self, entry: Entry, state: str, question: Question) -> None:
+        """The step of a cache hit: how good and how old it is."""
+        told = f"{entry.code.name}, {state}, {self.cache.age_s(entry):.0f} s old"
+        if state == "fresh":
+            told += f", {self.cache.left_s(entry):.0f} s left"
+        question.steps.append(Step("cache", text(entry.handle), told))
+
     def _give_stale(self, entry: Entry, question: Question) -> Fetched:
-        question.steps.append(Step("cache", text(entry.handle), f"{entry.code.name}, stale"))
+        self._tell(entry, "stale", question)
         return Fetched(entry, stale=True, cached=True)
 
     async def _land(

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
+from protocol.chain import Roots as TrustRoots
 from protocol.errors import BiaoshiError, ResponseCode, UpstreamError
-from protocol.name import fold_prefix, whole_name
+from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
+from resolver.aliases import HS_ALIAS, MUTUAL, Alias, alias_in, declares, not_declared
 from resolver.cache import Cache, Entry
 from resolver.client import Client
 from resolver.config import RecursionSettings, Settings
@@ -37,7 +39,6 @@ PREFETCH_SHARE = 0.1
 """A name asked for in the last tenth of its TTL is fetched anew beforehand, if it is asked often."""
 _OFTEN = 3
 """Uses of an entry that make its name a hot one."""
-_ALIAS = b"HS_ALIAS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +142,21 @@ class Recursion:
             alias = _alias(found.entry, query) if follow_aliases else None
             if alias is None:
                 return self._answer(query, found, _steps(question))
-            path = path.within(fold_prefix(name)).deeper(self._limits, f"alias {text(alias)}")
-            question.steps.append(Step("alias", text(name), f"is {text(alias)}"))
-            name = whole_name(alias)
+            target = whole_name(alias.name)
+            path = path.within(fold_prefix(name)).deeper(self._limits, f"alias {text(target)}")
+            if alias.mutual and not await self._declared_back(target, name, question, path):
+                question.steps.append(Step("alias", text(name), not_declared(target, name)))
+                return self._answer(query, found, _steps(question))
+            question.steps.append(Step("alias", text(name), f"is {text(target)}"))
+            name = target
+
+    async def _declared_back(
+        self, target: bytes, name: bytes, question: Question, path: Path
+    ) -> bool:
+        """Whether the record of `target` lists `name` among its identifiers."""
+        found = await self.fetcher.fetch(target, question, path)
+        entry = found.entry
+        return entry.code == ResponseCode.SUCCESS and declares(decode_values(entry.values), name)
 
     async def _past_the_cache(self, query: Query, question: Question) -> Answer:
         """A primary's word, or values that are not public.
@@ -189,6 +202,7 @@ class Recursion:
             steps=steps,
             message="stale: its owner does not answer" if found.stale else "",
             ttl_s=float(stale_ttl_s) if found.stale else self.cache.left_s(entry),
+            age_s=self.cache.age_s(entry),
             stale=found.stale,
             verification=entry.proof or "",
         )
@@ -202,6 +216,11 @@ class Recursion:
     def _question(self, query: Query) -> Question:
         deadline = asyncio.get_running_loop().time() + self._limits.total_s
         return Question(whole_name(query.handle), self._limits, deadline)
+
+    def trust_for(self, name: bytes) -> TrustRoots:
+        """The keys at which chains for a name may end."""
+        described = described_prefix(name)
+        return self._roots.trust_for(prefix_of(name) if described is None else described)
 
     def purge(self, handle: bytes) -> bool:
         """Forget what is known of a name; whether there was anything."""
@@ -221,14 +240,12 @@ def _steps(question: Question) -> tuple[Mapping[str, Any], ...]:
     return tuple(step.as_dict() for step in question.steps)
 
 
-def _alias(entry: Entry, query: Query) -> bytes | None:
-    """The name that stands for this one; None where there is none, or it is what was asked."""
-    if entry.code != ResponseCode.SUCCESS or any(type_matches(t, _ALIAS) for t in query.types):
+def _alias(entry: Entry, query: Query) -> Alias | None:
+    """What stands for this name; None where nothing does, or the alias is what was asked."""
+    asked = any(type_matches(t, kind) for t in query.types for kind in (HS_ALIAS, MUTUAL))
+    if entry.code != ResponseCode.SUCCESS or asked:
         return None
-    for value in decode_values(entry.values):
-        if value.type.upper() == _ALIAS and value.data:
-            return value.data
-    return None
+    return alias_in(decode_values(entry.values))
 
 
 def _site_values(service: Service) -> bytes:

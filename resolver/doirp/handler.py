@@ -15,7 +15,7 @@ import structlog
 
 from protocol.credential import mac_message, sign_message
 from protocol.doirp.envelope import ENVELOPE_SIZE, Envelope, encode_envelope
-from protocol.doirp.header import EXPIRATION_S, Flag, OpCode
+from protocol.doirp.header import EXPIRATION_S, STALE_EXPIRATION_S, Flag, OpCode
 from protocol.doirp.message import Message, encode_message, response
 from protocol.errors import (
     AuthenticationNeeded,
