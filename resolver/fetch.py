@@ -97,6 +97,7 @@ class Fetcher:
         self._metrics = metrics or Metrics()
         self._need = need
         self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
+        self._outdated: set[bytes] = set()
 
     @property
     def in_flight(self) -> int:
@@ -199,6 +200,7 @@ class Fetcher:
         anew: bool = False,
     ) -> Entry:
         """Fetch, verify and keep; a failure is kept too. anew: although a kept one holds."""
+        self._outdated.discard(fold_prefix(name))
         try:
             async with asyncio.timeout_at(question.deadline):
                 return await self._ask(name, question, path, at, verified=verified, anew=anew)
@@ -215,6 +217,12 @@ class Fetcher:
         if not isinstance(error, ServerBusy) and (not limit or name == question.name):
             self.cache.fail(name, error)
         raise error
+
+    def outdate(self, concerns: Callable[[bytes], bool]) -> None:
+        """Do not keep what is being fetched now for these names: it may be older than a purge."""
+        running = {key for key, _ in self._flights.running_keys()}
+        self._outdated &= running
+        self._outdated.update(filter(concerns, running))
 
     def refresh(self, name: bytes, question: Question) -> None:
         """Fetch a record anew in the background while the kept one still holds."""
@@ -257,6 +265,7 @@ class Fetcher:
         outcome = await self.iteration.resolve(name, question, path, accept, at=at)
         proof = proofs.get(id(outcome))
         values = decode_values(outcome.values)
+        outdated = fold_prefix(name) in self._outdated
         return self.cache.put(
             name,
             outcome.code,
@@ -264,6 +273,7 @@ class Fetcher:
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
             authoritative=outcome.reply.authoritative,
             proof=proof.text if proof is not None else None,
+            keep=not outdated,
         )
 
     async def _prove(

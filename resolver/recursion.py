@@ -19,9 +19,9 @@ from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
 from resolver.aliases import HS_ALIAS, MUTUAL, Alias, alias_in, declares, not_declared
-from resolver.cache import Cache, Entry
+from resolver.cache import Cache, Entry, within, zone_of
 from resolver.client import Client
-from resolver.config import RecursionSettings, Settings
+from resolver.config import OutboundSettings, RecursionSettings, Settings
 from resolver.fetch import Fetched, Fetcher
 from resolver.guard import Guard
 from resolver.keyfiles import encoded, read_public_keys
@@ -73,10 +73,13 @@ class Recursion:
         fetcher: Fetcher,
         roots: RootBook,
         *,
+        guard: Guard | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        """guard: the way out for what goes with a cache (resolver.follow)."""
         self.fetcher = fetcher
+        self.guard = guard or Guard(OutboundSettings())
         self.cache = fetcher.cache
         self._roots = roots
         self._limits = limits or Limits()
@@ -224,11 +227,30 @@ class Recursion:
 
     def purge(self, handle: bytes) -> bool:
         """Forget what is known of a name; whether there was anything."""
-        return self.cache.purge(whole_name(handle))
+        name = whole_name(handle)
+        self.fetcher.outdate(lambda key: key == fold_prefix(name))
+        return self._purged(self.cache.purge(name)) > 0
 
     def purge_prefix(self, prefix: bytes) -> int:
         """Forget a prefix and all names under it; how many."""
-        return self.cache.purge_prefix(prefix)
+        folded = prefix.upper()
+        self.fetcher.outdate(lambda key: within(key, folded))
+        return self._purged(self.cache.purge_prefix(folded))
+
+    def purge_all(self) -> int:
+        """Forget everything; how many names."""
+        self.fetcher.outdate(lambda _: True)
+        return self._purged(self.cache.purge_all())
+
+    def _purged(self, count: int) -> int:
+        self._metrics.cache["purged"].inc(int(count))
+        return int(count)
+
+    def doubt_zone(self, zone: bytes) -> None:
+        """Have what a prefix's node holds fetched anew when it is next asked for."""
+        folded = zone.upper()
+        self.fetcher.outdate(lambda key: zone_of(key) == folded)
+        self.cache.doubt_zone(folded)
 
     async def close(self) -> None:
         """Stop every fetch."""
@@ -300,4 +322,4 @@ def open_recursion(
     limits = Limits(
         depth=configured.referrals, messages=configured.messages, total_s=configured.total_s
     )
-    return Recursion(fetcher, roots, limits=limits, metrics=metrics)
+    return Recursion(fetcher, roots, guard=guard, limits=limits, metrics=metrics)
