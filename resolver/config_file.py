@@ -104,8 +104,8 @@ def _checked(value: Any, kind: Any, rules: Mapping[str, Any], name: str, source:
         )
     least, most = rules["least"], rules["most"]
     if (least is not None and value < least) or (most is not None and value > most):
-        upper = "" if most is None else f" and at most {most:g}"
-        raise SettingsError(f"{where} = {value} is out of range: at least {least:g}{upper}")
+        upper = "" if most is None else f" and at most {most!r}"
+        raise SettingsError(f"{where} = {value} is out of range: at least {least!r}{upper}")
     return value
 
 
