@@ -201,10 +201,11 @@ def format_settings(settings: Settings) -> str:
     ]
     for part in fields(settings):
         section = getattr(settings, part.name)
+        kind: type = type(section)
         lines += ["", "", *_comment(str(type(section).__doc__)), f"[{part.name}]"]
         for item in fields(section):
             lines += ["", *_comment(_explained(item.metadata))]
-            pairs = _hints(section.__class__)[item.name] == Pairs
+            pairs = _hints(kind)[item.name] == Pairs
             text = _toml_pairs if pairs else _toml
             lines.append(f"{item.name} = {text(getattr(section, item.name))}")
     return "\n".join(lines) + "\n"
