@@ -192,8 +192,9 @@ class LmdbStore:
         found = int(written) if written is not None and written.isdigit() else 0
         if found != FORMAT:
             raise StoreError(
-                f"store has format {found}, this program knows {FORMAT}: "
-                "upgrade biaoshi or run `biaoshi migrate`"
+                f"{self.path} has format {found}, this program knows {FORMAT}: "
+                "open it with the release that wrote it"
+                + (", or a later one" if found > FORMAT else "")
             )
 
     def _open_table(self, table: Table) -> Any:

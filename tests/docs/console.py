@@ -70,7 +70,7 @@ def commands(text: str) -> list[Command]:
     found: list[Command] = []
     inside, more = False, False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```") or line.startswith("<!-- first:") or line == "-->":
+        if line.startswith(("```", "<!-- first:")) or line == "-->":
             inside, more = not inside, False
         elif inside and line.startswith("$ "):
             found.append(Command(number, line[2:]))
