@@ -40,6 +40,7 @@ VOLATILE = tuple(
         (r"in \d+\.\d+ s \(\d+/s\)", "in N s"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"(SHA256|sha256):[\w+/]{16,}", "SHA256:X"),
+        (r"process \d+", "process N"),
         (r"until \d{4}-\d\d-\d\d", "until DATE"),
         (r"ey[\w-]+\.[\w-]+\.[\w-]+", "JWS"),
         (r"\s+", " "),
