@@ -192,8 +192,9 @@ class LmdbStore:
         found = int(written) if written is not None and written.isdigit() else 0
         if found != FORMAT:
             raise StoreError(
-                f"the store at {self.path} has format {found}, this program knows {FORMAT}: "
-                "run the version of biaoshi that wrote it, or a newer one"
+                f"{self.path} has format {found}, this program knows {FORMAT}: "
+                "open it with the release that wrote it"
+                + (", or a later one" if found > FORMAT else "")
             )
 
     def _open_table(self, table: Table) -> Any:
