@@ -13,13 +13,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from protocol.errors import SettingsError
-from resolver.config import FILE_NAME, Port, Settings
+from resolver.config import FILE_NAME, Pairs, Port, Settings
 
 _WIDTH = 88
 OFF = "off"
@@ -90,6 +90,8 @@ def _checked(value: Any, kind: Any, rules: Mapping[str, Any], name: str, source:
             raise SettingsError(
                 f'{where} = {_shown(value)} is neither a port number, 0 (any free one) nor "off"'
             )
+    elif kind == Pairs:
+        return _checked_pairs(value, rules, name, source)
     elif get_origin(kind) is tuple:
         return _checked_list(value, get_args(kind)[0], name, source)
     elif kind is float and type(value) is int:
@@ -102,8 +104,8 @@ def _checked(value: Any, kind: Any, rules: Mapping[str, Any], name: str, source:
         )
     least, most = rules["least"], rules["most"]
     if (least is not None and value < least) or (most is not None and value > most):
-        upper = "" if most is None else f" and at most {most:g}"
-        raise SettingsError(f"{where} = {value} is out of range: at least {least:g}{upper}")
+        upper = "" if most is None else f" and at most {most!r}"
+        raise SettingsError(f"{where} = {value} is out of range: at least {least!r}{upper}")
     return value
 
 
@@ -119,6 +121,25 @@ def _checked_list(value: Any, kind: type, name: str, source: str) -> tuple[Any, 
     return tuple(value)
 
 
+def _checked_pairs(
+    value: Any, rules: Mapping[str, Any], name: str, source: str
+) -> tuple[tuple[str, str], ...]:
+    """A table of text, each value one of the choices."""
+    if not isinstance(value, dict):
+        raise SettingsError(
+            f'{source}: {name} = {_shown(value)} is not a table; write {{ "88.1" = "…" }}'
+        )
+    text = {"choices": rules["choices"], "least": None, "most": None}
+    return tuple(
+        (key, _checked(item, str, text, f"{name}.{_key(key)}", source))
+        for key, item in value.items()
+    )
+
+
+def _key(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
@@ -130,11 +151,7 @@ def _check_together(settings: Settings, source: str) -> None:
         raise SettingsError(f"{source}: node.prefix is empty; only role recursive goes without one")
     if "/" in node.prefix or node.prefix != node.prefix.strip():
         raise SettingsError(f"{source}: node.prefix = {node.prefix!r} is no prefix: write 88.118.8")
-    if not node.hosts:
-        raise SettingsError(f'{source}: node.hosts is empty; write ["127.0.0.1"]')
-    for name, values in (("node.hosts", node.hosts), ("node.announce", node.announce)):
-        for host in values:
-            _address(host, f"{source}: {name}")
+    _check_hosts(settings, source)
     networks = (
         ("outbound.allow", settings.outbound.allow),
         ("http.trusted_proxies", settings.http.trusted_proxies),
@@ -143,19 +160,61 @@ def _check_together(settings: Settings, source: str) -> None:
     for name, values in networks:
         for network in values:
             _network(network, f"{source}: {name}")
-    parent = urlsplit(node.parent)
-    if node.parent and (parent.scheme not in {"http", "https"} or not parent.hostname):
+    _check_parent(node.parent, source)
+    _check_ports(settings, source)
+
+
+def _check_hosts(settings: Settings, source: str) -> None:
+    node = settings.node
+    if not node.hosts:
+        raise SettingsError(f'{source}: node.hosts is empty; write ["127.0.0.1"]')
+    for name, values in (("node.hosts", node.hosts), ("node.announce", node.announce)):
+        seen = set()
+        for host in values:
+            address = _address(host, f"{source}: {name}")
+            if address in seen:
+                raise SettingsError(f"{source}: {name} names {host} twice; leave one out")
+            seen.add(address)
+
+
+def _check_parent(parent: str, source: str) -> None:
+    if not parent:
+        return
+    try:
+        parts = urlsplit(parent)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken [IPv6] address
+        good = False
+    if good and "@" in parts.netloc:
         raise SettingsError(
-            f"{source}: node.parent = {node.parent!r} is no address; "
+            f"{source}: node.parent holds a user name; an application needs none, leave it out"
+        )
+    if not good:
+        raise SettingsError(
+            f"{source}: node.parent = {parent!r} is no address; "
             "write http://HOST:PORT or https://HOST:PORT"
         )
-    if not any(getattr(settings.faces, item.name) is not None for item in fields(settings.faces)):
+
+
+def _check_ports(settings: Settings, source: str) -> None:
+    """At least one face, and none on another's port: all of them take TCP."""
+    taken: dict[int, str] = {}
+    ports = {item.name: getattr(settings.faces, item.name) for item in fields(settings.faces)}
+    for name, port in ports.items():
+        if port and port in taken:
+            raise SettingsError(
+                f"{source}: faces.{taken[port]} and faces.{name} both have port {port}; "
+                "give one of them another"
+            )
+        if port:
+            taken[port] = name
+    if all(port is None for port in ports.values()):
         raise SettingsError(f"{source}: every port under [faces] is off; set at least one")
 
 
-def _address(host: str, where: str) -> None:
+def _address(host: str, where: str) -> IPv4Address | IPv6Address:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
         raise SettingsError(
             f"{where}: {host!r} is no IP address; write 127.0.0.1, ::1, 0.0.0.0 or ::"
@@ -180,10 +239,13 @@ def format_settings(settings: Settings) -> str:
     ]
     for part in fields(settings):
         section = getattr(settings, part.name)
+        kind: type = type(section)
         lines += ["", "", *_comment(str(type(section).__doc__)), f"[{part.name}]"]
         for item in fields(section):
             lines += ["", *_comment(_explained(item.metadata))]
-            lines.append(f"{item.name} = {_toml(getattr(section, item.name))}")
+            pairs = _hints(kind)[item.name] == Pairs
+            text = _toml_pairs if pairs else _toml
+            lines.append(f"{item.name} = {text(getattr(section, item.name))}")
     return "\n".join(lines) + "\n"
 
 
@@ -196,6 +258,12 @@ def _explained(rules: Mapping[str, Any]) -> str:
 
 def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False)]
+
+
+def _toml_pairs(pairs: Pairs) -> str:
+    """A table on one line."""
+    inner = ", ".join(f"{_key(key)} = {_toml(value)}" for key, value in pairs)
+    return f"{{ {inner} }}" if inner else "{}"
 
 
 def _toml(value: Any) -> str:
