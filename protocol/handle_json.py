@@ -55,6 +55,14 @@ def format_values(values: Iterable[HandleValue]) -> bytes:
 def format_value(value: HandleValue) -> bytes:
     """One value: index, type, data, permissions (unless 1110), ttl, timestamp, references."""
     permissions = value.permissions & 15
+    if permissions == DEFAULT_PERMISSIONS and not value.references and not value.ttl_type:
+        return b'{"index":%d,"type":%b,"data":%b,"ttl":%d,"timestamp":"%b"}' % (
+            value.index,
+            _type_text(value.type),
+            format_data(value.type, value.data),
+            value.ttl,
+            iso_time(value.timestamp),
+        )
     return b'{"index":%d,"type":%b,"data":%b%b,"ttl":%b,"timestamp":"%b"%b}' % (
         value.index,
         json_text(value.type),
@@ -94,6 +102,10 @@ def json_text(octets: bytes) -> bytes:
     return orjson.dumps(octets.decode("utf-8", "replace"))
 
 
+_type_text = lru_cache(maxsize=1024)(json_text)
+"""Types repeat; data does not."""
+
+
 @lru_cache(maxsize=4096)
 def iso_time(seconds: int) -> bytes:
     """Seconds since 1970 as `YYYY-MM-DDThh:mm:ssZ`."""
@@ -120,6 +132,7 @@ def key_from_json(value: Any) -> bytes:
     return encode_public_key(parse_jwk(value))
 
 
+@lru_cache(maxsize=256)  # the same administrators stand in thousands of records
 def _format_admin(data: bytes) -> bytes:
     admin = decode_admin(data)
     return b'{"handle":%b,"index":%d,"permissions":"%b"}' % (

@@ -17,12 +17,20 @@ from dataclasses import dataclass, replace
 
 from protocol.change import Change, Kind
 from protocol.errors import NotAuthorized, ParseError
-from protocol.name import described_prefix, fold_prefix, parent_prefix, prefix_of
+from protocol.identifier import key_of
+from protocol.name import (
+    described_prefix,
+    fold_prefix,
+    is_arcwise,
+    parent_prefix,
+    prefix_of,
+)
 from protocol.name import prefix_record as record_of_prefix
 from protocol.record import PUBLIC_WRITE, HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, Permission, decode_admin, permission_names
 from protocol.values.hs_vlist import decode_vlist
 from registry.content import comparable
+from registry.prefixes import lines
 from registry.records import read_record
 from registry.rules import HS_PUBKEY, HS_SECKEY, HS_VLIST, is_admin
 from registry.store import Store
@@ -67,15 +75,17 @@ class Access:
         self._fetch = fetch
         self._store = store
         self._members: dict[tuple[Reference, Reference], bool] | None = None
+        self._rights: dict[bytes, dict[Reference, list[int]]] | None = None
         self._elsewhere: frozenset[tuple[bytes, int]] = frozenset()
 
     def reading(self, read: Read) -> Access:
         """The same rules over another view of the records, with a memory of its own.
 
-        Group memberships are remembered until `forget()`.
+        Group memberships are remembered until `forget()`, rights in a record until it changes
+        (`changed()`) as well.
         """
         view = Access(self._store, self._settings, read=read, fetch=self._fetch)
-        view._members = {}
+        view._members, view._rights = {}, {}
         return view
 
     @contextmanager
@@ -96,9 +106,16 @@ class Access:
             self.forget()
 
     def forget(self) -> None:
-        """Drop remembered memberships: a list changed."""
+        """Drop remembered memberships and rights: a list changed."""
         if self._members:
             self._members.clear()
+        if self._rights:
+            self._rights.clear()
+
+    def changed(self, handle: bytes) -> None:
+        """Drop the remembered rights in one record: it changed."""
+        if self._rights:
+            self._rights.pop(key_of(handle), None)
 
     # --- identities
 
@@ -142,7 +159,13 @@ class Access:
 
     def rights(self, actor: Reference, handle: bytes) -> list[int]:
         """The masks that an identity has in a record here."""
-        return self.masks(actor, self._read(handle) or ())
+        if self._rights is None:
+            return self.masks(actor, self._read(handle) or ())
+        known = self._rights.setdefault(key_of(handle), {})
+        held = known.get(actor)
+        if held is None:
+            held = known[actor] = self.masks(actor, self._read(handle) or ())
+        return held
 
     def allows(self, actor: Reference | None, handle: bytes, wanted: int) -> bool:
         """Whether an identity has all wanted rights in one HS_ADMIN value of a record."""
@@ -245,7 +268,7 @@ class Access:
             )
 
     def _require_create(self, actor: Reference, handle: bytes) -> None:
-        parent, right = creation_right(handle)
+        parent, right = creation_right(handle, self._read)
         self._require(actor, parent, None, right)
 
     def _require_replace(self, actor: Reference, handle: bytes, old: Values, new: Values) -> None:
@@ -293,13 +316,20 @@ def admins(values: Iterable[HandleValue]) -> list[Admin]:
     return found
 
 
-def creation_right(handle: bytes) -> tuple[bytes, int]:
-    """The record in which, and the right that, creating a handle asks for (do-irp 17.3)."""
+def creation_right(handle: bytes, read: Read) -> tuple[bytes, int]:
+    """The record in which, and the right that, creating a handle asks for (do-irp 17.3).
+
+    Of what is delegated arc by arc, the record is that of the nearest arc that has one.
+    """
     described = described_prefix(handle)
     parent = parent_prefix(described) if described is not None else None
     if parent is not None:
         return record_of_prefix(parent), Permission.ADD_DERIVED_PREFIX
-    return record_of_prefix(prefix_of(handle)), Permission.ADD_HANDLE
+    own = record_of_prefix(prefix_of(handle))
+    if not is_arcwise(handle):
+        return own, Permission.ADD_HANDLE
+    records = map(record_of_prefix, lines(prefix_of(handle)))
+    return next((r for r in records if read(r) is not None), own), Permission.ADD_HANDLE
 
 
 def single_changes(change: Change, old: Values) -> int:

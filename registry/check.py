@@ -10,7 +10,8 @@ from typing import Any
 
 from protocol.change import Kind
 from protocol.errors import BiaoshiError, StoreError
-from protocol.name import described_prefix, fold
+from protocol.identifier import key_of
+from protocol.name import described_prefix
 from protocol.record import Record
 from registry.alter import RECORD_KINDS
 from registry.content import same_content
@@ -56,7 +57,7 @@ def _records(state: Snapshot) -> Iterator[str]:
         except StoreError as error:
             yield f"records: {key[:80]!r}: {error}"
             continue
-        if store_key(fold(row.name)) != key:
+        if store_key(key_of(row.name)) != key:
             yield f"records: {row.name!r} lies under another name's key, {key[:80]!r}"
         if not 0 < row.version <= last:
             yield f"records: {row.name!r} has version {row.version}, the log ends at {last}"

@@ -24,7 +24,8 @@ from protocol.errors import (
     StoreError,
     VersionConflict,
 )
-from protocol.name import described_prefix, fold, prefix_of, whole_name
+from protocol.identifier import key_of
+from protocol.name import described_prefix, prefix_of, record_of
 from protocol.record import HandleValue, encode_value
 from registry import idempotency
 from registry.access import Access, AccessSettings
@@ -36,7 +37,6 @@ from registry.generation import Generation
 from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
 from registry.rules import (
-    HS_ADMIN,
     HS_VLIST,
     WriterSettings,
     check_handle,
@@ -167,7 +167,7 @@ class Writer:
         check_handle(change.handle, self._settings)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
-        return self._prefix(batch, access, replace(change, handle=whole_name(change.handle)), now_s)
+        return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
 
     # --- records
 
@@ -262,7 +262,7 @@ class Writer:
     ) -> Outcome:
         """Number the change, log it and set the record."""
         batch.sequence += 1
-        sequence, folded = batch.sequence, fold(change.handle)
+        sequence, folded = batch.sequence, key_of(change.handle)
         body = Body(change.kind.value, name, before, after, change.actor, attributes)
         wire = None if after is None or after is before else tuple(map(encode_value, after))
         batch.entries.append(
@@ -270,7 +270,7 @@ class Writer:
         )
         if after is not before:
             batch.put(folded, None if after is None else Held(name, after, sequence, now_s, wire))
-            _forget_groups(access, before, after)
+            _forget_rights(access, change.handle, before, after)
             if after is None:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
@@ -301,18 +301,25 @@ def _require_served(batch: Batch, change: Change) -> None:
     waiting = change.actor is None and described is not None
     if not batch.responsible(handle, HOMED, *((WAITING,) if waiting else ())):
         raise not_served(handle, batch.prefix(described or prefix))
-    away = delegation_above(handle, lambda prefix: batch.prefix_state(prefix) == DELEGATED)
+    away = delegation_above(
+        handle,
+        lambda prefix: batch.prefix_state(prefix) == HOMED,
+        lambda prefix: batch.prefix_state(prefix) == DELEGATED,
+    )
     if away is not None:
         raise not_served(handle, batch.prefix(away))
     if described is None:
         batch.served.add(prefix)
 
 
-def _forget_groups(access: Access, before: Values | None, after: Values | None) -> None:
-    """Memberships are remembered for a batch until a list or an administrator changes."""
-    types = {value.type.upper() for value in (*(before or ()), *(after or ()))}
-    if types & {HS_VLIST, HS_ADMIN}:
+def _forget_rights(
+    access: Access, handle: bytes, before: Values | None, after: Values | None
+) -> None:
+    """Rights in a record are remembered for a batch until it changes; all, until a list does."""
+    if any(value.type.upper() == HS_VLIST for value in (*(before or ()), *(after or ()))):
         access.forget()
+    else:
+        access.changed(handle)
 
 
 def _drop_delegation(batch: Batch, folded: bytes) -> None:

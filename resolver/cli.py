@@ -28,6 +28,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "prefix": ("resolver.commands.prefix", "Apply for a prefix, approve, list, show."),
     "register": ("resolver.commands.register", "Register identifiers from a file."),
     "resolve": ("resolver.commands.resolve", "Resolve an identifier, like dig."),
+    "doctor": ("resolver.commands.doctor", "Test a node from outside in; what to mend."),
+    "cache": ("resolver.commands.cache", "What a recursive node keeps: show, purge."),
     "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
     "dnssec": ("resolver.commands.dnssec", "Keys that sign the node's DNS zones; zone files."),

@@ -68,6 +68,8 @@ class Ask:
     session_id: int = 0
     reply_opcode: int | None = None
     """The operation that the reply names, where it is another one (answers to challenges)."""
+    challenged: bytes = b""
+    """The digest of the request whose challenge this answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One endpoint that was asked. outcome: for people. code: of the reply, if there was one."""
+    """One endpoint that was asked. outcome: for people. code: of the reply, if there was one.
+
+    asked: the name that the question was about.
+    """
 
     endpoint: Endpoint
     outcome: str
     took_ms: float
     code: ResponseCode | None = None
     signature: str = ""
+    asked: bytes = b""
 
 
 @dataclass(slots=True)
@@ -180,20 +186,22 @@ class Client:
             took = self._now() - began
             if took >= FAMILY_DELAY_S:
                 self.health.failed(endpoint)
-                meter.tried.append(Tried(endpoint, "slower than another way", took * 1000))
+                meter.tried.append(
+                    Tried(endpoint, "slower than another way", took * 1000, asked=ask.name)
+                )
             raise
         except BiaoshiError as error:
             took = self._now() - began
             self._count(endpoint, _word(error))
             if isinstance(error, UpstreamError):
                 self.health.failed(endpoint)
-            meter.tried.append(Tried(endpoint, str(error), took * 1000))
+            meter.tried.append(Tried(endpoint, str(error), took * 1000, asked=ask.name))
             raise
         took = self._now() - began
         self.health.answered(endpoint, took)
         self._count(endpoint, "answered")
         meter.tried.append(
-            Tried(endpoint, reply.code.name, took * 1000, reply.code, reply.signature)
+            Tried(endpoint, reply.code.name, took * 1000, reply.code, reply.signature, ask.name)
         )
         if reply.code == ResponseCode.SERVER_BUSY and endpoint.transport == Transport.UDP:
             # Over UDP it also means: the answer is too long, or the source unproven; ask by TCP.
@@ -238,7 +246,9 @@ class Client:
         )
         opcode = ask.opcode if ask.reply_opcode is None else ask.reply_opcode
         key = peer.public_key if certified else b""
-        return message, Expected(message, ask.name, key, certified, opcode, self._wall())
+        return message, Expected(
+            message, ask.name, key, certified, opcode, self._wall(), ask.challenged
+        )
 
     def _request_id(self) -> int:
         """31 random bits, not 0: deployed software reads the field as signed (threats N2)."""
@@ -292,6 +302,7 @@ class Client:
                     ask.flags,
                     session_id=challenged.message.envelope.session_id,
                     reply_opcode=ask.opcode,
+                    challenged=challenged.digest.digest if challenged.digest else b"",
                 ),
             )
         return challenged

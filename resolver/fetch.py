@@ -44,6 +44,10 @@ DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
 
 
+class OutOfTime(UpstreamError):
+    """A fetch ended with the time of the question that began it, not by what a site said."""
+
+
 class RootBook(Protocol):
     """The configured roots and the keys trusted for their names."""
 
@@ -93,6 +97,7 @@ class Fetcher:
         self._metrics = metrics or Metrics()
         self._need = need
         self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
+        self._outdated: set[bytes] = set()
 
     @property
     def in_flight(self) -> int:
@@ -123,7 +128,7 @@ class Fetcher:
         name = whole_name(name)
         entry = self.cache.fresh(name)
         if entry is not None and (not verified or self.usable(entry)):
-            question.steps.append(Step("cache", text(name), f"{entry.code.name}, fresh"))
+            self._tell(entry, "fresh", question)
             return Fetched(entry, cached=True)
         path = path.within(fold_prefix(name))
         stale = self._stale(name, verified=verified)
@@ -161,7 +166,8 @@ class Fetcher:
         except (TimeoutError, UpstreamError, RecursionTooDeep) as error:
             if stale is not None:
                 return self._give_stale(stale, question)
-            if own or again or not isinstance(error, RecursionTooDeep):
+            foreign = isinstance(error, RecursionTooDeep | OutOfTime)
+            if own or again or not foreign or _loop_time() >= question.deadline:
                 raise
         # It ended at the limits of another question, not at those of this one.
         return await self._fly(name, question, path, at, stale, verified=verified, again=True)
@@ -172,8 +178,15 @@ class Fetcher:
             return None
         return entry
 
+    def _tell(self, entry: Entry, state: str, question: Question) -> None:
+        """The step of a cache hit: how good and how old it is."""
+        told = f"{entry.code.name}, {state}, {self.cache.age_s(entry):.0f} s old"
+        if state == "fresh":
+            told += f", {self.cache.left_s(entry):.0f} s left"
+        question.steps.append(Step("cache", text(entry.handle), told))
+
     def _give_stale(self, entry: Entry, question: Question) -> Fetched:
-        question.steps.append(Step("cache", text(entry.handle), f"{entry.code.name}, stale"))
+        self._tell(entry, "stale", question)
         return Fetched(entry, stale=True, cached=True)
 
     async def _land(
@@ -187,11 +200,12 @@ class Fetcher:
         anew: bool = False,
     ) -> Entry:
         """Fetch, verify and keep; a failure is kept too. anew: although a kept one holds."""
+        self._outdated.discard(fold_prefix(name))
         try:
             async with asyncio.timeout_at(question.deadline):
                 return await self._ask(name, question, path, at, verified=verified, anew=anew)
         except TimeoutError:
-            error: BiaoshiError = UpstreamError(
+            error: BiaoshiError = OutOfTime(
                 f"{text(name)} was not found within {question.limits.total_s:g} s"
             )
         except BiaoshiError as caught:
@@ -203,6 +217,12 @@ class Fetcher:
         if not isinstance(error, ServerBusy) and (not limit or name == question.name):
             self.cache.fail(name, error)
         raise error
+
+    def outdate(self, concerns: Callable[[bytes], bool]) -> None:
+        """Do not keep what is being fetched now for these names: it may be older than a purge."""
+        running = {key for key, _ in self._flights.running_keys()}
+        self._outdated &= running
+        self._outdated.update(filter(concerns, running))
 
     def refresh(self, name: bytes, question: Question) -> None:
         """Fetch a record anew in the background while the kept one still holds."""
@@ -245,6 +265,7 @@ class Fetcher:
         outcome = await self.iteration.resolve(name, question, path, accept, at=at)
         proof = proofs.get(id(outcome))
         values = decode_values(outcome.values)
+        outdated = fold_prefix(name) in self._outdated
         return self.cache.put(
             name,
             outcome.code,
@@ -252,6 +273,7 @@ class Fetcher:
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
             authoritative=outcome.reply.authoritative,
             proof=proof.text if proof is not None else None,
+            keep=not outdated,
         )
 
     async def _prove(

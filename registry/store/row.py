@@ -21,7 +21,7 @@ from xxhash import xxh3_64_intdigest
 
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
-from protocol.name import fold
+from protocol.identifier import key_of
 from protocol.naptr import Domain, domain_of
 from protocol.naptr_records import naptr_of, records_wire
 from protocol.record import (
@@ -72,6 +72,10 @@ _U4 = Struct(">I")
 _U8 = Struct(">Q")
 _u4_at = _U4.unpack_from
 _u8_at = _U8.unpack_from
+
+
+Facts = tuple[int, int]
+"""Flags of a row, and the least TTL of the public values in seconds."""
 
 
 class RowDamaged(StoreError):
@@ -125,7 +129,7 @@ def row_name(raw: bytes) -> bytes:
 
 def is_named(raw: bytes, key: bytes, folded: bytes) -> bool:
     """Whether a row found under a key is the one of this folded name."""
-    return key[:1] != LONG_KEY or fold(row_name(raw)) == folded
+    return key[:1] != LONG_KEY or key_of(row_name(raw)) == folded
 
 
 class JsonHead(NamedTuple):
@@ -154,7 +158,7 @@ def json_values(raw: bytes) -> bytes:
 
 def json_is_named(raw: bytes, key: bytes, folded: bytes) -> bool:
     """As is_named, for a row of the JSON table."""
-    return key[:1] != LONG_KEY or fold(raw[len(raw) - (raw[10] << 8 | raw[11]) :]) == folded
+    return key[:1] != LONG_KEY or key_of(raw[len(raw) - (raw[10] << 8 | raw[11]) :]) == folded
 
 
 # --- whole rows
@@ -228,15 +232,25 @@ def decode_values_of(row: Row) -> tuple[HandleValue, ...]:
 
 
 def encode_row(
-    record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
+    record: Record,
+    version: int,
+    time_s: int,
+    wire: Sequence[bytes] | None = None,
+    facts: Facts | None = None,
 ) -> bytes:
-    """The row of a record. Raises InvalidValue when a value does not fit its wire form."""
+    """The row of a record. Raises InvalidValue when a value does not fit its wire form.
+
+    wire: the values in wire form, facts: what `rows` found out, where that was done already.
+    """
     values = record.values
     if wire is None:
         wire = [encode_value(value) for value in values]
-    public = [data for value, data in zip(values, wire, strict=True) if value.public]
-    private = [data for value, data in zip(values, wire, strict=True) if not value.public]
-    flags, min_ttl = _facts(values, time_s)
+    flags, min_ttl = facts or _facts(values, time_s)
+    public, private = list(wire), list[bytes]()
+    if flags & HAS_PRIVATE:
+        pairs = list(zip(values, wire, strict=True))
+        public = [data for value, data in pairs if value.public]
+        private = [data for value, data in pairs if not value.public]
     open_values, closed_values = b"".join(public), b"".join(private)
     tail = HEAD.pack(
         0,
@@ -255,13 +269,14 @@ def encode_row(
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
 
-def ready_json(record: Record, version: int, time_s: int) -> bytes:
+def ready_json(record: Record, version: int, time_s: int, facts: Facts | None = None) -> bytes:
     """The row of the JSON table: head, then the array of the public values."""
-    flags, min_ttl = _facts(record.values, time_s)
-    shortened = is_shortened(store_key(fold(record.handle)))
+    values = record.values
+    flags, min_ttl = facts or _facts(values, time_s)
+    shortened = is_shortened(store_key(key_of(record.handle)))
     name = record.handle if shortened else b""
     tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
-    shown = format_values([value for value in record.values if value.public])
+    shown = format_values(values if not flags & HAS_PRIVATE else [v for v in values if v.public])
     body = b"".join((tail, shown, name))
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
@@ -305,18 +320,18 @@ def rows(
     version: sequence of the change. time_s: seconds since 1970. wire: the values in wire form,
     where they have been encoded already.
     """
-    folded = fold(record.handle)
+    folded = key_of(record.handle)
     key = store_key(folded)
+    facts = _facts(record.values, time_s)
     return [
-        Write(Table.RECORDS, key, encode_row(record, version, time_s, wire)),
-        Write(Table.JSON, key, ready_json(record, version, time_s)),
+        Write(Table.RECORDS, key, encode_row(record, version, time_s, wire, facts)),
+        Write(Table.JSON, key, ready_json(record, version, time_s, facts)),
         *_naptr_writes(folded, record, time_s),
     ]
 
 
-def no_rows(handle: bytes) -> list[Write]:
-    """Everything that is deleted with a record."""
-    folded = fold(handle)
+def no_rows(folded: bytes) -> list[Write]:
+    """Everything that is deleted with a record. folded: its key in full length."""
     key = store_key(folded)
     return [
         Write(Table.RECORDS, key, None),
@@ -325,7 +340,7 @@ def no_rows(handle: bytes) -> list[Write]:
     ]
 
 
-def _facts(values: Sequence[HandleValue], time_s: int) -> tuple[int, int]:
+def _facts(values: Sequence[HandleValue], time_s: int) -> Facts:
     """Flags, and the least TTL of the public values in seconds."""
     flags, least, publics = 0, 0xFFFFFFFF, 0
     for value in values:

@@ -15,7 +15,7 @@ import structlog
 
 from protocol.credential import mac_message, sign_message
 from protocol.doirp.envelope import ENVELOPE_SIZE, Envelope, encode_envelope
-from protocol.doirp.header import EXPIRATION_S, Flag, OpCode
+from protocol.doirp.header import EXPIRATION_S, STALE_EXPIRATION_S, Flag, OpCode
 from protocol.doirp.message import Message, encode_message, response
 from protocol.errors import (
     AuthenticationNeeded,
@@ -184,7 +184,8 @@ class Handler:
         """What the operation says, with the exchange it says it in."""
         try:
             if exchange.message.header.opcode == OpCode.CHALLENGE_RESPONSE:
-                exchange = await authentication.answered(self.desk, exchange)
+                exchange, claim = authentication.answered(self.desk, exchange)
+                await authentication.require_proof(self.desk, exchange, claim)
             opcode = exchange.message.header.opcode
             operation = OPERATIONS.get(opcode)
             if operation is None:
@@ -281,7 +282,7 @@ class Handler:
             reply.code,
             reply.body,
             site_serial=self._serial(),
-            expiration=int(self.node.now()) + EXPIRATION_S,
+            expiration=int(self.node.now()) + (STALE_EXPIRATION_S if reply.stale else EXPIRATION_S),
             authoritative=reply.authoritative,
             session_id=reply.session_id,
             set_flags=reply.flags,

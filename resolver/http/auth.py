@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from protocol.challenge import HS_PUBKEY, HS_SECKEY, verify_secret_answer
+from protocol.challenge import HS_PUBKEY, HS_SECKEY
 from protocol.errors import BiaoshiError, ParseError, ResponseCode
 from protocol.keys import PublicKey, decode_public_key, encode_spki
-from protocol.keys.policy import Policy, Weak
-from protocol.keys.signing import SHA_256, sign_octets, verify_octets
+from protocol.keys.signing import SHA_256, sign_octets
 from protocol.name import fold_prefix
 from protocol.record import Reference, decode_values
+from resolver.doirp.identity import Claim, prove
 from resolver.http.asked import Senders
 from resolver.http.auth_errors import ERROR_TEXT, NotProved, TooManyFailures
 from resolver.http.credentials import (
+    CLAIM_VERSION,
     HandleFields,
     Proof,
     read_basic,
@@ -37,18 +38,14 @@ from resolver.http.sessions import Session, Sessions, digest_of
 from resolver.lookup import Query
 
 if TYPE_CHECKING:
-    from resolver.config import AuthSettings
     from resolver.node import Node
 
-_VERSION: Final = (2, 11)
-_THREAD_ITERATIONS: Final = 20_000
-"""PBKDF2 work above this is done beside the event loop."""
 _SOURCE_SHARE: Final = 10
+"""A source may fail this many times as often as one account of it."""
 DELAY_S: Final = 1.0
 """How much later an account is answered once its allowance of failures is used up."""
 _MOST_WAITING: Final = 2
 """Attempts on one account from one source that wait at once; more are refused (429)."""
-"""A source may fail this many times as often as one account of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,6 @@ class Authenticator:
         self._node = node
         self._senders = senders
         self._table = sessions.table
-        self._policy = policy_of(node.settings.auth)
         self._per_minute = node.settings.limits.failures_per_min
         self._waiting: Counter[bytes] = Counter()
 
@@ -107,17 +103,21 @@ class Authenticator:
         nonce = session.nonce
         if nonce is None or not self.sessions.spend(session):
             raise attempt.failed(None, session)
-        keys = await self._keys(proof.identity, proof.key_type)
-        covered = nonce + proof.cnonce
-        check = self._check_key if proof.key_type == HS_PUBKEY else self._check_secret
-        if proof.iterations > _THREAD_ITERATIONS:
-            held = await asyncio.to_thread(_first, check, keys, proof, covered)
-        else:
-            held = _first(check, keys, proof, covered)
-        if held is None:
-            raise attempt.failed(None, self.sessions.get(session.id))
+        try:
+            claim = Claim(
+                proof.key_type,
+                proof.identity,
+                proof.answer(),
+                nonce + proof.cnonce,
+                b"",
+                CLAIM_VERSION,
+            )
+            proved = await prove(self._node, claim)
+        except BiaoshiError:
+            raise attempt.failed(None, self.sessions.get(session.id)) from None
         attempt.held()
-        self.sessions.authenticated(session, proof.identity, held, proof.key_type)
+        for key in await self._keys(proved, proof.key_type):
+            self.sessions.authenticated(session, proof.identity, key, proof.key_type)
         return proof.identity
 
     def adopt(self, session: Session, caller: Caller) -> None:
@@ -173,7 +173,7 @@ class Authenticator:
         if offered is None:
             raise attempt.failed(fields, None)
         spki = encode_spki(offered.key)
-        for data in await self._keys(offered.identity, HS_PUBKEY):
+        for data in await self._keys(offered.identity, HS_PUBKEY, anew=True):
             key = _public_key(data)
             if key is not None and hmac.compare_digest(encode_spki(key), spki):
                 attempt.held()
@@ -194,8 +194,13 @@ class Authenticator:
             return access.find_secrets(identity)
         return access.find_public_keys(identity)
 
-    async def _keys(self, identity: Reference, key_type: bytes) -> Sequence[bytes]:
-        """The data of the identity's keys; public ones of other nodes are resolved."""
+    async def _keys(
+        self, identity: Reference, key_type: bytes, *, anew: bool = False
+    ) -> Sequence[bytes]:
+        """The data of the identity's keys; public ones of other nodes are resolved.
+
+        anew: past every cache.
+        """
         if key_type == HS_SECKEY and not self._node.settings.auth.secret_keys:
             return ()
         found = self._local_keys(identity, key_type)
@@ -204,22 +209,11 @@ class Authenticator:
         indexes = (identity.index,) if identity.index else ()
         types = () if identity.index else (HS_PUBKEY,)
         answer = await self._node.lookup.answer(
-            Query(identity.handle, indexes, types, do_not_refer=True)
+            Query(identity.handle, indexes, types, authoritative=anew, do_not_refer=True)
         )
         if answer.code != ResponseCode.SUCCESS:
             return ()
         return [v.data for v in decode_values(answer.values) if v.type.upper() == HS_PUBKEY]
-
-    def _check_key(self, data: bytes, proof: Proof, covered: bytes) -> None:
-        key = _public_key(data)
-        if key is None:
-            raise ParseError("not a key that signs")
-        digest = proof.algorithm.encode("ascii", "replace")
-        verify_octets(key, proof.signature, covered, digest, self._policy)
-
-    def _check_secret(self, data: bytes, proof: Proof, covered: bytes) -> None:
-        answer = proof.secret_answer()
-        verify_secret_answer(answer, data, covered, b"", version=_VERSION, policy=self._policy)
 
     # --- attempts
 
@@ -318,41 +312,6 @@ class _Attempt:
         """It was wrong: the error to raise."""
         self._authenticator.attempt_done(self._method, "refused")
         return NotProved(ERROR_TEXT, fields, session)
-
-
-def policy_of(settings: AuthSettings) -> Policy:
-    """The settings as the policy that verification takes.
-
-    The sandwich digests are what the interface defines for secrets; SHA-1 has its own setting.
-    """
-    weak = {Weak.SANDWICH_SHA256}
-    if settings.sha1:
-        weak |= {Weak.SANDWICH_SHA1, Weak.RSA_SHA1}
-    if settings.dsa:
-        weak |= {Weak.DSA_SHA1, Weak.DSA_SHA2}
-    if settings.min_rsa_bits < 2048:
-        weak.add(Weak.RSA_SHORT)
-    return Policy(
-        weak=frozenset(weak),
-        min_pbkdf2_iterations=settings.min_pbkdf2_iterations,
-        max_pbkdf2_iterations=settings.max_pbkdf2_iterations,
-    )
-
-
-def _first(
-    check: Callable[[bytes, Proof, bytes], None],
-    keys: Sequence[bytes],
-    proof: Proof,
-    covered: bytes,
-) -> bytes | None:
-    """The first key that the proof holds for, or None."""
-    for data in keys:
-        try:
-            check(data, proof, covered)
-        except BiaoshiError:
-            continue
-        return data
-    return None
 
 
 def _any_equal(secrets: Sequence[bytes], offered: bytes) -> bool:

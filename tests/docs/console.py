@@ -36,12 +36,12 @@ VOLATILE = tuple(
     for pattern, text in (
         (r"\d+\.\d+ ms", "N ms"),
         (r'"ms": [\d.]+', '"ms": N'),
-        (r'"(pid|seconds|per_second|sequence)": [\d.]+', r'"\1": N'),
+        (r'"(pid|readers|seconds|per_second|expires)": ?[\d.]+', r'"\1": N'),
         (r"in \d+\.\d+ s \(\d+/s\)", "in N s"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"(SHA256|sha256):[\w+/]{16,}", "SHA256:X"),
-        (r"until \d{10}", "until N"),
-        (r'"(readers)": \d+', r'"\1": N'),
+        (r"process \d+", "process N"),
+        (r"until \d{4}-\d\d-\d\d", "until DATE"),
         (r"ey[\w-]+\.[\w-]+\.[\w-]+", "JWS"),
         (r"\s+", " "),
     )
@@ -75,7 +75,7 @@ def commands(text: str) -> list[Command]:
         elif inside and line.startswith("$ "):
             found.append(Command(number, line[2:]))
             more = True
-        elif inside and more and line.startswith("> "):
+        elif inside and more and (line == ">" or line.startswith("> ")):
             found[-1].text += "\n" + line[2:]
         elif inside and more:
             found[-1].expected.append(line)
