@@ -368,6 +368,8 @@ def main(
     ] = None,
 ) -> None:
     """Run the story, then stay up until Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # or the nodes would go on without us
+        signal.signal(number, signal.default_int_handler)
     console.record = svg is not None
     console.print("Biaoshi: five nodes on loopback, nothing leaves this machine.")
     demo: Demo | None = None
