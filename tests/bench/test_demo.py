@@ -60,7 +60,7 @@ def _running(folder: Path) -> list[Path]:
     for path in folder.glob("*/run/serve.lock"):
         with path.open("rb+") as file:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 found.append(path)
     return found
