@@ -83,7 +83,7 @@ def test_a_whole_life(target, fresh, transport, by):
         (Op.CREATE_HANDLE, lambda n: valued(b"99.1234/x", value(1, "A", "")), 301),
         (Op.CREATE_HANDLE, lambda n: valued(n + b"\xff\xfe", value(1, "A", "")), 102),
         (Op.CREATE_HANDLE, lambda n: valued(n, value(1, "A", "")), 101),
-        (Op.ADD_VALUE, lambda n: valued(n), 202),
+        (Op.ADD_VALUE, valued, 202),
         (Op.ADD_VALUE, lambda n: valued(n, value(0, "A", "")), 202),
         (Op.ADD_VALUE, lambda n: valued(n, value(7, "A", ""), value(7, "B", "")), 201),
         (Op.ADD_VALUE, lambda n: valued(n, value(7, "A", ""), value(1, "B", "")), 201),
@@ -94,7 +94,7 @@ def test_a_whole_life(target, fresh, transport, by):
         (Op.REMOVE_VALUE, lambda n: numbered(n + b"-none", 1), 100),
         (Op.DELETE_HANDLE, lambda n: named(n + b"-none"), 100),
         (Op.LIST_HANDLES, lambda _: named(b"0.NA/99.1234"), 301),
-        (Op.LIST_HANDLES, lambda n: named(n), 301),
+        (Op.LIST_HANDLES, named, 301),
     ],
 )
 def test_refusals_change_nothing(wire, record, operation, body, code):
@@ -116,7 +116,7 @@ def test_refusals_change_nothing(wire, record, operation, body, code):
         ("empty-type", Op.CREATE_HANDLE, lambda n: valued(n + b"-c", value(1, "", "x"))),
         ("huge-value", Op.CREATE_HANDLE, lambda n: valued(n + b"-d", value(1, "D", b"x" * 70_000))),
         ("control-character", Op.CREATE_HANDLE, lambda n: valued(n + b"\1", value(1, "D", "x"))),
-        ("remove-nothing", Op.REMOVE_VALUE, lambda n: numbered(n)),
+        ("remove-nothing", Op.REMOVE_VALUE, numbered),
         (
             "modify-twice",
             Op.MODIFY_VALUE,
