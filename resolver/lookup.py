@@ -214,6 +214,7 @@ def not_here(lookup: Lookup, query: Query) -> Answer:
     return Answer(
         ResponseCode.SERVER_NOT_RESPONSIBLE,
         query.handle,
+        authoritative=True,
         message="the prefix of this identifier is not homed at this server",
     )
 
