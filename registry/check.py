@@ -5,13 +5,15 @@ Store.check() walks the database; this walks what the rows mean. Nothing is chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from protocol import merkle, note, tiles
 from protocol.change import Kind
-from protocol.errors import BiaoshiError, StoreError
+from protocol.errors import BiaoshiError, ParseError, SignatureInvalid, StoreError
 from protocol.name import described_prefix, fold
 from protocol.record import Record
+from registry import tree
 from registry.alter import RECORD_KINDS
 from registry.content import same_content
 from registry.log import (
@@ -31,11 +33,21 @@ from registry.store.row import Row, decode_row, decode_values_of, row_version, r
 MAX_FINDINGS = 1_000
 
 
-def check_node(store: Store, *, most: int = MAX_FINDINGS) -> list[str]:
-    """Everything that does not add up, a line each; empty when all is well."""
+def check_node(
+    store: Store, *, most: int = MAX_FINDINGS, signer: tree.LogSigner | None = None
+) -> list[str]:
+    """Everything that does not add up, a line each; empty when all is well.
+
+    signer: of the log's checkpoints, whose signatures are verified then.
+    """
     findings = store.check()
     with store.snapshot() as state:
-        for walk in (_records, _ready_bodies, _log, _prefixes):
+        keys = [] if signer is None else list(map(signer.verifier, range(tree.epoch_of(state) + 1)))
+
+        def walk_tree(state: Snapshot) -> Iterator[str]:
+            return _tree(state, keys)
+
+        for walk in (_records, _ready_bodies, _log, walk_tree, _prefixes):
             try:
                 for finding in walk(state):
                     findings.append(finding)
@@ -119,6 +131,46 @@ def _log(state: Snapshot) -> Iterator[str]:
     for key, _ in state.scan(Table.BODIES):
         if state.get(Table.CHANGES, key) is None:
             yield f"bodies: {read_sequence(key)} has no leaf"
+
+
+def _tree(state: Snapshot, keys: Sequence[note.Key]) -> Iterator[str]:
+    """Tiles are the hashes of the leaves; each checkpoint has the root of its size."""
+    size = tree.tree_size(state)
+    signed = {read_sequence(key): raw for key, raw in state.scan(Table.CHECKPOINTS)}
+    frontier = merkle.Frontier()
+    hashes: list[bytes] = []
+    for key, leaf in state.scan(Table.CHANGES):
+        if frontier.size >= size:
+            break
+        hashes.append(merkle.leaf_hash(leaf))
+        frontier.append(hashes[-1])
+        if len(hashes) == tiles.WIDTH or frontier.size == size:
+            index = (frontier.size - 1) // tiles.WIDTH
+            if state.get(Table.TILES, tree.tile_key(0, index)) != b"".join(hashes):
+                yield f"tiles: {tiles.path(0, index)} does not hold the hashes of its leaves"
+            hashes.clear()
+        note_raw = signed.pop(read_sequence(key), None)
+        if note_raw is not None:
+            yield from _checkpoint(note_raw, frontier, keys)
+    if frontier.size != size:
+        yield f"tiles: the tree has {size} leaves, the log {frontier.size}"
+    elif size and tree.root_at(state, size) != frontier.root():
+        yield f"tiles: the tiles above the leaves do not give the root of {size} leaves"
+    for beyond in signed:
+        yield f"checkpoints: one over {beyond} leaves, the tree has {size}"
+
+
+def _checkpoint(raw: bytes, frontier: merkle.Frontier, keys: Sequence[note.Key]) -> Iterator[str]:
+    try:
+        signed = note.decode(raw)
+        said = note.parse_checkpoint(signed.text)
+        if keys:
+            note.verify(signed, keys)
+    except (ParseError, SignatureInvalid) as error:
+        yield f"checkpoints: {frontier.size}: {error}"
+        return
+    if (said.size, said.root) != (frontier.size, frontier.root()):
+        yield f"checkpoints: the one over {frontier.size} leaves has another root than the leaves"
 
 
 def _body(

@@ -26,6 +26,7 @@ from registry.prefix_record import MAX_SECRET_BYTES, own_prefix_values
 from registry.prefixes import HOMED, WAITING
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.place import sync_folder, sync_tree
+from registry.tree import LogSigner, log_name
 from registry.writer import Writer
 from resolver.config import FILE_NAME, Settings
 from resolver.config_file import format_settings, parse_settings
@@ -172,7 +173,8 @@ def _build(
     change = Change(Kind.HOME, prefix_record(prefix), values, attributes={"state": state})
     store = LmdbStore.open(folder / "store", readonly=False)
     try:
-        (outcome,) = Writer(store).commit([change])
+        signer = LogSigner(log_name(settings.node.prefix), keys.log_private)
+        (outcome,) = Writer(store, log_signer=signer).commit([change])
     finally:
         store.close()
     if outcome.status == "refused":

@@ -12,7 +12,9 @@ from typing import Final
 import structlog
 
 from protocol.change import Change
+from registry import tree
 from registry.access import Access
+from registry.fence import Known, compare_known
 from registry.generation import Generation
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
@@ -45,6 +47,12 @@ def writer_settings(settings: Settings) -> WriterSettings:
     )
 
 
+def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
+    """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
+    prefix = settings.node.prefix
+    return tree.LogSigner(tree.log_name(prefix), keys.log_private) if prefix else None
+
+
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
     """The store, for writing: takes its lock. Raises StoreError."""
     return LmdbStore.open(
@@ -63,7 +71,9 @@ class NodeWriter(Writer):
         *,
         generation: Generation,
         metrics: Metrics | None = None,
+        known: Known | None = None,
     ) -> None:
+        """known: the file of the last checkpoint; compared with the store now, kept up later."""
         prefix = settings.node.prefix.encode().upper()
         signer = NodeSigner(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
         super().__init__(
@@ -74,13 +84,29 @@ class NodeWriter(Writer):
             access=Access(store, access_settings(settings)),
             generation=generation,
             signer=signer,
+            log_signer=log_signer(settings, keys),
         )
         self._metrics = metrics
+        self._known = known
+        self.fenced = self._fence(store, known)
+
+    def _fence(self, store: LmdbStore, known: Known | None) -> str | None:
+        """Complete the tree and compare it with the known checkpoint; why no writes are taken."""
+        signer = self._log_signer
+        tree.complete(store, signer)
+        if known is None or signer is None:
+            return None
+        why = compare_known(store, known.read(), signer)
+        if why is not None:
+            log.error("writes_refused", why=why)
+        return why
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
         started = time.monotonic()
         results = super().commit_all(submissions)
+        if self._known is not None:
+            self._known.keep(self.checkpoint)
         if self._metrics is not None:
             self._metrics.commits.inc()
             self._metrics.commit_time.observe(time.monotonic() - started)
@@ -88,6 +114,11 @@ class NodeWriter(Writer):
                 for outcome in outcomes:
                     self._metrics.changes[outcome.status].inc()
         return results
+
+    def close(self) -> None:
+        """Write the last checkpoint down."""
+        if self._known is not None:
+            self._known.keep(self.checkpoint, at_once=True)
 
 
 class WriterProcess:
@@ -97,6 +128,7 @@ class WriterProcess:
         self, store: LmdbStore, writer: NodeWriter, settings: Settings, metrics: Metrics
     ) -> None:
         self._store = store
+        self._writer = writer
         self._metrics = metrics
         self._queue = GroupCommit(
             writer,
@@ -125,6 +157,7 @@ class WriterProcess:
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
+        self._writer.close()
         self._store.close()
 
 
@@ -140,8 +173,10 @@ async def start_writer(
         load_keys(folder),
         generation=Generation(run / "generation", writable=True),
         metrics=metrics,
+        known=Known(folder),
     )
-    update_site(folder, settings, ports, store, writer)
+    if writer.fenced is None:
+        update_site(folder, settings, ports, store, writer)
     running = WriterProcess(store, writer, settings, metrics)
     await running.start(run)
     return running
@@ -165,6 +200,10 @@ def own_writer(folder: Path) -> Iterator[Submitter]:
     store = open_store(folder, settings)
     try:
         generation = Generation(run_folder(folder) / "generation", writable=True)
-        yield _OwnWriter(NodeWriter(store, settings, keys, generation=generation))
+        writer = NodeWriter(store, settings, keys, generation=generation, known=Known(folder))
+        try:
+            yield _OwnWriter(writer)
+        finally:
+            writer.close()
     finally:
         store.close()
