@@ -13,3 +13,6 @@ app.command("locust")(locust_command.locust)
 app.command("growth")(growth.growth)
 app.command("report")(report.report)
 app.command("corpus")(corpus.main)
+
+if __name__ == "__main__":
+    app()

@@ -1,5 +1,7 @@
 """Stores of any size for measurements, filled in key order past the writer.
 
+One record in fifty is withheld: none of its values is publicly readable.
+
 Rows are exactly those that registration writes (registry.store.row.rows); only the log is left
 out, so `biaoshi check` on such a store names every record as one without a change.
 """
@@ -8,18 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.progress import track
 
-from protocol.record import HandleValue, Record
+from protocol.record import PUBLIC_READ, HandleValue, Record
 from registry.store import Write
 from registry.store.lmdb_store import LmdbStore
 from registry.store.row import rows
 
 BATCH = 20_000
+WITHHELD_EVERY = 50
 TIME_S = 1_790_000_000
 
 
@@ -36,10 +39,25 @@ class Shape:
         return f"{self.prefix}/SN{number:010d}"
 
 
+def is_withheld(number: int) -> bool:
+    """Whether a record has no public values."""
+    return number % WITHHELD_EVERY == WITHHELD_EVERY - 1
+
+
 def value_set(shape: Shape, number: int) -> tuple[HandleValue, ...]:
+    """The values of a record, private ones where it is withheld."""
+    values = _short_values(number) if shape.short else _values(shape, number)
+    if not is_withheld(number):
+        return values
+    return tuple(replace(v, permissions=v.permissions & ~PUBLIC_READ) for v in values)
+
+
+def _short_values(number: int) -> tuple[HandleValue, ...]:
+    return (HandleValue(1, b"URL", b"https://e.cn/%d" % number, timestamp=TIME_S),)
+
+
+def _values(shape: Shape, number: int) -> tuple[HandleValue, ...]:
     """A product's values: URL, DESC, LIFECYCLE and HS_ADMIN, then more until there are enough."""
-    if shape.short:
-        return (HandleValue(1, b"URL", b"https://e.cn/%d" % number, timestamp=TIME_S),)
     admin = b"\x0f\xff" + b"\x00\x00\x00\x0d0.NA/88.100.1" + b"\x00\x00\x00\xc8"
     lifecycle = json.dumps({"stage": "produced", "batch": f"B{number // 1000:06d}"}).encode()
     known = [
@@ -70,11 +88,28 @@ def fill(store: LmdbStore, shape: Shape, *, quiet: bool = False) -> None:
 
 
 def write_keys(file: Path, shape: Shape, most: int = 200_000) -> Path:
-    """A file of identifiers for the load generator, spread evenly over the records."""
+    """Files of identifiers for the load generator, spread evenly over the records.
+
+    FILE has those that are there, FILE.withheld those without public values, FILE.absent as many
+    that are not there.
+    """
     step = max(1, shape.count // most)
-    with file.open("w") as out:
-        out.writelines(f"{shape.handle(number)}\n" for number in range(0, shape.count, step))
+    numbers = range(0, shape.count, step)
+    _write_names(file, (shape.handle(n) for n in numbers if not is_withheld(n)))
+    _write_names(names_of(file, "absent"), (f"{shape.handle(n)}-none" for n in numbers))
+    withheld = range(WITHHELD_EVERY - 1, shape.count, WITHHELD_EVERY * step)
+    _write_names(names_of(file, "withheld"), (shape.handle(n) for n in withheld))
     return file
+
+
+def names_of(file: Path, expected: str) -> Path:
+    """Which of the files of `write_keys` holds present, absent or withheld names."""
+    return file if expected == "present" else file.with_suffix(f"{file.suffix}.{expected}")
+
+
+def _write_names(file: Path, names: Iterable[str]) -> None:
+    with file.open("w") as out:
+        out.writelines(f"{name}\n" for name in names)
 
 
 def read_whole(file: Path) -> int:

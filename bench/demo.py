@@ -7,6 +7,7 @@ own in a folder under `.demo/`, and nothing is shared between them but sockets.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -315,6 +316,13 @@ def what_next(demo: Demo, sample: str) -> None:
         console.print(f"  {line}", soft_wrap=True)
 
 
+def save_picture(path: Path) -> None:
+    """What was printed so far as an SVG, with no font fetched from elsewhere."""
+    picture = console.export_svg(title="make demo", clear=False)
+    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+    path.write_text(picture, encoding="utf-8")
+
+
 def perform(demo: Demo, limit: int) -> str:
     """Every step in order; returns an identifier to try next."""
     build(demo)
@@ -345,17 +353,23 @@ def main(
     corpus_limit: Annotated[
         int, typer.Option(help="records of the real registries; 0 = all")
     ] = 20_000,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="keep the steps as a picture")
+    ] = None,
 ) -> None:
     """Five nodes on this machine: enrol, register, resolve, verify, refuse.
 
     Example: biaoshi demo --once
     """
+    console.record = svg is not None
     console.print("Biaoshi: five nodes on loopback, nothing leaves this machine.")
     demo: Demo | None = None
     try:
         with folder_for(folder.resolve()) as fresh:
             demo = Demo(fresh)
             sample = perform(demo, corpus_limit)
+            if svg is not None:
+                save_picture(svg)
             summary(demo)
             if not once:
                 what_next(demo, sample)

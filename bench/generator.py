@@ -19,13 +19,18 @@ from typing import Any
 from bench.histogram import Histogram
 
 SOURCES = Path(__file__).parent / "native"
-MODES = ("irp-udp", "irp-tcp", "irp-tcp-once", "http", "dns")
+MODES = ("irp-udp", "irp-tcp", "irp-tcp-once", "http", "dns", "redis")
+DATAGRAMS = ("irp-udp", "dns")
 EXPECTED = ("present", "absent", "withheld")
 FLAGS = ("-O2", "-Wall", "-Wextra")
 
 
 class NoGenerator(RuntimeError):
     """It cannot be built, or it gave no answer; the message says why."""
+
+
+class NoCompiler(NoGenerator):
+    """There is no C compiler on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Load:
     rate: requests a second (open loop); 0 = closed loop with `open` in flight.
     expected: present, absent or withheld names; which answer counts as the right one.
     pids: server processes whose CPU and page faults are counted.
-    core: the processor to run on; None leaves it to the kernel.
+    core: the processor to run on; None leaves it to the kernel. spin: never sleep, so that no
+    server on the same machine pays for waking it.
     """
 
     mode: str
@@ -51,6 +57,7 @@ class Load:
     seed: int = 1
     pids: tuple[int, ...] = ()
     core: int | None = None
+    spin: bool = False
 
     def arguments(self) -> list[str]:
         """The generator's command line, without its name."""
@@ -61,6 +68,8 @@ class Load:
             out += ["-r", str(self.rate)]
         if self.zipf:
             out += ["-z", str(self.zipf)]
+        if self.spin:
+            out += ["-b"]
         if self.pids:
             out += ["-P", ",".join(map(str, self.pids))]
         return out
@@ -86,7 +95,7 @@ def build() -> Path:
     if not program.exists():
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            raise NoGenerator("no C compiler: apt-get install gcc libc6-dev")
+            raise NoCompiler("no C compiler: apt-get install gcc libc6-dev")
         beside = program.with_suffix(f".{os.getpid()}")
         code = [str(file) for file in sources if file.suffix == ".c"]
         subprocess.run([compiler, *FLAGS, "-o", str(beside), *code, "-lm"], check=True)
@@ -94,7 +103,12 @@ def build() -> Path:
     return program
 
 
-def run(load: Load) -> Measured:
+def run(load: Load) -> dict[str, Any]:
+    """The figures of one measurement, as `measure` gives them."""
+    return measure(load).figures
+
+
+def measure(load: Load) -> Measured:
     """One measurement. Raises NoGenerator with the generator's words when it cannot run."""
     command = [str(build()), *load.arguments()]
     if load.core is not None and shutil.which("taskset"):

@@ -10,7 +10,7 @@ import statistics
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -18,36 +18,41 @@ from rich.table import Table
 
 from bench import generator, results
 from bench.compare import GENERATOR_CORE, SERVER_CORE
-from bench.dataset import Shape
+from bench.dataset import Shape, names_of
 from bench.generator import Load
 from bench.peers import Running, ours
 
 console = Console(highlight=False)
 MODES = ("irp-udp", "http")
 FLAT = 1.3
+"""The largest store may cost so much more than the smallest."""
+
+
+class Asked(NamedTuple):
+    """Which names are asked for. zipf: skew, 0 = evenly."""
+
+    names: str
+    zipf: float
+
+
+ASKED = (Asked("present", 0), Asked("present", 1), Asked("absent", 0), Asked("withheld", 0))
 
 
 def shapes(counts: list[int], values: list[int]) -> dict[str, Shape]:
     """Stores by what they are called: sizes with short records, then value sets."""
-    by_size = {f"{count:,} short records": Shape(count, short=True) for count in counts}
-    return by_size | {f"10,000 records of {n} values": Shape(10_000, n) for n in values}
+    by_size = {f"{count:,} short": Shape(count, short=True) for count in counts}
+    return by_size | {f"10,000 of {n} values": Shape(10_000, n) for n in values}
 
 
-def names(keys: Path, kind: str) -> Path:
-    """A file of names: those present, or as many that are not there."""
-    if kind == "present":
-        return keys
-    absent = keys.with_suffix(".absent")
-    absent.write_text("".join(f"{name}-none\n" for name in keys.read_text().splitlines()))
-    return absent
-
-
-def one(server: Running, keys: Path, seconds: float, rate: float, zipf: float) -> dict[str, Any]:
+def one(server: Running, asked: Asked, seconds: float, rate: float) -> dict[str, Any]:
     """Closed loop for the cost; then open loop at a fixed rate for p99."""
-    load = Load(server.mode, server.host, server.port, keys, pids=server.pids, zipf=zipf)
-    load = replace(load, seconds=seconds, warmup_s=0.5, core=GENERATOR_CORE)
+    keys = names_of(server.keys, asked.names)
+    load = Load(server.mode, server.host, server.port, keys, pids=server.pids, zipf=asked.zipf)
+    load = replace(load, expected=asked.names, seconds=seconds, warmup_s=0.5, core=GENERATOR_CORE)
     cost = generator.run(load)
-    paced = generator.run(replace(load, rate=rate, open=1024))
+    paced = generator.run(replace(load, rate=rate, open=256))
+    if not cost["answered"] or cost["wrong"]:
+        raise RuntimeError(f"{server.mode}: wrong answers to {asked.names} names: {cost}")
     return {
         "cpu_us": cost["server"]["cpu_us_per_answer"],
         "major_faults": cost["server"]["major_faults"],
@@ -60,6 +65,27 @@ def one(server: Running, keys: Path, seconds: float, rate: float, zipf: float) -
 def file_bytes(folder: Path, shape: Shape) -> float:
     """Octets on disk per record."""
     return (folder / "store" / "data.mdb").stat().st_blocks * 512 / shape.count
+
+
+def rounds(
+    nodes: dict[str, dict[str, Running]], sizes: dict[str, float], count: int, load: Load
+) -> list[dict[str, Any]]:
+    """Every store, face and kind of name once a round. load: length and rate of a run."""
+    runs = []
+    for number in range(count):
+        for mode in MODES:
+            for asked in ASKED:
+                for name, faces in nodes.items():
+                    figures = one(faces[mode], asked, load.seconds, load.rate)
+                    what = {"store": name, "mode": mode, **asked._asdict()}
+                    runs.append(what | {"round": number, "bytes": sizes[name]} | figures)
+                    console.print(
+                        f"round {number + 1}: {name} {mode} {asked.names} zipf {asked.zipf:g}: "
+                        f"{figures['cpu_us']:.1f} µs",
+                        style="dim",
+                        soft_wrap=True,
+                    )
+    return runs
 
 
 def growth(
@@ -80,27 +106,19 @@ def growth(
     sets = [int(part) for part in values.split(",") if part]
     folder.mkdir(parents=True, exist_ok=True)
     wanted = shapes(sizes, sets)
-    runs: list[dict[str, Any]] = []
     with ExitStack() as stack:
         nodes = {
             name: stack.enter_context(ours.running(place(folder, s), s, SERVER_CORE))
             for name, s in wanted.items()
         }
-        for number in range(count):
-            for name, shape in wanted.items():
-                for mode in MODES:
-                    server = nodes[name][mode]
-                    for kind, zipf in (("present", 0.0), ("present", 1.0), ("absent", 0.0)):
-                        figures = one(server, names(server.keys, kind), seconds, rate, zipf)
-                        runs.append(
-                            {"store": name, "mode": mode, "names": kind, "zipf": zipf}
-                            | {"round": number, "bytes": file_bytes(place(folder, shape), shape)}
-                            | figures
-                        )
+        bytes_of = {name: file_bytes(place(folder, s), s) for name, s in wanted.items()}
+        load = Load("", "", 0, Path(), rate=rate, seconds=seconds)
+        runs = rounds(nodes, bytes_of, count, load)
     rows = medians(runs)
     show(rows)
-    flat(rows, [f"{size:,} short records" for size in sizes])
-    console.print(f"kept in {results.save('growth', {'summary': rows, 'runs': runs})}")
+    flat(rows, [name for name, shape in wanted.items() if shape.short])
+    file = results.save("growth", {"summary": rows, "runs": runs})
+    console.print(f"kept in {file}", soft_wrap=True)
 
 
 def place(folder: Path, shape: Shape) -> Path:
@@ -124,9 +142,9 @@ def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """The table."""
+    """The table. RSS counts the pages of the store that the readers have touched."""
     table = Table()
-    for column in ("store", "face", "names", "µs CPU", "p99 µs", "MiB", "bytes/record", "majflt"):
+    for column in ("store", "face", "names", "CPU µs", "p99 µs", "RSS MiB", "B/record", "majflt"):
         table.add_column(column, justify="left" if column in ("store", "face") else "right")
     for row in rows:
         asked = f"{row['names']}{' zipf' if row['zipf'] else ''}"
@@ -143,8 +161,9 @@ def show(rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def flat(rows: list[dict[str, Any]], stores: list[str]) -> None:
-    """Say what the largest store costs against the smallest."""
+def flatness(rows: list[dict[str, Any]], stores: list[str]) -> dict[str, float]:
+    """By face: what the largest store costs against the smallest."""
+    ratios = {}
     for mode in MODES:
         cost = {
             row["store"]: row["cpu_us"]
@@ -152,6 +171,16 @@ def flat(rows: list[dict[str, Any]], stores: list[str]) -> None:
             if row["mode"] == mode and row["names"] == "present" and not row["zipf"]
         }
         if len(stores) > 1 and cost.get(stores[0]):
-            ratio = cost[stores[-1]] / cost[stores[0]]
-            verdict = "flat" if ratio <= FLAT else "not flat"
-            console.print(f"{mode}: {stores[-1]} cost {ratio:.2f}× {stores[0]} ({verdict})")
+            ratios[mode] = cost[stores[-1]] / cost[stores[0]]
+    return ratios
+
+
+def flat(rows: list[dict[str, Any]], stores: list[str]) -> None:
+    """Say whether the lookup stays flat."""
+    for mode, ratio in flatness(rows, stores).items():
+        verdict = "flat" if ratio <= FLAT else "not flat"
+        console.print(f"{mode}: {stores[-1]} cost {ratio:.2f}× {stores[0]} ({verdict})")
+
+
+if __name__ == "__main__":
+    typer.run(growth)

@@ -236,5 +236,13 @@ class UpstreamError(BiaoshiError):
     """Another node did not answer, or answered wrongly."""
 
 
+class Silent(UpstreamError):
+    """It was asked and did not answer in time."""
+
+
+class Unreachable(UpstreamError):
+    """No connection to it, or the connection broke."""
+
+
 class OutboundRefused(UpstreamError):
     """The guard of outbound connections does not let this address, port or scheme through."""

@@ -23,8 +23,9 @@ ORS_PREFIX: Final = b"ORS+"
 
 MAX_RRSET: Final = 48_000
 """Octets of all NAPTR records of one name: they must fit in one DNS message, signed."""
-MAX_TTL: Final = 0x7FFFFFFF
-"""RFC 2181 §8."""
+MAX_TTL_S: Final = 86_400
+"""However long a value may be kept, its NAPTR record may for a day: the exchange of a DNSSEC key
+has to wait for the longest."""
 
 ORDER: Final = 100
 _MAX_STRING = 255
@@ -210,11 +211,15 @@ def substitution(uri: bytes) -> bytes | None:
 
 
 class Found(NamedTuple):
-    """The NAPTR records of a record. ttl_s: the least of those used; absolute: it was a date."""
+    """The NAPTR records of a record.
+
+    ttl_s: the least of the values used. absolute: one of them was a date. given: they are values.
+    """
 
     records: list[Naptr]
     ttl_s: int
     absolute: bool
+    given: bool
 
 
 def naptr_of(
@@ -257,7 +262,7 @@ def naptr_of(
         if regexp is not None:
             made.append(Naptr(ORDER, 10, b"u", prefix + b"COID", regexp))
     ttl_s, absolute = _least_ttl(used[bool(given)], time_s)
-    return Found(_fitting(made), ttl_s, absolute)
+    return Found(_fitting(made), ttl_s, absolute, bool(given))
 
 
 def _given(data: bytes) -> Naptr | None:
@@ -267,11 +272,8 @@ def _given(data: bytes) -> Naptr | None:
         return None
 
 
-DEFAULT_TTL_S: Final = 86_400
-
-
 def _least_ttl(values: Sequence[HandleValue], time_s: int) -> tuple[int, bool]:
-    least, absolute = MAX_TTL if values else DEFAULT_TTL_S, False
+    least, absolute = MAX_TTL_S, False
     for value in values:
         ttl = value.ttl
         if value.ttl_type != TTL_RELATIVE:

@@ -29,7 +29,7 @@ from protocol.name import whole_name
 from protocol.record import HandleValue, decode_values, select
 from protocol.values.hs_site import Transport
 from resolver.cache import Cache
-from resolver.client import Ask, Client, Meter, error_text
+from resolver.client import Ask, Client, Meter, said_text
 from resolver.config import CacheSettings, OutboundSettings
 from resolver.config_file import load_settings
 from resolver.fetch import Fetcher
@@ -98,7 +98,10 @@ async def ask_server(
             guard, peer = await _server(server, transports)
             client = Client(guard)
             began = time.monotonic()
-            reply = await _ask(client, peer, wanted, meter)
+            try:
+                reply = await _ask(client, peer, wanted, meter)
+            except UpstreamError as error:
+                raise UpstreamError(f"no answer: {error}; does a node run at {server}?") from None
             took_ms = (time.monotonic() - began) * 1000
             values = _values(reply)
             if wanted.verify and reply.code == ResponseCode.SUCCESS:
@@ -116,8 +119,8 @@ async def ask_server(
         str(reply.endpoint),
         reply.endpoint.transport.name,
         _flags(reply),
-        "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else error_text(reply),
-        "; ".join(verification.lines()) if wanted.verify else "",
+        "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else said_text(reply),
+        verification.text if wanted.verify else "",
         tuple(step.as_dict() for step in _steps(meter, wanted.name)),
         _referral_notes(reply),
     )
@@ -234,7 +237,6 @@ async def walk(
         book,
         Cache(CacheSettings(), now=time.monotonic, wall=time.time),
         verifier,
-        wall=time.time,
         need=Rules(Need.REQUIRED if wanted.verify else Need.WHEN_SIGNED).need,
     )
     recursion = Recursion(fetcher, book, limits=limits)

@@ -16,6 +16,7 @@ from enum import Enum
 from protocol.errors import ResponseCode
 from protocol.name import described_prefix, fold_prefix, prefix_of
 from resolver.config import CacheSettings
+from resolver.metrics import Metrics
 from resolver.sieve import Sieve
 from resolver.wire_values import (
     EMPTY,
@@ -49,7 +50,8 @@ class Entry:
 
     code: SUCCESS, HANDLE_NOT_FOUND or VALUES_NOT_FOUND. values: u4 count and the public values.
     stored_at, expires_at, stale_until: monotonic. valid_until: seconds since 1970, when the first
-    signature over it ends; None without one. proof: what was verified of it, for the footer.
+    signature over it ends; None without one. proof: what was verified of it, in words;
+    None when nothing was tried.
     """
 
     handle: bytes
@@ -60,7 +62,7 @@ class Entry:
     stale_until: float
     valid_until: float | None = None
     authoritative: bool = False
-    proof: object = None
+    proof: str | None = None
     uses: int = 0
     _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
 
@@ -103,16 +105,20 @@ class Cache:
         *,
         now: Callable[[], float],
         wall: Callable[[], float],
+        metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings
         self._now = now
         self._wall = wall
-        self._records: Sieve[bytes, Entry] = Sieve(settings.max_entries, settings.max_bytes)
+        self._metrics = metrics or Metrics()
+        self._records: Sieve[bytes, Entry] = Sieve(
+            settings.max_entries, settings.max_bytes, self._evicted
+        )
         self._absent: Sieve[bytes, Entry] = Sieve(settings.max_negative, settings.max_bytes // 4)
         self._failures: Sieve[bytes, Failure] = Sieve(settings.max_negative, settings.max_negative)
-        self.hits = 0
-        self.stale_hits = 0
-        self.misses = 0
+
+    def _evicted(self, _key: bytes, _entry: Entry) -> None:
+        self._metrics.cache["evicted"].inc()
 
     def __len__(self) -> int:
         return len(self._records) + len(self._absent)
@@ -130,19 +136,14 @@ class Cache:
     def fresh(self, handle: bytes) -> Entry | None:
         """A kept answer within its TTL."""
         entry = self.find(handle)
-        if entry is not None and self.state(entry) is State.FRESH:
-            self.hits += 1
-            return entry
-        self.misses += 1
-        return None
+        fresh = entry is not None and self.state(entry) is State.FRESH
+        return entry if fresh else None
 
     def stale(self, handle: bytes) -> Entry | None:
         """A record past its TTL that may still be given. Never an absence: that heals by itself."""
         entry = self._records.get(fold_prefix(handle))
-        if entry is not None and self.state(entry) is not State.DEAD:
-            self.stale_hits += 1
-            return entry
-        return None
+        alive = entry is not None and self.state(entry) is not State.DEAD
+        return entry if alive else None
 
     def state(self, entry: Entry) -> State:
         """How good an entry is now. A signature that ended makes it dead at once."""
@@ -167,14 +168,12 @@ class Cache:
         values: bytes = EMPTY,
         *,
         valid_until: float | None = None,
-        ttl_cap_s: float | None = None,
         authoritative: bool = False,
-        proof: object = None,
+        proof: str | None = None,
     ) -> Entry:
         """Keep an answer and return it. Values that are not public are left out.
 
-        ttl_cap_s: what an intermediate cache had left. An entry with no time left is returned
-        but not kept. Raises ParseError when the values are not a value list.
+        An entry with no time left is returned but not kept. Raises ParseError when the values are not a value list.
         """
         values = public_only(values)
         now, wall = self._now(), self._wall()
@@ -182,8 +181,6 @@ class Cache:
         found = least_ttl_s(parts, wall) if code == ResponseCode.SUCCESS else None
         life = float(self.settings.negative_ttl_s) if found is None else found
         life = min(life, self.settings.max_ttl_s, _LONGEST_S)
-        if ttl_cap_s is not None:
-            life = max(0.0, min(life, ttl_cap_s))
         expires = now + life
         entry = Entry(
             handle,
@@ -211,6 +208,8 @@ class Cache:
             home.remove(key)
             return
         home.put(key, entry, len(key) + len(entry.values) + _OVERHEAD)
+        self._metrics.cache_entries.set(len(self))
+        self._metrics.cache_octets.set(self.weight)
 
     def fail(self, handle: bytes, error: Exception) -> Failure:
         """Note that a name could not be resolved; the pause doubles up to its limit."""

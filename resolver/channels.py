@@ -6,10 +6,11 @@ Opened by resolver.guard alone. What the bytes mean is resolver.client's busines
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import Protocol, cast
 
-from protocol.errors import UpstreamError
+from protocol.errors import Unreachable, UpstreamError
 
 _MAX_WAITING = 1024
 """Datagrams kept for one asker; a reply has 533 at most, so a flood only drops itself."""
@@ -42,7 +43,7 @@ class UdpChannel(asyncio.DatagramProtocol):
     """A connected UDP socket."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[bytes | UpstreamError] = asyncio.Queue(_MAX_WAITING)
+        self._waiting: asyncio.Queue[bytes | Unreachable] = asyncio.Queue(_MAX_WAITING)
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,18 +56,18 @@ class UdpChannel(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         if not self._waiting.full():
-            self._waiting.put_nowait(UpstreamError(f"nothing listens there: {exc}"))
+            self._waiting.put_nowait(Unreachable(f"nothing listens there for UDP: {_plain(exc)}"))
 
     def send(self, data: bytes) -> None:
         """Send one datagram."""
         if self._transport is None or self._transport.is_closing():
-            raise UpstreamError("the socket is closed")
+            raise Unreachable("the socket is closed")
         self._transport.sendto(data)
 
     async def receive(self) -> bytes:
         """The next datagram. Raises UpstreamError when the peer's port is closed."""
         item = await self._waiting.get()
-        if isinstance(item, UpstreamError):
+        if isinstance(item, Unreachable):
             raise item
         return item
 
@@ -91,14 +92,14 @@ class TcpChannel:
             self._writer.write(data)
             await self._writer.drain()
         except OSError as error:
-            raise UpstreamError(f"the connection broke while sending: {error}") from None
+            raise Unreachable(f"the connection broke while sending: {error}") from None
 
     async def receive(self) -> bytes:
         """The next octets, empty at the end of the stream."""
         try:
             data = await self._reader.read(65536)
         except (OSError, ssl.SSLError) as error:
-            raise UpstreamError(f"the connection broke while reading: {error}") from None
+            raise Unreachable(f"the connection broke while reading: {error}") from None
         self._left -= len(data)
         if self._left < 0:
             raise UpstreamError("the reply is longer than `outbound.max_bytes`")
@@ -119,7 +120,7 @@ async def open_udp_channel(address: str, port: int) -> UdpChannel:
     try:
         _, channel = await loop.create_datagram_endpoint(UdpChannel, remote_addr=(address, port))
     except OSError as error:
-        raise UpstreamError(f"no way to {address} port {port} by UDP: {error}") from None
+        raise Unreachable(f"no way to {address} port {port} by UDP: {error}") from None
     return channel
 
 
@@ -131,5 +132,12 @@ async def open_tcp_channel(
     try:
         reader, writer = await asyncio.open_connection(address, port, ssl=tls, server_hostname=name)
     except (OSError, ssl.SSLError, ValueError) as error:
-        raise UpstreamError(f"no connection to {address} port {port}: {error}") from None
+        raise Unreachable(f"no connection to {address} port {port}: {_plain(error)}") from None
     return TcpChannel(reader, writer, max_bytes)
+
+
+def _plain(error: Exception) -> str:
+    """What the system says, without numbers and brackets."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error)

@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "resolve": ("resolver.commands.resolve", "Resolve an identifier, like dig."),
     "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
+    "dnssec": ("resolver.commands.dnssec", "Keys that sign the node's DNS zones; zone files."),
     "wire": ("resolver.commands.wire", "The wire codec as a tool: decode, encode, check."),
 }
 GROUP: Final = "biaoshi.commands"

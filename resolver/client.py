@@ -27,14 +27,19 @@ from protocol.doirp.referral import decode_error
 from protocol.errors import (
     AuthenticationFailed,
     BiaoshiError,
+    OutboundRefused,
     ParseError,
     ResponseCode,
+    SignatureInvalid,
+    Silent,
+    Unreachable,
     UpstreamError,
 )
 from protocol.keys import PrivateKey
 from protocol.record import Reference
 from protocol.values.hs_site import Site, Transport, decode_site
 from resolver.health import HealthBook
+from resolver.metrics import Metrics
 from resolver.network import Network
 from resolver.peers import ORDER, Endpoint, Peer
 from resolver.race import Attempt, race
@@ -107,8 +112,10 @@ class Client:
         wall: Callable[[], float] = time,
         random: Callable[[int], bytes] = secrets.token_bytes,
         udp_waits_s: Sequence[float] = RETRY_S,
+        metrics: Metrics | None = None,
     ) -> None:
         """now: seconds of a steady clock; wall: since 1970. udp_waits_s: after each sending."""
+        self._metrics = metrics or Metrics()
         self.network = network
         self.health = HealthBook(now=now)
         self._now = now
@@ -177,12 +184,14 @@ class Client:
             raise
         except BiaoshiError as error:
             took = self._now() - began
+            self._count(endpoint, _word(error))
             if isinstance(error, UpstreamError):
                 self.health.failed(endpoint)
             meter.tried.append(Tried(endpoint, str(error), took * 1000))
             raise
         took = self._now() - began
         self.health.answered(endpoint, took)
+        self._count(endpoint, "answered")
         meter.tried.append(
             Tried(endpoint, reply.code.name, took * 1000, reply.code, reply.signature)
         )
@@ -190,6 +199,9 @@ class Client:
             # Over UDP it also means: the answer is too long, or the source unproven; ask by TCP.
             raise UpstreamError(f"{endpoint} is busy")
         return reply
+
+    def _count(self, endpoint: Endpoint, word: str) -> None:
+        self._metrics.upstream[endpoint.transport.name.lower(), word].inc()
 
     async def _exchange(
         self, peer: Peer, endpoint: Endpoint, ask: Ask, certify: bool, meter: Meter
@@ -336,6 +348,19 @@ class Client:
             raise UpstreamError(f"{reply.endpoint} gives a broken site record: {error}") from None
 
 
+def _word(error: BiaoshiError) -> str:
+    """The metrics' word for a failed attempt."""
+    for kind, word in (
+        (Silent, "timeout"),
+        (Unreachable, "refused"),
+        (OutboundRefused, "refused"),
+        (SignatureInvalid, "malformed"),
+    ):
+        if isinstance(error, kind):
+            return word
+    return "failed"
+
+
 def _accept(expected: Expected, endpoint: Endpoint, message: Message) -> Reply:
     return expected.accept(message, endpoint)
 
@@ -350,10 +375,15 @@ def _start_after_s(before: Endpoint | None, endpoint: Endpoint) -> float:
 
 def error_text(reply: Reply) -> str:
     """What an error reply says, with its code, for people."""
+    said = said_text(reply)
+    return f"{reply.code.name} ({reply.code.value})" + (f", {said!r}" if said else "")
+
+
+def said_text(reply: Reply) -> str:
+    """The words of an error reply, made printable; often there are none."""
     try:
         said = decode_error(reply.body).message or b""
     except ParseError:
-        said = b""
+        return ""
     text = said.decode("utf-8", "replace")
-    printable = "".join(char if char.isprintable() else "�" for char in text)[:300]
-    return f"{reply.code.name} ({reply.code.value})" + (f", {printable!r}" if printable else "")
+    return "".join(char if char.isprintable() else "�" for char in text)[:300]

@@ -162,8 +162,9 @@ class LimitSettings:
         3.0, "Beyond the free allowance: octets sent per octet received.", least=0, most=100
     )
     udp_packets: int = setting(
-        4,
-        "Most datagrams of one UDP answer; a longer answer is sent over TCP.",
+        533,
+        "Most datagrams of one UDP answer to a source not proven yet; a longer one is answered "
+        "busy. 533 is the longest message: deployed clients do not turn to TCP by themselves.",
         least=1,
         most=533,
     )
@@ -315,6 +316,59 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """The DNS face: OIDs by the OID resolution system (ORS), GTINs by the Object Name Service."""
+
+    ors_zone: str = setting(
+        "oid-res.org",
+        "Domain below which OIDs are answered: 1.2.156 is 156.2.1.ZONE. A private tree has its "
+        "own. Empty: no OIDs.",
+    )
+    ors_dummy: str = setting(
+        "ors-dummy", "Label in front of an OID's name. Empty: none, the records lie at the name."
+    )
+    ors_prefix: str = setting(
+        "ORS+", "What stands before the service type (COID, UINF …) of records made for OIDs."
+    )
+    ons_zone: str = setting(
+        "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
+    )
+    ns: tuple[str, ...] = setting(
+        (),
+        "Names of the zones' name servers. Empty: ns.ZONE, with the addresses that the site "
+        "record names.",
+    )
+    hostmaster: str = setting(
+        "", "Mail address in the zones' SOA, such as dns@example.org. Empty: hostmaster@ZONE."
+    )
+    ttl: int = setting(
+        3600, "TTL of the zones' own records (SOA, NS, keys), in seconds.", least=0, most=604_800
+    )
+    negative_ttl: int = setting(
+        300, "How long a resolver may believe that a name is not there, in s.", least=0, most=86_400
+    )
+    udp_bytes: int = setting(
+        1232, "Longest answer over UDP; a longer one is sent over TCP.", least=512, most=4096
+    )
+    rrl: int = setting(
+        100,
+        "Equal answers a second over UDP to one unproven source network (/24, /56); beyond it "
+        "they are truncated, so that the client asks over TCP. 0: no such limit.",
+        least=0,
+        most=1_000_000,
+    )
+    signature_days: int = setting(
+        14, "How long a DNSSEC signature holds; renewed when half of it is over.", least=1, most=90
+    )
+    signatures: int = setting(
+        50_000,
+        "DNSSEC signatures a reader keeps, at about 400 octets each; others are made when asked.",
+        least=100,
+        most=10_000_000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AuthSettings:
     """What is accepted as proof of an identity; the defaults serve deployed Handle clients."""
 
@@ -404,6 +458,7 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)
     log: LogSettings = section(LogSettings)

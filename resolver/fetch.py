@@ -30,6 +30,7 @@ from resolver.client import Client
 from resolver.flights import Flights
 from resolver.iterate import Iteration
 from resolver.locate import Root
+from resolver.metrics import Metrics
 from resolver.outcomes import FINAL, Outcome, Wish
 from resolver.peers import Service
 from resolver.steps import Path, Question, Step, text
@@ -72,12 +73,12 @@ class Fetcher:
         cache: Cache,
         verifier: Verifier,
         *,
-        wall: Callable[[], float],
         need: Callable[[bytes], Need],
         certify: bool = True,
         max_flights: int = 1000,
+        metrics: Metrics | None = None,
     ) -> None:
-        """need: how much verification the names under a prefix need."""
+        """need: how much verification the names under a prefix need. metrics: where to count."""
         self.cache = cache
         self.iteration = Iteration(
             client,
@@ -85,11 +86,11 @@ class Fetcher:
             self._on_the_way,
             at_hand=self._at_hand,
             doubt=lambda name: cache.doubt(name, DOUBT_AFTER_S),
-            wall=wall,
             certify=certify,
         )
         self._roots = roots
         self._verifier = verifier
+        self._metrics = metrics or Metrics()
         self._need = need
         self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
 
@@ -142,10 +143,13 @@ class Fetcher:
         stale: Entry | None,
         *,
         verified: bool,
+        again: bool = False,
     ) -> Fetched:
+        """Start or join the fetch of a name; while its owner is silent the stale record counts."""
         key = (fold_prefix(name), verified)
         own = not self._flights.running(key)
         if not own:
+            self._metrics.cache["coalesced"].inc()
             question.steps.append(Step("cache", text(name), "waits for a fetch under way"))
         task = self._flights.join(
             key, lambda: self._land(name, question, path, at, verified=verified)
@@ -154,22 +158,13 @@ class Fetcher:
         try:
             async with asyncio.timeout(patience if stale is not None else None):
                 return Fetched(await asyncio.shield(task))
-        except TimeoutError:
-            if stale is None:
+        except (TimeoutError, UpstreamError, RecursionTooDeep) as error:
+            if stale is not None:
+                return self._give_stale(stale, question)
+            if own or again or not isinstance(error, RecursionTooDeep):
                 raise
-        except RecursionTooDeep:
-            # Another question's fetch ended at that one's limits, not at ours.
-            if stale is None and not own:
-                entry = await self._land(name, question, path, at, verified=verified)
-                return Fetched(entry)
-            if stale is None:
-                raise
-        except SignatureInvalid:
-            raise
-        except UpstreamError:
-            if stale is None:
-                raise
-        return self._give_stale(stale, question)
+        # It ended at the limits of another question, not at those of this one.
+        return await self._fly(name, question, path, at, stale, verified=verified, again=True)
 
     def _stale(self, name: bytes, *, verified: bool) -> Entry | None:
         entry = self.cache.stale(name)
@@ -235,7 +230,7 @@ class Fetcher:
             except SignatureInvalid:
                 self.cache.purge(name)  # another site may have the true one
             else:
-                known.proof, known.valid_until = found, found.expires
+                known.proof, known.valid_until = found.text, found.expires
                 return known
         proofs: dict[int, Verification] = {}
 
@@ -255,9 +250,8 @@ class Fetcher:
             outcome.code,
             outcome.values,
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
-            ttl_cap_s=outcome.ttl_cap_s,
             authoritative=outcome.reply.authoritative,
-            proof=proof,
+            proof=proof.text if proof is not None else None,
         )
 
     async def _prove(
@@ -284,16 +278,20 @@ class Fetcher:
             return decode_values(found.entry.values)
 
         began = _loop_time()
-        outcome = ""
+        outcome = word = ""
         try:
             proof = await self._verifier.verify(
                 name, decode_values(values), need, self._roots.trust_for(zone), fetch
             )
-            outcome = "; ".join(proof.lines())
+            outcome = proof.text
+            word = "valid" if proof.status == "verified" else "unsigned"
         except BiaoshiError as error:
             outcome = str(error)
+            word = "invalid" if isinstance(error, SignatureInvalid) else ""
             raise
         finally:
+            if word and need != Need.OFF:
+                self._metrics.verifications[word].inc()
             if need != Need.OFF:
                 took_ms = (_loop_time() - began) * 1000
                 question.steps.append(Step("verify", text(name), outcome, took_ms))

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from protocol.errors import OutboundRefused, ServerBusy, UpstreamError
+from protocol.errors import OutboundRefused, ServerBusy, Silent, UpstreamError
 from resolver.addresses import (
     Address,
     AddressClass,
@@ -38,6 +38,7 @@ from resolver.addresses import (
 )
 from resolver.channels import TcpChannel, UdpChannel, open_tcp_channel, open_udp_channel
 from resolver.config import OutboundSettings
+from resolver.metrics import Metrics
 
 SCHEMES = frozenset({"irp-udp", "irp-tcp", "http", "https"})
 
@@ -90,8 +91,9 @@ def parse_url(text: str) -> Url:
 class Guard:
     """Checks and opens outbound connections for one process."""
 
-    def __init__(self, settings: OutboundSettings) -> None:
+    def __init__(self, settings: OutboundSettings, metrics: Metrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or Metrics()
         self._networks = tuple(parse_network(text) for text in settings.allow)
         self._ports = _LOW_PORTS | frozenset(settings.allow_ports)
         self._named_ports = frozenset(settings.allow_ports)
@@ -118,6 +120,13 @@ class Guard:
 
     def check(self, address: str, port: int, scheme: str) -> Address:
         """The address, if a connection to it is allowed. Raises OutboundRefused."""
+        try:
+            return self._checked(address, port, scheme)
+        except OutboundRefused:
+            self._metrics.outbound_refused.inc()
+            raise
+
+    def _checked(self, address: str, port: int, scheme: str) -> Address:
         if scheme not in SCHEMES:
             raise OutboundRefused(f"scheme {scheme!r} is none of {', '.join(sorted(SCHEMES))}")
         self._check_port(port)
@@ -206,7 +215,7 @@ class Guard:
                         str(checked), port, self._settings.max_bytes, tls, server_name
                     )
             except TimeoutError:
-                raise UpstreamError(f"{address} port {port} did not accept in time") from None
+                raise Silent(f"{address} port {port} did not accept in time") from None
             try:
                 yield channel
             finally:

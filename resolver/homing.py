@@ -74,6 +74,10 @@ class Homing:
             except BiaoshiError as error:
                 pause = self._longer()
                 self._tell("enrolment_waits", str(error))
+            except Exception:
+                # A fault of ours must not end the watch: the node would wait for ever.
+                log.exception("enrolment_failed")
+                pause = MOST_PAUSE_S
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

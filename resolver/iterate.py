@@ -57,7 +57,6 @@ class Iteration:
         *,
         at_hand: Callable[[bytes], bytes | None],
         doubt: Callable[[bytes], bool],
-        wall: Callable[[], float],
         certify: bool = True,
     ) -> None:
         """fetch: for what is needed on the way. at_hand: cached values of a name. doubt: have a
@@ -67,7 +66,6 @@ class Iteration:
         self._client = client
         self._locator = Locator(roots, fetch, at_hand)
         self._doubt = doubt
-        self._wall = wall
         self._certify = certify
 
     async def resolve(
@@ -212,7 +210,7 @@ class Iteration:
             body = encode_resolution_request(ResolutionRequest(name))
             ask = Ask(OpCode.RESOLUTION, body, name, wish.flags, wish.hops + 1)
             reply = await self._client.send(peer, ask, certify=self._certify, meter=meter)
-            outcome = read_outcome(service, peer, name, reply, wish, self._wall())
+            outcome = read_outcome(service, peer, name, reply, wish)
             if outcome.code in REFERRALS:
                 referral = where_to(outcome)
         finally:

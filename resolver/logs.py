@@ -6,6 +6,7 @@ next line. Fields that could hold a secret are blanked, whoever wrote them.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -63,7 +64,7 @@ def _render(_logger: Any, _name: str, event: Event) -> str:
     try:
         return orjson.dumps(event, default=repr).decode()
     except orjson.JSONEncodeError:  # a lone surrogate, an integer beyond 64 bits
-        return orjson.dumps({key: ascii(value) for key, value in event.items()}).decode()
+        return json.dumps(event, default=repr)
 
 
 def configure(level: str, process: str) -> None:

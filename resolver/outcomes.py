@@ -59,17 +59,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a site said. values: u4 count and values; empty unless SUCCESS or a referral.
-
-    ttl_cap_s: what a cache that answered had left of it, None from the source itself.
-    """
+    """What a site said. values: u4 count and values; empty unless SUCCESS or a referral."""
 
     code: ResponseCode
     values: bytes
     service: Service
     reply: Reply
     referral: bytes | None = None
-    ttl_cap_s: float | None = None
 
 
 class Lame(UpstreamError):
@@ -80,15 +76,13 @@ class Lame(UpstreamError):
         self.reply = reply
 
 
-def read_outcome(
-    service: Service, peer: Peer, name: bytes, reply: Reply, wish: Wish, wall: float
-) -> Outcome:
-    """Read a reply. wall: seconds since 1970. Raises UpstreamError where it is of no use."""
+def read_outcome(service: Service, peer: Peer, name: bytes, reply: Reply, wish: Wish) -> Outcome:
+    """Read a reply. Raises UpstreamError where it is of no use."""
     code = reply.code
     try:
         if code in FINAL:
             values = reply.body if code == ResponseCode.SUCCESS else EMPTY
-            return Outcome(code, values, service, reply, ttl_cap_s=_cap_s(reply, wall))
+            return Outcome(code, values, service, reply)
         if code in REFERRALS:
             referral = decode_referral(reply.body)
             values = encode_values(referral.values or ())
@@ -106,13 +100,6 @@ def read_outcome(
             reply,
         )
     raise UpstreamError(f"{peer} answers {error_text(reply)}")
-
-
-def _cap_s(reply: Reply, wall: float) -> float | None:
-    # An intermediate cache says in the expiration how long its answer still holds.
-    if reply.authoritative or not reply.message.header.expiration:
-        return None
-    return max(0.0, reply.message.header.expiration - wall)
 
 
 def where_to(outcome: Outcome) -> str:

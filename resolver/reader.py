@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from protocol.errors import NotSupported
 from registry.access import Access
 from registry.generation import Generation
 from registry.keys import load_keys
 from registry.prefixes import Prefixes
 from registry.store.lmdb_store import LmdbStore
-from resolver import serve_doirp
+from resolver import serve_dns, serve_doirp
 from resolver.child import Running
 from resolver.homing import Homing
 from resolver.http import app as http_face
@@ -59,7 +58,7 @@ def make_node(app: App, number: int, metrics: Metrics) -> Node:
         query_log=QueryLog(settings.log.query_sample),
     )
     if settings.recursion.enabled:
-        node.recursion = open_recursion(settings, folder)
+        node.recursion = open_recursion(settings, folder, metrics=metrics)
     node.lookup = Lookup(store, prefixes, node.access, recursion=node.recursion)
     return node
 
@@ -106,6 +105,6 @@ async def _start_faces(node: Node, sockets: FaceSockets) -> list[Any]:
         faces.append(await serve_doirp.start(node, sockets.udp, sockets.tcp))
     if sockets.http or sockets.https:
         faces.append(await http_face.start(node, sockets.http, sockets.https))
-    if sockets.dns_udp:
-        raise NotSupported('this version has no DNS face; set faces.dns = "off" in biaoshi.toml')
+    if sockets.dns_udp or sockets.dns_tcp:
+        faces.append(await serve_dns.start(node, sockets.dns_udp, sockets.dns_tcp))
     return faces

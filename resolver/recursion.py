@@ -24,12 +24,13 @@ from resolver.fetch import Fetched, Fetcher
 from resolver.guard import Guard
 from resolver.keyfiles import encoded, read_public_keys
 from resolver.lookup import Answer, Query
+from resolver.metrics import Metrics
 from resolver.outcomes import Wish
 from resolver.peers import Service
 from resolver.roots import RootBook, parse_source
 from resolver.steps import Limits, Path, Question, Step, text
-from resolver.verify import Need, Verification, Verifier
-from resolver.wire_values import choose, count, join, slices
+from resolver.verify import Need, Verifier
+from resolver.wire_values import EMPTY, choose, join, slices
 
 TRUST_FILE = FilePath("trust/roots.json")
 PREFETCH_SHARE = 0.1
@@ -58,11 +59,21 @@ class Rules:
 class Recursion:
     """One for each process; see resolver.lookup for who calls it."""
 
-    def __init__(self, fetcher: Fetcher, roots: RootBook, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        roots: RootBook,
+        *,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.fetcher = fetcher
         self.cache = fetcher.cache
         self._roots = roots
         self._limits = limits or Limits()
+        self._metrics = metrics or Metrics()
+        self._hits = self._metrics.cache["hit"]
+        self._denials = self._metrics.cache["negative"]
 
     def cached(self, query: Query) -> Answer | None:
         """An answer at hand, or None; never waits. Public questions only (threats N8).
@@ -75,6 +86,7 @@ class Recursion:
         entry = self.cache.fresh(name)
         if entry is not None and self.fetcher.usable(entry):
             self._prefetch(name, entry)
+            (self._hits if entry.code == ResponseCode.SUCCESS else self._denials).inc()
             return self._answer(query, Fetched(entry, cached=True), ())
         return None
 
@@ -116,6 +128,8 @@ class Recursion:
         name = whole_name(query.handle)
         while True:
             found = await self.fetcher.fetch(name, question, path)
+            if found.stale or not found.cached:
+                self._metrics.cache["stale" if found.stale else "miss"].inc()
             alias = _alias(found.entry, query) if follow_aliases else None
             if alias is None:
                 return self._answer(query, found, _steps(question))
@@ -138,7 +152,7 @@ class Recursion:
             authoritative=outcome.reply.authoritative,
             source="referral",
             steps=_steps(question),
-            verification="; ".join(proof.lines()),
+            verification=proof.text,
         )
         if outcome.code == ResponseCode.SUCCESS:
             chosen = choose(slices(outcome.values), query.indexes, query.types)
@@ -151,25 +165,25 @@ class Recursion:
         return replace(base, code=ResponseCode.SERVICE_REFERRAL, values=sites, referral=b"")
 
     def _answer(self, query: Query, found: Fetched, steps: tuple[Mapping[str, Any], ...]) -> Answer:
-        entry, settings = found.entry, self.cache.settings
-        proof = entry.proof
-        base = Answer(
-            entry.code,
+        """The asked values of a record. A cache hit that asks for all of them copies octets."""
+        entry, stale_ttl_s = found.entry, self.cache.settings.stale_ttl_s
+        code, values = entry.code, EMPTY
+        if code == ResponseCode.SUCCESS:
+            lowered = stale_ttl_s if found.stale else None
+            values = entry.select(query.indexes, query.types, ttl_s=lowered)
+            if values[:4] == EMPTY:
+                code, values = ResponseCode.VALUES_NOT_FOUND, EMPTY
+        return Answer(
+            code,
             query.handle,
+            values,
             source="cache" if found.cached else "referral",
             steps=steps,
             message="stale: its owner does not answer" if found.stale else "",
-            ttl_s=float(settings.stale_ttl_s) if found.stale else self.cache.left_s(entry),
+            ttl_s=float(stale_ttl_s) if found.stale else self.cache.left_s(entry),
             stale=found.stale,
-            verification="; ".join(proof.lines()) if isinstance(proof, Verification) else "",
+            verification=entry.proof or "",
         )
-        if entry.code != ResponseCode.SUCCESS:
-            return base
-        lowered = settings.stale_ttl_s if found.stale else None
-        values = entry.select(query.indexes, query.types, ttl_s=lowered)
-        if count(values) == 0:
-            return replace(base, code=ResponseCode.VALUES_NOT_FOUND)
-        return replace(base, values=values)
 
     def _prefetch(self, name: bytes, entry: Entry) -> None:
         entry.uses += 1
@@ -224,6 +238,7 @@ def open_recursion(
     settings: Settings,
     folder: FilePath,
     *,
+    metrics: Metrics | None = None,
     now: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
 ) -> Recursion:
@@ -232,8 +247,9 @@ def open_recursion(
     folder: the node's; `root_keys` are relative to it and trust/roots.json lies in it.
     """
     configured = settings.recursion
-    guard = Guard(settings.outbound)
-    client = Client(guard, now=now, wall=wall)
+    metrics = metrics or Metrics()
+    guard = Guard(settings.outbound, metrics)
+    client = Client(guard, now=now, wall=wall, metrics=metrics)
     addresses = configured.roots or ((settings.node.parent,) if settings.node.parent else ())
     roots = RootBook(
         [parse_source(address) for address in addresses],
@@ -246,16 +262,16 @@ def open_recursion(
         now=now,
         wall=wall,
     )
-    cache = Cache(settings.cache, now=now, wall=wall)
+    cache = Cache(settings.cache, now=now, wall=wall, metrics=metrics)
     fetcher = Fetcher(
         client,
         roots,
         cache,
         Verifier(wall=wall),
-        wall=wall,
         need=Rules(Need(configured.verify)).need,
+        metrics=metrics,
     )
     limits = Limits(
         depth=configured.referrals, messages=configured.messages, total_s=configured.total_s
     )
-    return Recursion(fetcher, roots, limits=limits)
+    return Recursion(fetcher, roots, limits=limits, metrics=metrics)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from protocol.doirp.header import Flag
 from protocol.doirp.message import Message, decode_message_part, encode_message
 from protocol.doirp.stream import NEED_DATA, MessageStream
-from protocol.errors import ParseError, UpstreamError
+from protocol.errors import ParseError, Unreachable, UpstreamError
 from resolver.channels import Octets
 from resolver.network import Network
 from resolver.peers import Endpoint
@@ -33,7 +33,7 @@ async def ask_tcp(
                 return accept(reply)
         except ParseError as error:
             raise UpstreamError(f"{endpoint} sent no reply to the question: {error}") from None
-    raise UpstreamError(f"{endpoint} closed the connection without a reply")
+    raise Unreachable(f"{endpoint} closed the connection without a reply")
 
 
 async def ask_tcp_all(
@@ -55,7 +55,7 @@ async def ask_tcp_all(
                     return
         except ParseError as error:
             raise UpstreamError(f"{endpoint} sent no reply to the question: {error}") from None
-    raise UpstreamError(f"{endpoint} closed the connection before the last reply")
+    raise Unreachable(f"{endpoint} closed the connection before the last reply")
 
 
 async def replies(channel: Octets, endpoint: Endpoint) -> AsyncIterator[Message]:
@@ -66,4 +66,4 @@ async def replies(channel: Octets, endpoint: Endpoint) -> AsyncIterator[Message]
         while (taken := stream.next()) is not NEED_DATA:
             yield decode_message_part(*taken)
     if stream.held:
-        raise UpstreamError(f"{endpoint} closed the connection in the middle of a reply")
+        raise Unreachable(f"{endpoint} closed the connection in the middle of a reply")

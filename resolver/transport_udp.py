@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from protocol.doirp.message import Message, decode_message_part, encode_message_part
 from protocol.doirp.udp import Reassembler, split
-from protocol.errors import ParseError, ServerBusy, UpstreamError
+from protocol.errors import ParseError, ServerBusy, Silent
 from resolver.channels import Datagrams
 from resolver.network import Network
 from resolver.peers import Endpoint
@@ -78,7 +78,7 @@ class _Ear(Generic[T]):
             except (ParseError, ServerBusy):
                 self._ignored += 1
 
-    def verdict(self, endpoint: Endpoint, waited_s: float) -> UpstreamError:
+    def verdict(self, endpoint: Endpoint, waited_s: float) -> Silent:
         """What to say after the last wait."""
         others = f"; {self._ignored} datagrams were no reply to it" if self._ignored else ""
-        return UpstreamError(f"{endpoint} did not answer by UDP in {waited_s:g} s{others}")
+        return Silent(f"{endpoint} did not answer by UDP in {waited_s:g} s{others}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +29,7 @@ MAX_SIGNATURES = 8
 """Signatures of one record that are looked at."""
 MAX_LINKS = 16
 """Certificates of one chain."""
+_YEAR_9999 = 253_370_764_800
 
 FetchValues = Callable[[bytes], Awaitable[Sequence[HandleValue]]]
 """The public values of a name; empty when there is no such record. Raises UpstreamError."""
@@ -64,8 +66,13 @@ class Verification:
         return (
             f"value digests hold: {len(self.values)}",
             f"signer {', '.join(self.signers)}, chain of {self.links} to root {self.root}",
-            "time window holds" + (f" until {self.expires}" if self.expires is not None else ""),
+            "time window holds" + _until(self.expires),
         )
+
+    @property
+    def text(self) -> str:
+        """The same on one line."""
+        return "; ".join(self.lines())
 
     def as_dict(self) -> Mapping[str, Any]:
         """The same as JSON shows it."""
@@ -191,6 +198,13 @@ async def _walk(
             known[key] = await fetch(wanted.handle)
         walk.give(known[key])
     return walk.report()
+
+
+def _until(end: int | None) -> str:
+    """` until 2036-11-20`; nothing for an end that no calendar holds."""
+    if end is None or not 0 <= end < _YEAR_9999:
+        return ""
+    return f" until {datetime.fromtimestamp(end, UTC):%Y-%m-%d}"
 
 
 def earliest_end(values: Sequence[HandleValue]) -> int | None:

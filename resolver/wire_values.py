@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from protocol.errors import ParseError
 from protocol.record import PUBLIC_READ, TTL_ABSOLUTE, type_matches
 from protocol.wire import Reader
 
@@ -99,10 +98,3 @@ def lower_ttls(values: bytes, ttl_s: int) -> bytes:
         if each.ttl_type != TTL_ABSOLUTE and each.ttl > ttl_s:
             _U4.pack_into(out, each.start + _TTL_AT, ttl_s)
     return bytes(out)
-
-
-def count(values: bytes) -> int:
-    """How many values a list says it has. Raises ParseError below four octets."""
-    if len(values) < _U4.size:
-        raise ParseError("a value list has at least the four octets of its count")
-    return int(_U4.unpack_from(values)[0])

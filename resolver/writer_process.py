@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
@@ -20,6 +21,7 @@ from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
 from registry.signing import NodeSigner
 from registry.store.lmdb_store import LmdbStore
+from registry.store.place import StoreLocked
 from registry.writer import GroupCommit, Outcome, Submission, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
@@ -33,6 +35,8 @@ from resolver.writer_link import SOCKET, Submitter, access_settings, submit_hand
 log = structlog.get_logger()
 
 STORE: Final = "store"
+_LOCKED_S: Final = 3.0
+_PAUSE_S: Final = 0.05
 
 
 def writer_settings(settings: Settings) -> WriterSettings:
@@ -161,12 +165,24 @@ class WriterProcess:
         self._store.close()
 
 
+async def _open_patiently(folder: Path, settings: Settings) -> LmdbStore:
+    """The store; a command that just writes something is given time to finish."""
+    until = time.monotonic() + _LOCKED_S
+    while True:
+        try:
+            return open_store(folder, settings)
+        except StoreLocked:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(_PAUSE_S)
+
+
 async def start_writer(
     folder: Path, settings: Settings, ports: Ports, metrics: Metrics
 ) -> WriterProcess:
     """Open the store, bring the node's own site record up to date, take submissions."""
     run = run_folder(folder)
-    store = open_store(folder, settings)
+    store = await _open_patiently(folder, settings)
     writer = NodeWriter(
         store,
         settings,

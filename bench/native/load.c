@@ -1,12 +1,13 @@
-/* load: an open-loop generator for DO-IRP (UDP, TCP), DNS (NAPTR over UDP) and HTTP.
+/* load: an open-loop generator for DO-IRP (UDP, TCP), DNS (NAPTR over UDP), HTTP and Redis.
  *
  * Build: cc -O2 -Wall -Wextra -o load *.c -lm
  * Use:   load -m MODE -H HOST -p PORT -f KEYS [options]; load -h lists them
  *
  * One thread. With -r the i-th request is due at start + i/RATE whatever the server does, and its
  * latency counts from that instant, so a server that stalls cannot hide it (no coordinated
- * omission). Without -r the loop is closed: OPEN requests are kept under way. It spins where it
- * could sleep, so that no server pays for waking it. KEYS has one name a line.
+ * omission). Without -r the loop is closed: OPEN requests are kept under way. With nothing to do
+ * it sleeps until a reply comes, as clients do; with -b it spins, and no server on the same
+ * machine pays for waking it. KEYS has one name a line.
  *
  * The result is one JSON object on stdout: counts, the latencies' histogram ([highest ns, count]
  * of each bucket that is not empty), the generator's own CPU, and the CPU, page faults and
@@ -16,24 +17,27 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define BURST 64
 #define EXPIRE_NS 50000000ull
-#define NAP_NS 20000
+#define LONGEST_NS 10000000ull /* sleep in one piece */
 
 struct options options = {.host = "127.0.0.1", .port = 2641, .open = 64, .sockets = 8, .seconds = 5,
                           .warmup = 1};
 struct sockaddr_storage peer;
 socklen_t peer_size;
+int watched;
 
-static const char *mode_names[] = {"irp-udp", "irp-tcp", "irp-tcp-once", "http", "dns", NULL};
+static const char *mode_names[] = {"irp-udp", "irp-tcp", "irp-tcp-once", "http", "dns", "redis", NULL};
 static const char *expected_names[] = {"present", "absent", "withheld", NULL};
 static const char *help =
-    "load -m irp-udp|irp-tcp|irp-tcp-once|http|dns -H HOST -p PORT -f KEYS\n"
+    "load -m irp-udp|irp-tcp|irp-tcp-once|http|dns|redis -H HOST -p PORT -f KEYS\n"
     "  -r RATE      requests a second; without: as many as keep OPEN under way\n"
     "  -n OPEN      most requests under way (64)\n"
     "  -t SECONDS   length (5), after -w SECONDS of warm-up (1)\n"
@@ -41,6 +45,7 @@ static const char *help =
     "  -e WHAT      present, absent or withheld: which answer is the right one\n"
     "  -s SEED      of the draw\n"
     "  -S SOCKETS   UDP sockets (8)\n"
+    "  -b           spin where it could sleep\n"
     "  -P PID,PID   server processes whose CPU and page faults are counted\n";
 
 void die(const char *what) {
@@ -76,6 +81,7 @@ static void option(int letter, char *text) {
     case 'w': options.warmup = atof(text); break;
     case 'z': options.zipf = atof(text); break;
     case 's': seed_keys((uint64_t)atoll(text)); break;
+    case 'b': options.spin = 1; break;
     case 'S': options.sockets = atoi(text); break;
     case 'P': watch_processes(text); break;
     default: fputs(help, stderr); exit(2);
@@ -95,7 +101,7 @@ static void find_peer(void) {
 
 static void read_options(int count, char **values) {
     int letter;
-    while ((letter = getopt(count, values, "m:e:H:p:f:r:n:t:w:z:s:S:P:h")) != -1) option(letter, optarg);
+    while ((letter = getopt(count, values, "m:e:H:p:f:r:n:t:w:z:s:S:P:bh")) != -1) option(letter, optarg);
     errno = 0;
     if (!options.keys_file) die("-f KEYS is missing; load -h");
     if (options.open < 1 || options.open > 65535) die("-n is not in 1 ... 65535");
@@ -110,7 +116,8 @@ struct plan {
     uint64_t start, end;
     double next; /* when the next request is due, ns; open loop */
     double step; /* between two of them; 0: closed loop */
-    uint64_t behind_max;
+    uint64_t full_at; /* when the last slot was taken: lateness before that is the server's */
+    uint64_t behind_max; /* latest that a request was sent though a slot was free, ns */
 };
 
 /* Send what is due by now, one burst at most. */
@@ -121,16 +128,25 @@ static void send_due(struct plan *plan, uint64_t now, int udp) {
         if (plan->step && plan->next + count * plan->step > (double)now) break;
         due[count] = plan->step ? (uint64_t)(plan->next + count * plan->step) : now;
     }
+    if (!free_count) plan->full_at = now;
     if (!count) return;
-    if (now - due[0] > plan->behind_max && due[0] >= measured_from) plan->behind_max = now - due[0];
+    uint64_t since = due[0] > plan->full_at ? due[0] : plan->full_at;
+    if (since >= measured_from && now - since > plan->behind_max) plan->behind_max = now - since;
     int sent = udp ? udp_send(due, count) : tcp_send(due, count);
     plan->next += sent * plan->step;
 }
 
-/* Nothing is due for a while: leave the processor to others. */
-static void nap(const struct plan *plan, uint64_t now) {
-    struct timespec time = {0, NAP_NS};
-    if (plan->step && plan->next > (double)now + 3.0 * NAP_NS) nanosleep(&time, NULL);
+/* Sleep until a reply comes or the next request is due. */
+static void rest(const struct plan *plan) {
+    struct pollfd replies = {.fd = watched, .events = POLLIN};
+    uint64_t now = now_ns(), longest = LONGEST_NS;
+    if (options.spin) return;
+    if (free_count) {
+        if (!plan->step || plan->next <= (double)now) return;
+        if (plan->next < (double)(now + longest)) longest = (uint64_t)plan->next - now;
+    }
+    struct timespec time = {0, (long)longest};
+    ppoll(&replies, 1, &time, NULL);
 }
 
 static void drain(int udp) {
@@ -181,7 +197,7 @@ static struct usage run(struct plan *plan, int udp, double *own) {
             expired = now;
             udp ? udp_expire(now) : tcp_expire(now);
         }
-        nap(plan, now);
+        rest(plan);
     }
     struct usage used = server_usage();
     *own = own_cpu_s() - *own;
@@ -196,6 +212,9 @@ int main(int count, char **values) {
     read_options(count, values);
     read_keys();
     make_slots();
+    watched = epoll_create1(0);
+    if (watched < 0) die("epoll");
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     int udp = options.mode == IRP_UDP || options.mode == DNS;
     udp ? udp_open() : tcp_open();
     struct plan plan = {.start = now_ns(), .step = options.rate > 0 ? 1e9 / options.rate : 0};

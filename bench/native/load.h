@@ -11,7 +11,7 @@
 #define MAX_REQUEST 8192 /* octets of a request: every octet of an HTTP path may become three */
 #define TIMEOUT_NS 1000000000ull
 
-enum mode { IRP_UDP, IRP_TCP, IRP_TCP_ONCE, HTTP, DNS };
+enum mode { IRP_UDP, IRP_TCP, IRP_TCP_ONCE, HTTP, DNS, REDIS };
 enum expected { PRESENT, ABSENT, WITHHELD };
 
 /* --- load.c: the command line */
@@ -21,6 +21,7 @@ struct options {
     const char *host, *keys_file;
     int port, open, sockets;
     double rate, seconds, warmup, zipf;
+    int spin;
 };
 extern struct options options;
 extern struct sockaddr_storage peer;
@@ -77,9 +78,13 @@ int dns_is_right(const uint8_t *reply, int size);
 int http_request(uint8_t *out, const struct key *key);
 int http_size(uint8_t *reply, int size);
 int http_is_right(const uint8_t *reply, int size);
+int redis_request(uint8_t *out, const struct key *key);
+int redis_size(const uint8_t *reply, int size);
+int redis_is_right(const uint8_t *reply, int size);
 uint32_t get32(const uint8_t *from);
 
 /* --- udp.c and tcp.c: each way to carry them */
+extern int watched; /* an epoll of all sockets: readable when something came */
 void udp_open(void);
 int udp_send(const uint64_t *due, int count);
 void udp_receive(void);

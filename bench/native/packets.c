@@ -101,7 +101,28 @@ int http_size(uint8_t *reply, int size) {
     return size >= whole ? whole : 0;
 }
 
+/* A record without public values is an answer too: code 200 of the Handle interface. */
 int http_is_right(const uint8_t *reply, int size) {
-    const char *status = options.expected == PRESENT ? " 200" : " 404";
-    return size > 12 && !memcmp(reply + 8, status, 4);
+    static const char none[] = "\"responseCode\":200";
+    const char *status = options.expected == ABSENT ? " 404" : " 200";
+    if (size < 12 || memcmp(reply + 8, status, 4)) return 0;
+    return options.expected != WITHHELD || memmem(reply, (size_t)size, none, sizeof none - 1);
+}
+
+/* GET of a key (Redis serialization protocol 2). */
+int redis_request(uint8_t *out, const struct key *key) {
+    return sprintf((char *)out, "*2\r\n$3\r\nGET\r\n$%d\r\n%.*s\r\n", key->size, key->size, key->text);
+}
+
+/* The octets of a whole bulk string; 0: not all of it is here. */
+int redis_size(const uint8_t *reply, int size) {
+    const uint8_t *end = memchr(reply, '\n', (size_t)size);
+    if (!end) return 0;
+    int head = (int)(end - reply) + 1, body = reply[0] == '$' ? atoi((const char *)reply + 1) : -1;
+    int whole = body < 0 ? head : head + body + 2;
+    return size >= whole ? whole : 0;
+}
+
+int redis_is_right(const uint8_t *reply, int size) {
+    return size > 2 && reply[0] == '$' && (reply[1] != '-') == (options.expected == PRESENT);
 }

@@ -1,4 +1,4 @@
-/* DO-IRP over TCP and HTTP: one request at a time on each connection, a connection a slot. */
+/* DO-IRP over TCP, HTTP and Redis: one request at a time on each connection, a connection a slot. */
 #include "load.h"
 
 #include <errno.h>
@@ -17,13 +17,10 @@ struct connection {
     uint8_t out[MAX_REQUEST], in[MAX_REPLY];
 };
 static struct connection *connections;
-static int watched;
 
 void tcp_open(void) {
     connections = room((size_t)options.open, sizeof *connections);
     for (int i = 0; i < options.open; i++) connections[i].fd = -1;
-    watched = epoll_create1(0);
-    if (watched < 0) die("epoll");
 }
 
 static void hang_up(struct connection *c) {
@@ -57,14 +54,19 @@ static void flush(struct connection *c) {
     }
 }
 
+static int write_request(uint8_t *out, uint32_t slot) {
+    const struct key *key = requests[slot].key;
+    if (options.mode == HTTP) return http_request(out, key);
+    if (options.mode == REDIS) return redis_request(out, key);
+    return irp_request(out, key, slot + 1, options.mode == IRP_TCP);
+}
+
 /* Send what is due, a connection each; how many went. */
 int tcp_send(const uint64_t *due, int count) {
     for (int i = 0; i < count; i++) {
         uint32_t slot = begin(due[i]);
         struct connection *c = &connections[slot];
-        const struct key *key = requests[slot].key;
-        c->out_size = options.mode == HTTP ? http_request(c->out, key)
-                                           : irp_request(c->out, key, slot + 1, options.mode == IRP_TCP);
+        c->out_size = write_request(c->out, slot);
         c->out_at = c->in_size = 0;
         if (c->fd < 0 && dial(slot))
             fail(slot, &counts.failed);
@@ -79,6 +81,10 @@ static int is_whole(struct connection *c, const struct request *r, int *right) {
     if (options.mode == HTTP) {
         *right = http_is_right(c->in, c->in_size);
         return http_size(c->in, c->in_size) > 0;
+    }
+    if (options.mode == REDIS) {
+        *right = redis_is_right(c->in, c->in_size);
+        return redis_size(c->in, c->in_size) > 0;
     }
     if (c->in_size < 20 || c->in_size < 20 + (int)(get32(c->in + 16) & 0xFFFFFF)) return 0;
     *right = irp_is_right(c->in, c->in_size, r->key);

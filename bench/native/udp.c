@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #define MAX_SOCKETS 256
@@ -18,6 +19,8 @@ void udp_open(void) {
         int fd = socket(peer.ss_family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
         if (fd < 0 || connect(fd, (void *)&peer, peer_size)) die("socket");
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &octets, sizeof octets);
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+        if (epoll_ctl(watched, EPOLL_CTL_ADD, fd, &event)) die("epoll");
         sockets[i] = fd;
     }
 }
@@ -100,8 +103,10 @@ static int receive_from(int fd) {
 }
 
 void udp_receive(void) {
-    for (int i = 0; i < options.sockets; i++)
-        while (receive_from(sockets[i]) == BATCH) continue;
+    struct epoll_event events[MAX_SOCKETS];
+    int count = epoll_wait(watched, events, MAX_SOCKETS, 0);
+    for (int i = 0; i < count; i++)
+        while (receive_from(events[i].data.fd) == BATCH) continue;
 }
 
 void udp_expire(uint64_t now) {

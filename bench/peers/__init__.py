@@ -22,7 +22,10 @@ class NotHere(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers. mode: the generator's; root: its first process."""
+    """A server that answers. mode: the generator's; root: its first process.
+
+    face: which of ours it is compared with; empty: that of the same mode.
+    """
 
     name: str
     mode: str
@@ -30,6 +33,12 @@ class Running:
     port: int
     keys: Path
     root: int
+    face: str = ""
+
+    @property
+    def group(self) -> str:
+        """What it is compared within."""
+        return self.face or self.mode
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""NSD and Knot: authoritative DNS servers with a NAPTR zone of the same records."""
+"""NSD, Knot and PowerDNS: DNS servers with a NAPTR zone of the same records."""
 
 from __future__ import annotations
 
@@ -54,10 +54,29 @@ zone:
     file: zone
 """
 
+POWERDNS = """\
+launch=bind
+bind-config={folder}/named.conf
+local-address=127.0.0.1
+local-port={port}
+receiver-threads=1
+distributor-threads=1
+socket-dir={folder}
+daemon=no
+guardian=no
+disable-syslog=yes
+"""
+_NAMED = 'zone "{zone}" {{ type master; file "{folder}/zone"; }};\n'
+
 
 def owner(number: int) -> str:
-    """The domain name of record `number`: an OID arc under the zone."""
-    return f"ors-dummy.{number}.{ZONE}"
+    """The domain name of record `number`, the OID 2.999.number."""
+    return f"ors-dummy.{number}.999.2.{ZONE}"
+
+
+def record(number: int) -> str:
+    """Its NAPTR record, as a zone file and a value of type NAPTR write it."""
+    return f'100 10 "u" "ORS+UINF" "!^.*$!https://example.org/product/{number:010d}!" .'
 
 
 def write_zone(folder: Path, shape: Shape) -> Path:
@@ -67,8 +86,12 @@ def write_zone(folder: Path, shape: Shape) -> Path:
         out.write(f"$ORIGIN {ZONE}.\n$TTL 300\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n")
         out.write("@ IN NS ns\nns IN A 127.0.0.1\n")
         for number in range(shape.count):
-            url = f"https://example.org/product/{number:010d}"
-            out.write(f'ors-dummy.{number} IN NAPTR 100 10 "u" "ORS+UINF" "!^.*$!{url}!" .\n')
+            out.write(f"ors-dummy.{number}.999.2 IN NAPTR {record(number)}\n")
+    return write_names(folder, shape)
+
+
+def write_names(folder: Path, shape: Shape) -> Path:
+    """The file of names to ask for."""
     names = folder / "names.txt"
     with names.open("w") as out:
         step = max(1, shape.count // 200_000)
@@ -98,3 +121,17 @@ def knot(folder: Path, names: Path, core: int | None) -> Iterator[Running]:
     with process([program("knotd", "knot"), "-c", str(config)], log, core) as child:
         wait_for_tcp(port, child, log)
         yield Running("Knot", "dns", "127.0.0.1", port, names, child.pid)
+
+
+@contextmanager
+def powerdns(folder: Path, names: Path, core: int | None) -> Iterator[Running]:
+    """PowerDNS with its BIND backend, one receiver; its packet cache is on, as by default."""
+    port, log = free_port(), folder / "pdns.log"
+    own = folder / "pdns"
+    own.mkdir(exist_ok=True)
+    (folder / "named.conf").write_text(_NAMED.format(zone=ZONE, folder=folder))
+    (own / "pdns.conf").write_text(POWERDNS.format(folder=folder, port=port))
+    command = [program("pdns_server", "pdns-server pdns-backend-bind"), f"--config-dir={own}"]
+    with process(command, log, core) as child:
+        wait_for_tcp(port, child, log)
+        yield Running("PowerDNS", "dns", "127.0.0.1", port, names, child.pid)

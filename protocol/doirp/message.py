@@ -45,6 +45,9 @@ DIGEST_NAMES = {DIGEST_MD5: "md5", DIGEST_SHA1: "sha1", DIGEST_SHA256: "sha256"}
 """Digest codes of the wire and hashlib's names for them."""
 _DIGEST_SIZES = {DIGEST_MD5: 16, DIGEST_SHA1: 20, DIGEST_SHA256: 32}
 
+_COPIED, _REC = COPIED_FLAGS.value, Flag.REC.value
+_AT, _RD = Flag.AT.value, Flag.RD.value
+
 FROM_2_1: Version = (2, 1)
 FROM_2_5: Version = (2, 5)
 FROM_2_7: Version = (2, 7)
@@ -206,32 +209,35 @@ def response(
     opcode: of the challenged request, when `to` is the answer to a challenge.
     """
     version = reply_version(to.envelope, own)
-    flags = (to.header.flags & COPIED_FLAGS) | Flag.REC | int(set_flags)
+    flags = (to.header.flags & _COPIED) | _REC | int(set_flags)
     if authoritative:
-        flags |= Flag.AT
+        flags |= _AT
     if code == ResponseCode.AUTHENTICATION_NEEDED:
-        flags |= Flag.RD
+        flags |= _RD
     if version < FROM_2_1:
         # 2.0 knows the digest only inside its challenge body.
-        flags &= ~Flag.RD
-    if flags & Flag.RD:
+        flags &= ~_RD
+    if flags & _RD:
         body = encode_request_digest(request_digest(to, version)) + body
-    return _sized(
+    # Built with their lengths at once: a reply is made for every request.
+    return Message(
         Envelope(
             major=version[0],
             minor=version[1],
             request_id=to.envelope.request_id,
             session_id=to.envelope.session_id if session_id is None else session_id,
+            length=HEADER_SIZE + len(body) + CREDENTIAL_LENGTH + len(credential),
             suggest_major=own[0],
             suggest_minor=own[1],
         ),
         Header(
             opcode=to.header.opcode if opcode is None else opcode,
             response_code=code_for(code, version),
-            flags=int(flags),
+            flags=flags,
             site_serial=site_serial,
             recursion_count=to.header.recursion_count,
             expiration=expiration,
+            body_length=len(body),
         ),
         body,
         credential,

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from protocol.errors import ParseError
-from protocol.keys.numbers import MAX_KEY_BYTES
+from protocol.keys.numbers import MAX_KEY_BYTES, read_private_key
 from protocol.wire import Reader, Writer
 
 MAX_ITERATIONS = 10_000_000
@@ -119,8 +119,10 @@ def open_key_file(data: bytes, passphrase: bytes | None = None) -> bytes:
     unpadder = PKCS7(_BLOCK_BYTES[file.method] * 8).unpadder()
     try:
         padded = decryptor.update(file.content) + decryptor.finalize()
-        return unpadder.update(padded) + unpadder.finalize()
-    except ValueError:
+        octets = unpadder.update(padded) + unpadder.finalize()
+        read_private_key(octets)  # one wrong passphrase in 256 leaves a padding that fits
+        return octets
+    except (ValueError, ParseError):
         raise ParseError("the private-key file does not decrypt; check the passphrase") from None
 
 

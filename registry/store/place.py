@@ -107,6 +107,10 @@ def sync_tree(path: Path) -> None:
     sync_folder(path)
 
 
+class StoreLocked(StoreError):
+    """Another process writes to the store."""
+
+
 class WriterLock:
     """The one writer of a store: an fcntl lock that dies with its process.
 
@@ -123,7 +127,7 @@ class WriterLock:
         except OSError:
             owner = os.read(handle, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(handle)
-            raise StoreError(
+            raise StoreLocked(
                 f"{path.parent} has a writer already (process {owner}); "
                 "stop it, or hand the change to it (`biaoshi register FILE --node DIR` does)"
             ) from None

@@ -45,6 +45,8 @@ ROW_FORMAT = 1
 HAS_PRIVATE = 1
 HAS_ABSOLUTE_TTL = 2
 HAS_SIGNATURE = 4
+GIVEN = 8
+"""Of NAPTR records: they were given as values, not made from others."""
 
 HEAD = Struct(">QBBHHHQIIII")
 """checksum (xxh3-64 of all that follows), format, flags, name length, public count, total count,
@@ -61,8 +63,8 @@ JSON_HEAD = Struct(">QBBHQII")
 version, time, least TTL."""
 JSON_HEAD_SIZE = JSON_HEAD.size
 
-NAPTR_HEAD = Struct(">QHH")
-"""checksum, flags, number of records; the records follow as a DNS message carries them."""
+NAPTR_HEAD = Struct(">QHHI")
+"""checksum, flags, number of records, time; the records follow as a DNS message carries them."""
 NAPTR_HEAD_SIZE = NAPTR_HEAD.size
 NAPTR_COUNT_AT = 10
 
@@ -270,8 +272,8 @@ def ready_naptr(record: Record, domain: Domain, time_s: int) -> bytes | None:
     found = naptr_of(public, time_s, oid=domain.oid)
     if not found.records:
         return None
-    flags = HAS_ABSOLUTE_TTL if found.absolute else 0
-    head = NAPTR_HEAD.pack(0, flags, len(found.records))[8:]
+    flags = (HAS_ABSOLUTE_TTL if found.absolute else 0) | (GIVEN if found.given else 0)
+    head = NAPTR_HEAD.pack(0, flags, len(found.records), time_s)[8:]
     body = head + records_wire([naptr.rdata() for naptr in found.records], found.ttl_s)
     return _U8.pack(xxh3_64_intdigest(body)) + body
 

@@ -147,8 +147,9 @@ def _print_json(folder: Path, settings: Settings, state: str) -> None:
 
 def _print_text(folder: Path, settings: Settings, state: str) -> None:
     node = settings.node
+    article = "an" if node.role.startswith("e") else "a"
     what = f"{node.role} node" + (f" of prefix {node.prefix}" if node.prefix else "")
-    print(f"Made {folder}: a {what}.")
+    print(f"Made {folder}: {article} {what}.")
     if state == "homed":
         print(f"It is home to {node.prefix}. Others trust it by keys/root_pub.pem.")
     print(f"Next: biaoshi serve {folder}")

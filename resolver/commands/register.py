@@ -202,8 +202,9 @@ def _report(summary: Summary, *, shown: bool, dry_run: bool, as_json: bool) -> N
         return
     if shown:
         for result in summary.refusals:
-            name = result.handle.decode("utf-8", "replace")
-            sys.stderr.write(f"line {result.line}: {name}: {result.error}\n")
+            name, error = result.handle.decode("utf-8", "replace"), result.error or ""
+            told = error if error.startswith(name) else f"{name}: {error}"
+            sys.stderr.write(f"line {result.line}: {told}\n")
         more = summary.counts[REFUSED] - len(summary.refusals)
         if more > 0:
             sys.stderr.write(f"… and {more} more; --results FILE lists them all\n")

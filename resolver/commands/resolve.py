@@ -28,7 +28,7 @@ from resolver.show import printable, step_lines, table
 app = typer.Typer()
 
 FOUND, NOT_FOUND, USAGE, NO_ANSWER, BAD_SIGNATURE = range(5)
-LOCAL_SERVER = "127.0.0.1:2641"
+LOCAL_SERVER = "127.0.0.1"
 
 _EXIT_CODES = {
     ResponseCode.SUCCESS: FOUND,
@@ -61,7 +61,9 @@ def resolve(
     *,
     server: Annotated[
         str | None,
-        typer.Option(help=f"HOST:PORT, [V6]:PORT or URL. Default: {LOCAL_SERVER}."),
+        typer.Option(
+            help="HOST:PORT, [V6]:PORT or URL. Default: 127.0.0.1, port 2641, or 8000 with --http."
+        ),
     ] = None,
     udp: Annotated[bool, typer.Option("--udp", help="UDP alone.")] = False,
     tcp: Annotated[bool, typer.Option("--tcp", help="TCP alone.")] = False,

@@ -45,12 +45,12 @@ class Tally:
     __slots__ = (
         "_face",
         "_in",
-        "_log",
         "_out",
         "_sums",
         "_time",
         "_turns",
         "codes",
+        "log",
         "received",
         "sent",
     )
@@ -62,7 +62,7 @@ class Tally:
         self._in = metrics.octets[face, "in"]
         self._out = metrics.octets[face, "out"]
         self._time = metrics.request_time[face]
-        self._log = log
+        self.log = log
         self._face = face
         self._turns = 0
         self.codes = [0] * 256
@@ -74,9 +74,14 @@ class Tally:
         self.codes[reply[27]] += 1
         self.received += len(request)
         self.sent += len(reply)
-        if self._log is not None and self._log.due():
+        if self.log is not None:
+            self.sample(request, reply)
+
+    def sample(self, request: bytes, reply: bytes) -> None:
+        """Log a plain answer if its turn has come."""
+        if self.log is not None and self.log.due():
             size = int.from_bytes(request[44:48], "big")
-            self._log.write(self._face, request[48 : 48 + size], reply[27], 0, "store")
+            self.log.write(self._face, request[48 : 48 + size], reply[27], 0, "store")
 
     def other(self, received: int, sent: int) -> None:
         """Octets of anything else."""

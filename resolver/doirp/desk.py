@@ -60,7 +60,7 @@ def make_desk(node: Node, *, random: Callable[[int], bytes] = os.urandom) -> Des
     failures = float(limits.failures_per_min)
     return Desk(
         node=node,
-        proven=Proven(run_folder(node.dir) / "proven", now=now),
+        proven=Proven(run_folder(node.dir) / "proven", now=now, counting=lambda: node.board.ready),
         challenges=Challenges(owner=node.number, now=now, random=random, most=limits.challenges),
         sessions=Sessions(
             owner=node.number,

@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+from math import inf
 from pathlib import Path
 from struct import Struct
 
@@ -48,8 +49,18 @@ class Proven:
     lock: a torn slot matches no address.
     """
 
-    def __init__(self, path: Path | None, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        now: Callable[[], float],
+        counting: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """path: the shared file; None: memory of this process. counting: whether exchanges prove
+        anything yet; the node's own probes before it is ready do not.
+        """
         self._now = now
+        self._counting = counting
         self._noted: dict[str, float] = {}
         size = _SLOTS * _SLOT.size
         if path is None:
@@ -66,7 +77,7 @@ class Proven:
     def saw(self, host: str) -> None:
         """The address completed an exchange just now; noted once a minute."""
         now = self._now()
-        if self._noted.get(host, 0.0) > now:
+        if self._noted.get(host, 0.0) > now or not self._counting():
             return
         if len(self._noted) >= _SLOTS:
             self._noted.clear()
@@ -87,12 +98,17 @@ class Proven:
         return bool(stored == digest and 0 <= self._now() - when <= PROVEN_S)
 
 
-class Amplification:
-    """Octets received from and sent to unproven networks in the running minute.
+Account = list[float]
+"""[octets received, octets sent, octets that may be sent without more ado] of one network."""
 
-    `proven` and `accounts` are read by the datagram loop itself, so that an ordinary answer costs
-    two look-ups here: `proven` holds addresses shown to be proven, `accounts` maps an address to
-    its network's [received, sent]. Both are dropped each minute by `turn()`.
+
+class Amplification:
+    """Octets received from and sent to networks in the running minute.
+
+    `accounts` maps an address to the account of its network and is read by the datagram loop
+    itself, so that an ordinary answer costs one look-up here. Addresses shown to be proven are
+    also in `proven`, and share an account without bounds. All is forgotten each minute by
+    `turn()`.
     """
 
     def __init__(
@@ -104,61 +120,61 @@ class Amplification:
         factor: float,
         max_sources: int = 65_536,
     ) -> None:
+        self.accounts: dict[str, Account] = {}
         self.proven: set[str] = set()
-        self.accounts: dict[str, list[int]] = {}
         self._allowance_bytes = allowance_bytes
         self._factor = factor
-        self._networks: dict[bytes, list[int]] = {}
-        self._crowd = [0, 0]  # shared by whoever comes when the table is full
+        self._networks: dict[bytes, Account] = {}
+        self._crowd = self._new_account()  # shared by whoever comes when the table is full
+        self._unbound: Account = [0, 0, inf]
         self._table = table
         self._now = now
         self._max = max_sources
         self._until = now() + _MINUTE_S
+
+    def _new_account(self) -> Account:
+        return [0, 0, self._allowance_bytes]
 
     def turn(self) -> None:
         """Start a new minute when the old one is over; called once a loop turn."""
         now = self._now()
         if now >= self._until or now < self._until - _MINUTE_S:
             self._until = now + _MINUTE_S
-            self.proven.clear()
             self.accounts.clear()
+            self.proven.clear()
             self._networks.clear()
-            self._crowd = [0, 0]
+            self._crowd = self._new_account()
+            self._unbound = [0, 0, inf]
 
-    def account(self, host: str) -> list[int]:
-        """The [received, sent] of an address's network, opened when it is new."""
+    def account(self, host: str) -> Account:
+        """The account of an address's network, opened when it is new."""
         account = self.accounts.get(host)
         if account is None:
             if len(self.accounts) >= self._max:
                 return self._crowd
-            account = self._networks.setdefault(network_of(host), [0, 0])
+            account = self._networks.setdefault(network_of(host), self._new_account())
             self.accounts[host] = account
         return account
 
     def received(self, host: str, size: int) -> None:
         """Count a datagram that came in."""
-        if host not in self.proven:
-            self.account(host)[0] += size
+        self.account(host)[0] += size
 
     def may_send(self, host: str, size: int, *, short: bool = True) -> bool:
         """Whether `size` octets may go to an address now; counts them when they may.
 
         short: the answer has few enough datagrams for anybody; a longer one needs proof.
         """
-        if host in self.proven:
-            return True
         account = self.account(host)
         total = account[1] + size
-        over = total > self._allowance_bytes and total > self._factor * account[0]
-        if over or not short:
-            return self._prove(host)
+        over = total > account[2] and total > self._factor * account[0]
+        if over or not (short or account is self._unbound):
+            if not self._table.has(host):
+                return False
+            self.proven.add(host)
+            account = self.accounts[host] = self._unbound
+            total = account[1] + size
         account[1] = total
-        return True
-
-    def _prove(self, host: str) -> bool:
-        if not self._table.has(host):
-            return False
-        self.proven.add(host)
         return True
 
 

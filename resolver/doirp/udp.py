@@ -118,7 +118,7 @@ class UdpFace:
         limit, tally, unsent = self._limit, self._tally, self._unsent
         limit.turn()
         self._plain.turn()
-        proven = limit.proven
+        accounts, codes, query_log = limit.accounts, tally.codes, tally.log
         started = perf_counter()
         for _ in range(_TURN):
             try:
@@ -128,17 +128,23 @@ class UdpFace:
             except OSError:  # an earlier reply met a closed port: nothing of ours to do
                 continue
             try:
-                host = address[0]
-                if host not in proven:
-                    limit.received(host, len(data))
+                account = accounts.get(address[0]) or limit.account(address[0])
+                account[0] += len(data)
                 reply = answer(data)
                 if reply is None:
                     self._general(data, address)
-                elif host in proven and len(reply) <= MAX_DATAGRAM and not unsent:
-                    tally.plain(data, reply)
+                    continue
+                size = len(reply)
+                codes[reply[27]] += 1
+                tally.received += len(data)
+                tally.sent += size
+                if query_log is not None:
+                    tally.sample(data, reply)
+                total = account[1] + size
+                if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
+                    account[1] = total
                     send(reply, address)
                 else:
-                    tally.plain(data, reply)
                     self._reply(reply, address, counted=True)
             except OSError as error:
                 self._not_sent(error, reply, address)

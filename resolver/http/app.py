@@ -23,7 +23,7 @@ from registry.keys import SITE_KEY, TLS_CERT
 from resolver.http import delegations, listing, openapi
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
-from resolver.http.connection import Connection, Gate
+from resolver.http.connection import SERVER_NAME, Connection, Gate
 from resolver.http.face import HandleFace, Operation
 from resolver.http.handles import Handles
 from resolver.http.health import Health
@@ -38,13 +38,13 @@ from resolver.http.site import SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
+from resolver.serve_doirp import handler_of
 
 if TYPE_CHECKING:
     from resolver.node import Node
 
 log = structlog.get_logger()
 
-SERVER_NAME: Final = "Biaoshi"
 _BACKLOG: Final = 1024
 _CERTIFICATE_CHECK_S: Final = 10.0
 _RESERVED: Final = ("api", "health", "metrics", "openapi.json", "log", "epcis", "console")
@@ -60,9 +60,16 @@ class HttpFace:
         self._node = node
         self.sessions = sessions
         self._runner = web.AppRunner(app, access_log=None)
-        self._gates: list[Gate] = []
+        self.gates: list[Gate] = []
         self._servers: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def server(self) -> web.Server:
+        """What aiohttp's connections belong to."""
+        served = self._runner.server
+        assert served is not None  # noqa: S101 - set up before anything asks
+        return served
 
     async def start(
         self, plain_sockets: Sequence[socket.socket], tls_sockets: Sequence[socket.socket]
@@ -75,9 +82,16 @@ class HttpFace:
             context = ServerContext(folder / TLS_CERT, folder / SITE_KEY)
             self._watch = asyncio.create_task(_watch_certificate(context))
         for face, sockets, tls in (("http", plain_sockets, None), ("https", tls_sockets, context)):
-            gate = Gate(self._node.settings.limits, self._node.metrics, face)
+            node = self._node
+            gate = Gate(
+                node.settings.limits,
+                node.metrics,
+                face,
+                node,
+                proved=handler_of(node).proven.saw,  # for UDP answers (threats N1)
+            )
             gate.start()
-            self._gates.append(gate)
+            self.gates.append(gate)
             for one in sockets:
                 self._servers.append(await self._listen(one, gate, tls))
 
@@ -86,7 +100,7 @@ class HttpFace:
     ) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         return await loop.create_server(
-            lambda: Connection(self._runner.server, gate, loop=loop),
+            lambda: Connection(self.server, gate, loop=loop),
             sock=one.dup(),
             ssl=tls,
             backlog=_BACKLOG,
@@ -105,8 +119,9 @@ class HttpFace:
             await asyncio.sleep(0)  # what was accepted already gets its task
             served.pre_shutdown()
             await served.shutdown(grace_s)
-        for gate in self._gates:
+        for gate in self.gates:
             gate.stop()
+            gate.count()
         await self._runner.cleanup()
         self.sessions.table.close()
 

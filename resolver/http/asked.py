@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from protocol.errors import ParseError
 from protocol.strict_json import parse_json
@@ -146,6 +147,8 @@ async def read_body(request: web.BaseRequest, limit: int, deadline_s: float) -> 
                 parts.append(part)
     except TimeoutError:
         raise BodyTooSlow(f"the body did not arrive within {deadline_s:g} s") from None
+    except RequestPayloadError:
+        raise ParseError("the body ends before it should, or its chunks are broken") from None
     return b"".join(parts)
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.change import Change, Kind
-from protocol.errors import HandleExists, NotServedHere, ParseError, ServerBusy
+from protocol.errors import HandleExists, NotServedHere, ServerBusy
 from protocol.name import parent_prefix, prefix_record
 from protocol.record import HandleValue
 from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow
@@ -34,6 +34,8 @@ from resolver.enrol import (
     parse_application,
     same_keys,
 )
+from resolver.http.asked import Senders, read_body
+from resolver.http.problem import method_not_allowed
 from resolver.node import Node
 
 PER_SOURCE: Final = 50
@@ -47,8 +49,8 @@ _ANSWER_S: Final = 60.0
 def setup(app: web.Application, node: Node) -> None:
     """Mount the two routes."""
     face = Delegations(node)
-    app.router.add_post("/api/delegations", face.post)
-    app.router.add_get("/api/delegations/{prefix}", face.get)
+    app.router.add_route("*", "/api/delegations", face.applications)
+    app.router.add_route("*", "/api/delegations/{prefix}", face.delegation)
 
 
 class Delegations:
@@ -56,18 +58,24 @@ class Delegations:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._senders = Senders(node.settings)
         self._own = fingerprint(node.keys.site_public)
         self._answers: dict[tuple[bytes, int, str], tuple[float, bytes]] = {}
 
-    async def post(self, request: web.Request) -> web.Response:
-        """Take an application."""
-        data = await _read(request)
+    async def applications(self, request: web.Request) -> web.Response:
+        """POST: take an application."""
+        if request.method != "POST":
+            return method_not_allowed("POST")
+        limits = self._node.settings.limits
+        data = await read_body(request, MAX_APPLICATION_BYTES, limits.request_s)
         application = parse_application(data, now=self._node.now(), audience=self._own)
-        fresh = await self._decide(application, _network(request.remote))
+        fresh = await self._decide(application, _network(self._senders.host(request)))
         return self._answer(application.prefix, 202 if fresh else 200)
 
-    async def get(self, request: web.Request) -> web.Response:
-        """Say what became of one."""
+    async def delegation(self, request: web.Request) -> web.Response:
+        """GET: say what became of one."""
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed("GET, HEAD")
         prefix = check_prefix(request.match_info["prefix"])
         self._require_ours(prefix)
         return self._answer(prefix, 200)
@@ -204,19 +212,10 @@ def _news(row: PrefixRow, application: Application) -> bool:
     return differs and application.issued > int(row.attributes.get("issued", 0))
 
 
-async def _read(request: web.Request) -> bytes:
-    data = bytearray()
-    async for chunk in request.content.iter_chunked(16_384):
-        data += chunk
-        if len(data) > MAX_APPLICATION_BYTES:
-            raise ParseError(f"a delegation request is at most {MAX_APPLICATION_BYTES} octets")
-    return bytes(data)
-
-
-def _network(remote: str | None) -> str:
-    """The /24 or /56 that a request came from."""
+def _network(host: str) -> str:
+    """The /24 or /56 of an address."""
     try:
-        address = ip_address((remote or "").partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return ""
     return str(ip_network((address, 24 if address.version == 4 else 56), strict=False))

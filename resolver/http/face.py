@@ -95,7 +95,7 @@ class HandleFace:
         self.senders = senders
 
     async def serve(self, request: web.BaseRequest, operation: Operation) -> web.Response:
-        """The response of one operation. Never raises but for cancellation."""
+        """The response of one operation. Raises ConnectionError when the peer went away."""
         if request.method == "OPTIONS":
             return self._finish(request, web.Response(status=200, headers=PREFLIGHT_HEADERS))
         secure = self.senders.secure(request)
@@ -118,6 +118,8 @@ class HandleFace:
             return response
         except BiaoshiError as error:
             answer = self._refused(asked, error)
+        except ConnectionError:
+            raise  # the peer went away: there is nobody to tell
         except Exception:
             log.exception("request_failed", method=request.method)
             answer = Answer(error_body(ResponseCode.ERROR, message="an internal error"), 500)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from protocol.change import Change, Kind
 from protocol.errors import (
@@ -181,6 +182,8 @@ class _Stream:
             try:
                 async with asyncio.timeout(PAUSE_S):
                     part = await content.readany()
+            except RequestPayloadError:
+                raise ParseError("the body's chunks are broken") from None
             except TimeoutError:
                 if loop.time() - heard > limits.request_s:
                     raise BodyTooSlow(f"no row came for {limits.request_s:g} s") from None

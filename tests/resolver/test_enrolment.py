@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.error
+import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -106,9 +108,10 @@ def test_a_running_child_homes_itself(tmp_path, serve, parent):
 
 
 def test_a_child_that_does_not_run_is_homed_by_the_command(tmp_path, parent):
-    """request --wait does it itself when no node serves the folder."""
+    """request --wait does it itself when no node serves the folder; here over HTTPS."""
     folder = _child(tmp_path, parent, "88.120")
-    _ok("prefix", "request", "--node", folder)
+    secure = f"https://127.0.0.1:{parent.ready['https']}"
+    _ok("prefix", "request", "--node", folder, "--parent", secure)
     _ok("prefix", "approve", "88.120", "--node", parent.folder)
     _ok("prefix", "request", "--node", folder, "--wait")
     assert _state(folder, "88.120") == "homed"
@@ -244,3 +247,21 @@ def test_a_silent_parent_is_named(tmp_path):
     done = biaoshi("prefix", "request", "--node", folder, "--parent", "http://127.0.0.1:1999")
     assert done.returncode == 3
     assert "http://127.0.0.1:1999" in done.stderr
+
+
+def test_what_is_no_request_gets_a_problem_document(parent):
+    """Wrong methods, octets and prefixes are answered with a status and a reason."""
+    for method, path, body, status in (
+        ("GET", "/api/delegations", None, 405),
+        ("POST", "/api/delegations/88.1", b"x", 405),
+        ("POST", "/api/delegations", b"not a JWS", 400),
+        ("POST", "/api/delegations", b"x" * 70_000, 413),
+        ("GET", "/api/delegations/89.1", None, 421),
+        ("GET", "/api/delegations/88..1", None, 400),
+    ):
+        asked = urllib.request.Request(f"{parent.url}{path}", data=body, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=10)
+        assert refused.value.code == status, path
+        assert json.load(refused.value)["status"] == status
+    assert parent.get("/api/delegations/88.999")[1]["state"] == "none"

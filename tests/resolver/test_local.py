@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import stat
 
 import pytest
@@ -147,8 +146,8 @@ async def test_a_socket_lies_private_in_a_private_folder(tmp_path):
     """Socket 0600, folder 0700."""
     run = run_folder(tmp_path)
     sock = listen(run / "a.sock")
-    assert stat.S_IMODE(os.stat(run).st_mode) == 0o700
-    assert stat.S_IMODE(os.stat(run / "a.sock").st_mode) == 0o600
+    assert stat.S_IMODE(run.stat().st_mode) == 0o700
+    assert stat.S_IMODE((run / "a.sock").stat().st_mode) == 0o600
     sock.close()
 
 

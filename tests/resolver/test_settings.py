@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import fields, replace
 
 import pytest
@@ -102,7 +103,5 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 @hypothesis_settings(max_examples=100, deadline=None)
 def test_any_text_is_settings_or_refused(text):
     """Any text reads as settings or raises SettingsError, nothing else."""
-    try:
+    with contextlib.suppress(SettingsError):
         parse_settings(text)
-    except SettingsError:
-        pass

@@ -207,7 +207,6 @@ class Player:
             book,
             cache,
             Verifier(wall=wall),
-            wall=wall,
             need=Rules(self.need).need,
             certify=self.certify,
         )

@@ -236,6 +236,10 @@ async def test_a_tcp_exchange_proves_the_source(world: World) -> None:
     async with serving(world) as server:
         proven = server.face.handler.proven
         assert not proven.has("127.0.0.1")
+        world.node.board.ready = False  # the supervisor's probes
+        await (await server.client()).ask(question(PREFIX + b"/p"))
+        assert not proven.has("127.0.0.1")
+        world.node.board.ready = True
         await (await server.client()).ask(question(PREFIX + b"/p"))
         assert proven.has("127.0.0.1")
         world.time += 601

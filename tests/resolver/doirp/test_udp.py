@@ -111,6 +111,8 @@ async def test_a_long_reply_comes_in_packets(world: World) -> None:
 
 async def test_a_reply_of_too_many_packets_is_busy_until_proven(world: World) -> None:
     """Above the most packets an unproven source is sent to TCP; a proven one gets all of them."""
+    world.settings = Settings(limits=replace(LimitSettings(), udp_packets=4))
+    world.node.settings = world.settings
     long = HandleValue(9, b"NOTE", b"n" * 5000, timestamp=NOW)
     world.put(product(PREFIX + b"/long", long))
     async with serving(world) as client:
@@ -278,3 +280,42 @@ def test_busy_keeps_the_ids() -> None:
     reply = decode_message(busy(question(PREFIX + b"/x", flags=Flag.PO | Flag.RD, request_id=5)))
     assert (reply.envelope.request_id, reply.header.response_code) == (5, 3)
     assert not reply.header.has(Flag.RD)
+
+
+class Clogged:
+    """A socket whose buffer is full for some sends, then has room again."""
+
+    def __init__(self, sock: socket.socket, errors: list[OSError]) -> None:
+        self._sock = sock
+        self._errors = errors
+
+    def sendto(self, data: bytes, address: object) -> int:
+        if self._errors:
+            raise self._errors.pop(0)
+        return self._sock.sendto(data, address)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+
+async def test_a_full_buffer_delays_and_loses_nothing(world: World) -> None:
+    """Replies that find no room wait in their order; other errors lose one datagram only."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    clogged = Clogged(sock, [BlockingIOError(), BlockingIOError(), OSError(105, "no buffers")])
+    face = UdpFace(Handler(world.node), clogged)  # type: ignore[arg-type]
+    client = UdpClient(sock.getsockname())
+    loop = asyncio.get_running_loop()
+    for number in range(1, 6):
+        await loop.sock_sendto(
+            client.socket, question(PREFIX + b"/x", request_id=number), client.address
+        )
+    seen = []
+    for _ in range(4):
+        packet = await asyncio.wait_for(loop.sock_recv(client.socket, 4096), 5)
+        seen.append(decode_envelope(packet).request_id)
+    assert seen == [2, 3, 4, 5]
+    assert world.node.metrics.udp_limited["dropped"].value == 1
+    client.close()
+    await face.close(1.0)
+    sock.close()

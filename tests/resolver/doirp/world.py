@@ -113,6 +113,7 @@ class World:
             siblings=Siblings(self.folder / "run", 0),
             now=lambda: self.time,
         )
+        node.board.ready = True
         node.lookup = Lookup(self.store, self.prefixes, access)
         return node
 

@@ -82,13 +82,6 @@ def test_ttl_zero_is_not_kept(clock):
     assert cache.find(b"88.1/a") is None
 
 
-def test_an_intermediate_cache_shortens_the_time(clock):
-    """What a cache before us had left is all that we may add."""
-    cache = make(clock)
-    cache.put(b"88.1/a", OK, record(ttl=600), ttl_cap_s=7)
-    assert cache.left_s(cache.find(b"88.1/a")) == 7
-
-
 def test_names_compare_by_the_prefix_rule(clock):
     """The prefix is folded, the suffix is not, and names under 0. are folded whole."""
     cache = make(clock)

@@ -223,3 +223,37 @@ async def test_a_node_opens_its_recursion_by_its_settings(tmp_path):
     wrong = replace(settings, recursion=replace(settings.recursion, root_keys=("no.pem",)))
     with pytest.raises(SettingsError, match=r"no\.pem"):
         open_recursion(wrong, tmp_path)
+
+
+def test_what_the_cache_did_is_counted():
+    """A miss, hits, a joined fetch and what was sent show in the metrics."""
+
+    async def work(recursion, world):
+        await asyncio.gather(*(recursion.resolve(Query(NAME)) for _ in range(3)))
+        for _ in range(2):
+            recursion.cached(Query(NAME))
+        counted = recursion._metrics
+        assert counted.cache["hit"].value == 2
+        assert counted.cache["miss"].value == 3
+        fetched = recursion.fetcher._metrics
+        assert fetched.cache["coalesced"].value == 2
+
+    play(work)
+
+
+def test_a_question_cut_short_by_another_ones_limits_goes_on_by_itself():
+    """One asker spends its messages on a long way; the one who waits for the same name does not."""
+    from resolver.steps import Limits, Path, Question
+
+    async def work(recursion, world):
+        loop = asyncio.get_running_loop()
+        poor = Question(NAME, Limits(messages=1), loop.time() + 5)
+        rich = Question(NAME, Limits(), loop.time() + 5)
+        fetch = recursion.fetcher.fetch
+        results = await asyncio.gather(
+            fetch(NAME, poor, Path()), fetch(NAME, rich, Path()), return_exceptions=True
+        )
+        assert results[0].code == ResponseCode.RECURSION_COUNT_TOO_HIGH
+        assert results[1].entry.code == ResponseCode.SUCCESS
+
+    play(work)

@@ -1,0 +1,285 @@
+"""biaoshi dnssec: the keys that sign the node's DNS zones, their roll-over, DS records, zone files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from protocol.errors import InvalidValue, SettingsError
+from resolver.exits import Exit
+
+if TYPE_CHECKING:
+    from resolver.dns.keys import Entry, KeyRing
+    from resolver.dns.zones import Apex, Zone
+
+app = typer.Typer(
+    help="DNSSEC keys of the node's zones.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="""\b
+One ECDSA P-256 key signs everything in all zones of the node. A running node takes up what
+changed within some seconds. Nothing is signed before `biaoshi dnssec keys --make`.""",
+)
+
+NodeOption = Annotated[Path, typer.Option("--node", metavar="DIR", help="The node's folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+class Step(StrEnum):
+    """The steps of a roll-over."""
+
+    NEXT = "next"
+    SWITCH = "switch"
+    FINISH = "finish"
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi dnssec keys --make --node ./steel
+  biaoshi dnssec keys --node ./steel
+\b
+Exit codes: 0 done; 1 there are no keys; 2 the folder or a file cannot be used."""
+)
+def keys(
+    node: NodeOption = Path(),
+    make: Annotated[bool, typer.Option("--make", help="Make the first key if none is.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the keys; with --make, begin to sign."""
+    from resolver.dns.keys import first_ring, load_ring, make_key, save_ring
+
+    _apexes(node)
+    ring = load_ring(node)
+    if ring is None and make:
+        ring = first_ring(make_key(node, None), int(time.time()))
+        save_ring(node, ring)
+    if ring is None:
+        print("biaoshi: there are no keys; add --make to begin to sign", file=sys.stderr)
+        raise typer.Exit(Exit.REFUSED)
+    for entry in ring.entries:
+        if as_json:
+            print(json.dumps(_shown(entry)))
+        else:
+            since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(entry.since))
+            print(f"{entry.key.tag:>5}  {entry.state:<6}  since {since}  ECDSAP256SHA256")
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    return {
+        "tag": entry.key.tag,
+        "state": entry.state,
+        "since": entry.since,
+        "algorithm": 13,
+        "flags": 257,
+    }
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi dnssec roll next --node ./steel
+  biaoshi dnssec roll switch --node ./steel
+  biaoshi dnssec roll finish --node ./steel
+\b
+next publishes a new key; then give its DS record (`biaoshi dnssec ds`) to the parent zone's
+operator, or let the parent read the CDS record. switch, once the parent has it: the new key
+signs. finish, once old signatures are out of all caches: the old key goes, its file too. Each
+step refuses to come too early; --force takes the risk that resolvers refuse the zone.
+\b
+Exit codes: 0 done; 1 too early, or not the next step; 2 the folder or a file cannot be used."""
+)
+def roll(
+    step: Annotated[Step, typer.Argument(help="The step to take.")],
+    node: NodeOption = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Do not wait for caches.")] = False,
+) -> None:
+    """Exchange the key, in three steps."""
+    from resolver.dns.keys import (
+        NEXT,
+        OLD,
+        key_path,
+        load_ring,
+        make_key,
+        save_ring,
+        switched,
+        with_next,
+        without_old,
+    )
+
+    longest_ttl = _longest_ttl(node)
+    ring = load_ring(node)
+    if ring is None:
+        raise InvalidValue(
+            "there is no key to exchange; make one with `biaoshi dnssec keys --make`"
+        )
+    now = int(time.time())
+    if step is Step.NEXT:
+        _require(ring, NEXT, absent="switch to it with `biaoshi dnssec roll switch`")
+        _require(ring, OLD, absent="remove it with `biaoshi dnssec roll finish`")
+        key = make_key(node, ring)
+        save_ring(node, with_next(ring, key, now))
+        print(f"Key {key.tag} is published. Give its DS to the parent: biaoshi dnssec ds")
+    elif step is Step.SWITCH:
+        entry = _require(ring, NEXT, present="publish one with `biaoshi dnssec roll next`")
+        _wait(entry, longest_ttl, now, force, "resolvers may not know it yet")
+        save_ring(node, switched(ring, now))
+        print(f"Key {entry.key.tag} signs now; key {ring.active.key.tag} is kept for caches.")
+    else:
+        entry = _require(ring, OLD, present="a roll-over begins with `biaoshi dnssec roll next`")
+        _wait(entry, longest_ttl, now, force, "its signatures may be in caches still")
+        save_ring(node, without_old(ring))
+        key_path(node, entry.key.tag).unlink()
+        print(f"Key {entry.key.tag} is removed. The roll-over is done.")
+
+
+def _require(ring: KeyRing, state: str, *, present: str = "", absent: str = "") -> Entry:
+    """The key in a state, or that there is none; otherwise InvalidValue with the next step."""
+    entry = ring.of(state)
+    if present and entry is None:
+        raise InvalidValue(f"there is no {state} key; {present}")
+    if absent and entry is not None:
+        raise InvalidValue(f"key {entry.key.tag} is {state}; {absent}")
+    return entry or ring.active
+
+
+def _wait(entry: Entry, seconds: int, now: int, force: bool, why: str) -> None:
+    left = entry.since + seconds - now
+    if left > 0 and not force:
+        raise InvalidValue(
+            f"key {entry.key.tag} is {entry.state} for {now - entry.since} s, {why}: "
+            f"wait {left} s more, or add --force"
+        )
+
+
+def _longest_ttl(node: Path) -> int:
+    """Seconds until whatever this node answered is out of all caches."""
+    from protocol.naptr_records import MAX_TTL_S
+    from resolver.config_file import load_settings
+
+    dns = load_settings(node).dns
+    return max(dns.ttl, dns.negative_ttl, MAX_TTL_S) + 60
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi dnssec ds --node ./steel
+  biaoshi dnssec ds --node ./steel --keys
+\b
+Exit codes: 0 printed; 1 there are no keys; 2 the folder or a file cannot be used."""
+)
+def ds(
+    node: NodeOption = Path(),
+    show_keys: Annotated[
+        bool, typer.Option("--keys", help="DNSKEY records, as trust anchors are written.")
+    ] = False,
+) -> None:
+    """Print the DS records that the parent zones need, one a zone."""
+    from base64 import b64encode
+
+    from protocol.naptr_records import format_domain
+    from resolver.dns.keys import load_ring
+    from resolver.dns.signing import ALGORITHM, SHA256_DIGEST, ds_rdata
+
+    apexes = _apexes(node)
+    ring = load_ring(node)
+    if ring is None:
+        print("biaoshi: there are no keys; see `biaoshi dnssec keys --make`", file=sys.stderr)
+        raise typer.Exit(Exit.REFUSED)
+    key = ring.wanted.key
+    for apex in apexes:
+        name = format_domain(apex.name)
+        if show_keys:
+            print(
+                f"{name} {apex.ttl} IN DNSKEY 257 3 {ALGORITHM} {b64encode(key.rdata[4:]).decode()}"
+            )
+        else:
+            digest = ds_rdata(apex.name, key)[4:].hex().upper()
+            print(f"{name} {apex.ttl} IN DS {key.tag} {ALGORITHM} {SHA256_DIGEST} {digest}")
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi dnssec export oid-res.org --node ./steel > zone
+  biaoshi dnssec export oid-res.org --node ./steel --signed > zone.signed
+\b
+A signed export has a chain of NSEC records, which lists every name: it is for servers of other
+makes and for checks (ldns-verify-zone), while the node itself proves absence name by name.
+\b
+Exit codes: 0 written; 1 no such zone, or no keys; 2 the folder or a file cannot be used."""
+)
+def export(
+    zone: Annotated[str, typer.Argument(help="The zone's name, as in the settings.")],
+    node: NodeOption = Path(),
+    signed: Annotated[bool, typer.Option("--signed", help="With signatures and NSEC.")] = False,
+) -> None:
+    """Write a zone as a zone file."""
+    from registry.store.lmdb_store import LmdbStore
+    from resolver.dns.keys import load_ring
+
+    ring = load_ring(node)
+    if signed and ring is None:
+        raise InvalidValue("there are no keys to sign with; see `biaoshi dnssec keys --make`")
+    store = LmdbStore.open(node / "store", readonly=True)
+    try:
+        for line in _zone_lines(node, store, zone, ring if signed else None):
+            print(line)
+    finally:
+        store.close()
+
+
+def _zone_lines(node: Path, store: Any, zone: str, ring: KeyRing | None) -> Iterator[str]:
+    from registry.log import SEQUENCE_KEY, last_sequence
+    from registry.prefixes import Prefixes
+    from registry.store import Table
+    from resolver.config_file import load_settings
+    from resolver.dns.export import signed_lines, zone_lines
+    from resolver.dns.face import key_records, make_zones
+    from resolver.dns.zones import Names
+
+    settings = load_settings(node)
+    zones = make_zones(settings, Names(store, Prefixes(store), time.time))
+    found = _named(zones, zone)
+    found.serial = last_sequence(store.get(Table.META, SEQUENCE_KEY))
+    if ring is None:
+        return zone_lines(found)
+    found.keys = key_records(ring, found.apex)
+    return signed_lines(found, ring, int(time.time()), settings.dns.signature_days * 86_400)
+
+
+def _named(zones: list[Zone], name: str) -> Zone:
+    from protocol.naptr_records import format_domain
+
+    for zone in zones:
+        if format_domain(zone.name) == name.rstrip(".").lower() + ".":
+            return zone
+    names = ", ".join(format_domain(zone.name) for zone in zones)
+    raise InvalidValue(f"there is no zone {name!r} at this node; there are {names or 'none'}")
+
+
+def _apexes(node: Path) -> list[Apex]:
+    """The node's zones. Raises SettingsError where there are none."""
+    from resolver.config_file import load_settings
+    from resolver.dns.face import make_apex
+
+    settings = load_settings(node)
+    apexes = [
+        make_apex(name, what, settings)
+        for name, what in (
+            (settings.dns.ors_zone, "dns.ors_zone"),
+            (settings.dns.ons_zone, "dns.ons_zone"),
+        )
+        if name
+    ]
+    if not apexes:
+        raise SettingsError(f"{node} has no DNS zone; set dns.ors_zone in biaoshi.toml")
+    return apexes

@@ -1,0 +1,1 @@
+"""The DNS face: OIDs (ORS) and GTINs (ONS) as NAPTR records over UDP and TCP."""
