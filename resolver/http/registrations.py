@@ -36,8 +36,9 @@ from registry.writer import Outcome
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
+from resolver.http.challenged import challenged
 from resolver.http.handles import idempotency_key
-from resolver.http.problem import problem, problem_of
+from resolver.http.problem import problem_of
 from resolver.registering.local import Signing
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Registrations:
             idempotency_key(key)
             _check_type(request)
         except (NotProved, AuthenticationNeeded) as error:
-            return self._challenged(request, error)
+            return challenged(request, error, self._authenticator, self._senders)
         return await _Stream(self._node, request, actor, key).run()
 
     async def _actor(self, request: web.Request) -> Reference:
@@ -110,21 +111,6 @@ class Registrations:
                 "challenge or a client certificate over TLS"
             )
         return caller.identity
-
-    def _challenged(
-        self, request: web.Request, error: NotProved | AuthenticationNeeded
-    ) -> web.Response:
-        if isinstance(error, NotProved):
-            response = problem_of(error)
-            lines = self._authenticator.challenge(error.session, error.fields, error=True)
-        elif not self._senders.secure(request):
-            return problem(403, "tls-needed", "Credentials are taken over TLS only")
-        else:
-            response = problem_of(error)
-            lines = self._authenticator.challenge(None, None)
-        for line in lines:
-            response.headers.add("WWW-Authenticate", line)
-        return response
 
 
 class _Stream:
