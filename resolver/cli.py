@@ -31,6 +31,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
     "dnssec": ("resolver.commands.dnssec", "Keys that sign the node's DNS zones; zone files."),
+    "audit": ("resolver.commands.audit", "Replay a node's log; name what does not add up."),
+    "verify": ("resolver.commands.verify", "Check records, answers and receipts offline."),
+    "sign": ("resolver.commands.sign", "Sign records with a key."),
     "wire": ("resolver.commands.wire", "The wire codec as a tool: decode, encode, check."),
 }
 GROUP: Final = "biaoshi.commands"
