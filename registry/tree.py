@@ -101,7 +101,7 @@ def grow(state: Snapshot, leaves: Sequence[bytes]) -> Growth:
     size += len(leaves)
     writes = [Write(Table.TILES, tile_key(*at), hashes) for at, hashes in fresh.items()]
     writes.append(Write(Table.META, TREE_KEY, sequence_key(size)))
-    return Growth(size, merkle.root_of(size, _nodes(tile)), writes)
+    return Growth(size, merkle.root_of(size, nodes(tile)), writes)
 
 
 def checkpoint_write(signer: LogSigner, size: int, root: bytes, epoch: int) -> Write:
@@ -111,17 +111,17 @@ def checkpoint_write(signer: LogSigner, size: int, root: bytes, epoch: int) -> W
 
 def root_at(state: Snapshot, size: int) -> bytes:
     """The root over the first leaves. Raises StoreError where tiles are missing."""
-    return merkle.root_of(size, _nodes(tile_reader(state)))
+    return merkle.root_of(size, nodes(tile_reader(state)))
 
 
 def inclusion(state: Snapshot, index: int, size: int) -> list[bytes]:
     """The proof that leaf `index` is under the root of `size`. Raises ValueError, StoreError."""
-    return merkle.inclusion_proof(index, size, _nodes(tile_reader(state)))
+    return merkle.inclusion_proof(index, size, nodes(tile_reader(state)))
 
 
 def consistency(state: Snapshot, old: int, new: int) -> list[bytes]:
     """The proof that `old` leaves begin the tree of `new`. Raises ValueError, StoreError."""
-    return merkle.consistency_proof(old, new, _nodes(tile_reader(state)))
+    return merkle.consistency_proof(old, new, nodes(tile_reader(state)))
 
 
 def latest_checkpoint(state: Snapshot) -> bytes | None:
@@ -169,7 +169,9 @@ def complete(store: Store, signer: LogSigner | None) -> int:
         added += len(logged)
 
 
-def _nodes(tile: Tile) -> merkle.Nodes:
+def nodes(tile: Tile) -> merkle.Nodes:
+    """Hashes of full subtrees out of tiles. Raises StoreError where tiles are missing."""
+
     def node(level: int, index: int) -> bytes:
         try:
             return tiles.node(level, index, tile)

@@ -69,7 +69,7 @@ def sign(
             refused += 1
             sys.stderr.write(f"line {number}: {error}\n")
             continue
-        kept = {name: value for name, value in fields.items() if name != "values"}
+        kept = {name: value for name, value in fields.items() if name not in {"values", "receipt"}}
         head = orjson.dumps(kept)[:-1]
         sys.stdout.buffer.write(head + b',"values":' + format_values(signed) + b"}\n")
     sys.stdout.buffer.flush()

@@ -7,7 +7,8 @@ as `biaoshi export` writes them. Nothing is fetched: certificates come from the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,9 +105,28 @@ def _item(line: int, fields: Any) -> Item:
     return Item(
         line,
         name.encode("utf-8", "replace"),
-        parse_values({"values": fields.get("values")}),
+        _values(fields.get("values")),
         None if receipt is None else parse_receipt(receipt),
     )
+
+
+def _values(items: Any) -> tuple[HandleValue, ...]:
+    """Values as an answer has them: with the timestamps, which the log covers."""
+    values = parse_values({"values": items})
+    return tuple(
+        replace(value, timestamp=_seconds(item.get("timestamp")))
+        for value, item in zip(values, items, strict=True)
+    )
+
+
+def _seconds(text: Any) -> int:
+    try:
+        moment = (
+            datetime.fromisoformat(text) if text is not None else datetime.fromtimestamp(0, UTC)
+        )
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (TypeError, ValueError, OverflowError):
+        raise ParseError(f"{str(text)[:40]!r} is no timestamp of a value") from None
 
 
 async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item]) -> Verdict:
