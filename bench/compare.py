@@ -8,7 +8,7 @@ slows all of them alike; ratios are of a round's figures, and their spread is pr
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench import generator, results
 from bench.dataset import Shape
 from bench.generator import Load
 from bench.peers import NotHere, Running, naptr, nginx, ours, redis
+from bench.screen import console
 
-console = Console(highlight=False)
 SERVER_CORE, GENERATOR_CORE = 0, 1
 JSON_BODY = b"x" * 700
 OURS = "Biaoshi"
@@ -51,8 +50,8 @@ class HandleNet:
 
 def measure(server: Running, load: Load) -> dict[str, Any]:
     """One run against one server, closed loop. Raises RuntimeError when it answers nothing."""
-    where = {"mode": server.mode, "host": server.host, "port": server.port, "keys": server.keys}
-    figures = generator.run(replace(load, **where, pids=server.pids))
+    load = replace(load, mode=server.mode, host=server.host, port=server.port)
+    figures = generator.run(replace(load, keys=server.keys, pids=server.pids)).figures
     if not figures["answered"]:
         raise RuntimeError(f"{server.name} gave no right answer to {server.mode}: {figures}")
     return figures
@@ -122,11 +121,9 @@ def start_peers(
     """Every peer that is installed; a missing one is named and left out."""
     servers = []
     keys = mine["http"].keys
-    oids = Shape(min(shape.count, _MOST_DOMAINS))
-    names = naptr.write_zone(folder / "zone", oids)
-    starts: dict[str, partial[AbstractContextManager[Running]]] = {
+    names = folder / "zone" / "names.txt"
+    starts: dict[str, Callable[[], AbstractContextManager[Running]]] = {
         "nginx": partial(nginx.running, folder / "nginx", keys, JSON_BODY, SERVER_CORE),
-        "dns": partial(ours.running_dns, folder / f"dns-{oids.count}", oids, SERVER_CORE),
         "nsd": partial(naptr.nsd, folder / "zone", names, SERVER_CORE),
         "knot": partial(naptr.knot, folder / "zone", names, SERVER_CORE),
         "powerdns": partial(naptr.powerdns, folder / "zone", names, SERVER_CORE),
@@ -168,10 +165,11 @@ def compare(
 
     Example: biaoshi bench compare --rounds 5 --records 1000000
     """
-    shape = Shape(records)
-    folder.mkdir(parents=True, exist_ok=True)
+    shape = Shape(records, oids=min(records, _MOST_DOMAINS))
+    domains = naptr.write_zone(folder / "zone", shape.oids)
+    place = folder / f"node-{records}-oids"
     with ExitStack() as stack:
-        mine = stack.enter_context(ours.running(folder / f"node-{records}", shape, SERVER_CORE))
+        mine = stack.enter_context(ours.running(place, shape, SERVER_CORE, domains=domains))
         chosen = [name for name in peers.split(",") if name]
         servers = [*mine.values(), *start_peers(stack, folder, shape, mine, chosen)]
         if handle_net and handle_net_keys:

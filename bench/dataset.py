@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.progress import track
 
 from protocol.record import PUBLIC_READ, HandleValue, Record
+from registry.prefixes import HOMED, PrefixRow
 from registry.store import Write
 from registry.store.lmdb_store import LmdbStore
 from registry.store.row import rows
@@ -28,15 +29,35 @@ TIME_S = 1_790_000_000
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the records look like. values: public values a record. short: one tiny value."""
+    """What the records look like.
+
+    values: a record's. short: one tiny value. oids: further records, named by OIDs, that have
+    NAPTR records in DNS.
+    """
 
     count: int
     values: int = 4
     short: bool = False
+    oids: int = 0
     prefix: str = "88.100.1"
 
     def handle(self, number: int) -> str:
+        """The identifier of a record."""
         return f"{self.prefix}/SN{number:010d}"
+
+
+OID_ROOT = "2.999"
+"""The arc for examples (ITU-T X.660)."""
+
+
+def oid(number: int) -> str:
+    """The identifier of an OID record."""
+    return f"{OID_ROOT}.{number}"
+
+
+def product_url(number: int) -> str:
+    """What a record's URL value says."""
+    return f"https://example.org/product/{number:010d}"
 
 
 def is_withheld(number: int) -> bool:
@@ -61,7 +82,7 @@ def _values(shape: Shape, number: int) -> tuple[HandleValue, ...]:
     admin = b"\x0f\xff" + b"\x00\x00\x00\x0d0.NA/88.100.1" + b"\x00\x00\x00\xc8"
     lifecycle = json.dumps({"stage": "produced", "batch": f"B{number // 1000:06d}"}).encode()
     known = [
-        HandleValue(1, b"URL", b"https://example.org/product/%010d" % number, timestamp=TIME_S),
+        HandleValue(1, b"URL", product_url(number).encode(), timestamp=TIME_S),
         HandleValue(2, b"DESC", b"cold-rolled coil DC01 1.2 mm, no. %d" % number, timestamp=TIME_S),
         HandleValue(3, b"LIFECYCLE", lifecycle, timestamp=TIME_S),
         HandleValue(100, b"HS_ADMIN", admin, timestamp=TIME_S),
@@ -80,11 +101,21 @@ def writes(shape: Shape, start: int, stop: int) -> Iterator[Write]:
         yield from rows(record, number + 1, TIME_S)
 
 
+def oid_writes(shape: Shape) -> Iterator[Write]:
+    """The rows of the OID records, and of the arc that they stand under."""
+    yield PrefixRow(OID_ROOT.encode(), HOMED).write()
+    for number in range(shape.oids):
+        value = HandleValue(1, b"URL", product_url(number).encode(), ttl=300, timestamp=TIME_S)
+        yield from rows(Record(oid(number).encode(), (value,)), number + 1, TIME_S)
+
+
 def fill(store: LmdbStore, shape: Shape, *, quiet: bool = False) -> None:
     """Write all records of a shape in key order."""
     starts = range(0, shape.count, BATCH)
     for start in track(starts, f"{shape.count:,} records", disable=quiet, transient=True):
         store.apply(list(writes(shape, start, min(start + BATCH, shape.count))))
+    if shape.oids:
+        store.apply(list(oid_writes(shape)))
 
 
 def write_keys(file: Path, shape: Shape, most: int = 200_000) -> Path:

@@ -103,12 +103,7 @@ def build() -> Path:
     return program
 
 
-def run(load: Load) -> dict[str, Any]:
-    """The figures of one measurement, as `measure` gives them."""
-    return measure(load).figures
-
-
-def measure(load: Load) -> Measured:
+def run(load: Load) -> Measured:
     """One measurement. Raises NoGenerator with the generator's words when it cannot run."""
     command = [str(build()), *load.arguments()]
     if load.core is not None and shutil.which("taskset"):
@@ -120,3 +115,10 @@ def measure(load: Load) -> Measured:
     latencies = Histogram(tuple((top, count) for top, count in figures.pop("histogram_ns")))
     figures["latency_us"] = latencies.summary_us()
     return Measured(figures, latencies)
+
+
+def prove(host: str, port: int, keys: Path) -> None:
+    """Ask a node once over DO-IRP on TCP: then it knows that this address receives its answers,
+    and its limit on answers to forged UDP sources does not hold for it.
+    """
+    run(Load("irp-tcp-once", host, port, keys, open=1, seconds=0.05, warmup_s=0))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench import generator, results
@@ -21,8 +20,8 @@ from bench.compare import GENERATOR_CORE, SERVER_CORE
 from bench.dataset import Shape, names_of
 from bench.generator import Load
 from bench.peers import Running, ours
+from bench.screen import console
 
-console = Console(highlight=False)
 MODES = ("irp-udp", "http")
 FLAT = 1.3
 """The largest store may cost so much more than the smallest."""
@@ -49,8 +48,8 @@ def one(server: Running, asked: Asked, seconds: float, rate: float) -> dict[str,
     keys = names_of(server.keys, asked.names)
     load = Load(server.mode, server.host, server.port, keys, pids=server.pids, zipf=asked.zipf)
     load = replace(load, expected=asked.names, seconds=seconds, warmup_s=0.5, core=GENERATOR_CORE)
-    cost = generator.run(load)
-    paced = generator.run(replace(load, rate=rate, open=256))
+    cost = generator.run(load).figures
+    paced = generator.run(replace(load, rate=rate, open=256)).figures
     if not cost["answered"] or cost["wrong"]:
         raise RuntimeError(f"{server.mode}: wrong answers to {asked.names} names: {cost}")
     return {

@@ -43,7 +43,7 @@ from registry.generation import Generation
 from registry.keys import create_keys, load_keys
 from registry.prefixes import HOMED, Prefixes, PrefixRow
 from registry.store import Table
-from registry.store.lmdb_store import LmdbStore, create
+from registry.store.lmdb_store import MAP_BYTES, LmdbStore, create
 from registry.store.row import checked, json_values, public_body
 from resolver import serve_doirp
 from resolver.board import Board
@@ -100,10 +100,10 @@ def make_folder(folder: Path, records: int) -> Path:
     return folder
 
 
-def make_node(folder: Path) -> Node:
+def make_node(folder: Path, map_bytes: int = MAP_BYTES) -> Node:
     """The node of one reader over that folder, without the processes around it."""
     read_whole(folder / "store" / "data.mdb")
-    store = LmdbStore.open(folder / "store", readonly=True)
+    store = LmdbStore.open(folder / "store", readonly=True, map_bytes=map_bytes)
     prefixes = Prefixes(store, Generation(folder / "run" / "generation"))
     access = Access(store, AccessSettings())
     settings = Settings()

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench import generator, results
 from bench.generator import Load, Measured
 from bench.peers import family
+from bench.screen import console
 from bench.served import NotServed, served
 
-console = Console(highlight=False)
 _MOST_RUNS = 24
 _CLOSE_ENOUGH = 0.1
 """The sweep ends when the knee lies between two rates so near to each other."""
@@ -54,7 +53,7 @@ def misses(figures: dict[str, Any], load: Load, bounds: Bounds) -> str | None:
 def attempt(load: Load, bounds: Bounds) -> Measured:
     """One run, repeated once if it missed; figures["missed"] says why, or None."""
     for _ in range(2):
-        run = generator.measure(load)
+        run = generator.run(load)
         reason = misses(run.figures, load, bounds) if load.rate else None
         run.figures["missed"] = reason
         if reason is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import lmdb
 
-from protocol.name import fold
+from protocol.identifier import key_of
 from protocol.record import Record
 from registry.store import Table
 from registry.store.row import decode_row, rows, store_key
@@ -29,7 +29,7 @@ def tamper(folder: Path, handle: bytes, type_: bytes, new: bytes) -> bytes:
     try:
         dbs = {table: env.open_db(table.encode(), create=False) for table in Table}
         with env.begin(write=True) as txn:
-            raw = txn.get(store_key(fold(handle)), None, dbs[Table.RECORDS])
+            raw = txn.get(store_key(key_of(handle)), None, dbs[Table.RECORDS])
             if raw is None:
                 raise LookupError(f"{handle!r} is not in {path}")
             row = decode_row(raw)

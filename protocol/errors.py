@@ -104,6 +104,10 @@ class ReadOnly(BiaoshiError):
     code = ResponseCode.SERVER_BACKUP
 
 
+class StoreFull(ReadOnly):
+    """No room on the disk. Reads go on; writes do again once there is room."""
+
+
 class HandleNotFound(BiaoshiError):
     """No record under this name."""
 

@@ -120,12 +120,17 @@ def key_of(name: bytes) -> bytes:
     """The store key of a name as DO-IRP carries it (ARCHITECTURE §10).
 
     A name of another scheme, carried as its normalized text, gives that scheme's key; any other
-    name is a handle and folds.
+    name is a handle and folds. The key of a key is itself.
     """
     prefix, slash, _ = name.partition(b"/")
     if slash and prefix and not _OTHER_SCHEME.search(prefix):
         return fold(name)
     try:
+        if not prefix and _GS1_KEY.match(name):
+            return gs1.parse("https://id.gs1.org" + name.decode()).key
         return parse(name.decode()).key
     except (UnicodeDecodeError, BadIdentifier):
         return fold(name)
+
+
+_GS1_KEY = re.compile(rb"/(?:0[01]|253|255|401|402|414|417|80(?:03|04|06|10|13|17|18))/")

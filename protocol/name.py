@@ -5,6 +5,8 @@ ASCII letters fold, nothing else: bytes.upper() does just that.
 
 from __future__ import annotations
 
+import re
+
 PREFIX_RECORDS = b"0.NA/"
 ROOT_RECORD = b"0.NA/0.NA"
 
@@ -22,9 +24,38 @@ def fold_prefix(handle: bytes) -> bytes:
     return prefix.upper() + slash + suffix
 
 
-def prefix_of(handle: bytes) -> bytes:
-    """What stands before the first slash, folded; a name without slash is a prefix of `0.NA`."""
+_OID = re.compile(rb"[012](?:\.(?:0|[1-9][0-9]*))+")
+
+
+def is_oid(name: bytes) -> bool:
+    """Whether a name is a dotted OID: two or more arcs, the first 0, 1 or 2."""
+    return name[1:2] == b"." and _OID.fullmatch(name) is not None
+
+
+def is_arcwise(handle: bytes) -> bool:
+    """Whether a name is delegated arc by arc, not by what stands before its first slash.
+
+    OIDs are, and GS1 keys as URIs; URNs and the like are written so too and belong to nobody.
+    """
     prefix, slash, _ = handle.partition(b"/")
+    return b":" in prefix or not prefix or (not slash and is_oid(handle))
+
+
+def prefix_of(handle: bytes) -> bytes:
+    """What stands before the first slash, folded; a name without slash is a prefix of `0.NA`.
+
+    Of a name that is delegated arc by arc, the longest prefix it could lie under: an OID's is
+    itself, a GTIN's is `GS1` and the digits of its company and item: GS1.9.5.0.6.0.0.0.1….
+    """
+    prefix, slash, _ = handle.partition(b"/")
+    if slash and prefix and b":" not in prefix:
+        return prefix.upper()
+    if is_arcwise(handle):
+        from protocol.arcs import arcs_of  # which knows every scheme, and they this page
+
+        arcs = arcs_of(handle)
+        if arcs is not None:
+            return arcs
     return prefix.upper() if slash else b"0.NA"
 
 
@@ -52,5 +83,12 @@ def parent_prefix(prefix: bytes) -> bytes | None:
 
 
 def whole_name(handle: bytes) -> bytes:
-    """A name without a slash stands for its prefix record."""
+    """A name without a slash stands for its prefix record, unless it is an OID or a URN."""
+    if b"/" in handle or is_arcwise(handle):
+        return handle
+    return prefix_record(handle)
+
+
+def record_of(handle: bytes) -> bytes:
+    """The prefix record of what is known to be a prefix: 88.118 -> 0.NA/88.118, also 2.999."""
     return handle if b"/" in handle else prefix_record(handle)

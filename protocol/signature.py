@@ -21,7 +21,7 @@ from protocol.jws import JsonObject, Jws, parse_jws, parse_object, sign_jws
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.keys.policy import STRICT, Policy, Weak
-from protocol.name import PREFIX_RECORDS, fold_prefix, prefix_of
+from protocol.name import PREFIX_RECORDS, fold_prefix, is_arcwise, prefix_of
 from protocol.record import HandleValue, Reference, value_digest
 
 HS_SIGNATURE = b"HS_SIGNATURE"
@@ -313,7 +313,7 @@ def _covers(permission: Permission, handle: bytes) -> bool:
     # Folded like an identity, but a prefix record is always folded whole.
     owner, asked = fold_prefix(permission.handle), fold_prefix(handle)
     under = owner[len(PREFIX_RECORDS) :] if owner.startswith(PREFIX_RECORDS) else None
-    prefix = prefix_of(asked) if b"/" in asked else None
+    prefix = prefix_of(handle) if b"/" in asked or is_arcwise(asked) else None
     match permission.perm:
         case Perm.THIS_HANDLE:
             return asked == owner or (under is not None and prefix == under)

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 
 from protocol.change import Change, Kind
 from protocol.errors import NotAuthorized, ParseError
-from protocol.name import described_prefix, fold_prefix, parent_prefix, prefix_of
+from protocol.name import described_prefix, fold_prefix, is_arcwise, parent_prefix, prefix_of
 from protocol.name import prefix_record as record_of_prefix
 from protocol.record import PUBLIC_WRITE, HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, Permission, decode_admin, permission_names
 from protocol.values.hs_vlist import decode_vlist
 from registry.content import comparable
+from registry.prefixes import lines
 from registry.records import read_record
 from registry.rules import HS_PUBKEY, HS_SECKEY, HS_VLIST, is_admin
 from registry.store import Store
@@ -245,7 +246,7 @@ class Access:
             )
 
     def _require_create(self, actor: Reference, handle: bytes) -> None:
-        parent, right = creation_right(handle)
+        parent, right = creation_right(handle, self._read)
         self._require(actor, parent, None, right)
 
     def _require_replace(self, actor: Reference, handle: bytes, old: Values, new: Values) -> None:
@@ -293,13 +294,20 @@ def admins(values: Iterable[HandleValue]) -> list[Admin]:
     return found
 
 
-def creation_right(handle: bytes) -> tuple[bytes, int]:
-    """The record in which, and the right that, creating a handle asks for (do-irp 17.3)."""
+def creation_right(handle: bytes, read: Read) -> tuple[bytes, int]:
+    """The record in which, and the right that, creating a handle asks for (do-irp 17.3).
+
+    Of what is delegated arc by arc, the record is that of the nearest arc that has one.
+    """
     described = described_prefix(handle)
     parent = parent_prefix(described) if described is not None else None
     if parent is not None:
         return record_of_prefix(parent), Permission.ADD_DERIVED_PREFIX
-    return record_of_prefix(prefix_of(handle)), Permission.ADD_HANDLE
+    own = record_of_prefix(prefix_of(handle))
+    if not is_arcwise(handle):
+        return own, Permission.ADD_HANDLE
+    records = map(record_of_prefix, lines(prefix_of(handle)))
+    return next((r for r in records if read(r) is not None), own), Permission.ADD_HANDLE
 
 
 def single_changes(change: Change, old: Values) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from protocol.change import Change, Kind
 from protocol.errors import BadIdentifier, HandleExists, HandleNotFound, InvalidValue, NotServedHere
-from protocol.name import described_prefix, whole_name
+from protocol.name import described_prefix, record_of
 from registry.alter import CHANGED, CREATED, DELETED, UNCHANGED
 from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, WAITING, PrefixRow, ancestors
 from registry.rules import ACCEPT, MARK, REFUSE
@@ -29,7 +29,7 @@ class PrefixAltered(NamedTuple):
 
 def changed_prefix(change: Change) -> bytes:
     """The folded prefix that a prefix change is about. Raises BadIdentifier."""
-    prefix = described_prefix(whole_name(change.handle))
+    prefix = described_prefix(record_of(change.handle))
     if not prefix or b"/" in prefix:
         raise BadIdentifier(
             "not-a-prefix",

@@ -12,10 +12,10 @@ from collections import ChainMap
 from collections.abc import MutableMapping
 from typing import NamedTuple
 
-from protocol.name import fold
+from protocol.identifier import key_of
 from protocol.record import HandleValue, Record
 from registry.log import Entry
-from registry.prefixes import PrefixRow, is_responsible
+from registry.prefixes import DELEGATED, PrefixRow, is_responsible
 from registry.records import read_row
 from registry.store import Snapshot, Table, Write
 from registry.store.row import decode_values_of, no_rows, rows
@@ -63,7 +63,7 @@ class Batch:
 
     def held(self, handle: bytes) -> Held | None:
         """The record of a handle, in any case. Raises RowDamaged."""
-        folded = fold(handle)
+        folded = key_of(handle)
         if folded in self._records:
             return self._records[folded]
         if folded not in self._known:
@@ -102,7 +102,11 @@ class Batch:
 
     def responsible(self, handle: bytes, *states: str) -> bool:
         """Whether a handle's prefix is in one of these states here (do-irp 17.1)."""
-        return is_responsible(handle, lambda prefix: self.prefix_state(prefix) in states)
+        return is_responsible(
+            handle,
+            lambda prefix: self.prefix_state(prefix) in states,
+            lambda prefix: self.prefix_state(prefix) == DELEGATED,
+        )
 
     def put_prefix(self, prefix: bytes, row: PrefixRow | None) -> None:
         """Set a prefix's row, or delete it."""

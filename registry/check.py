@@ -10,8 +10,14 @@ from typing import Any
 
 from protocol import merkle, note, tiles
 from protocol.change import Kind
+<<<<<<< HEAD
 from protocol.errors import BiaoshiError, ParseError, SignatureInvalid, StoreError
 from protocol.name import described_prefix, fold
+=======
+from protocol.errors import BiaoshiError, StoreError
+from protocol.identifier import key_of
+from protocol.name import described_prefix
+>>>>>>> main
 from protocol.record import Record
 from registry import tree
 from registry.alter import RECORD_KINDS
@@ -68,7 +74,7 @@ def _records(state: Snapshot) -> Iterator[str]:
         except StoreError as error:
             yield f"records: {key[:80]!r}: {error}"
             continue
-        if store_key(fold(row.name)) != key:
+        if store_key(key_of(row.name)) != key:
             yield f"records: {row.name!r} lies under another name's key, {key[:80]!r}"
         if not 0 < row.version <= last:
             yield f"records: {row.name!r} has version {row.version}, the log ends at {last}"

@@ -131,7 +131,8 @@ def load_private_pem(path: Path) -> object:
     try:
         return serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(f"{path} is no readable unencrypted PEM key: {error}") from error
+        why = str(error).partition(". See ")[0]
+        raise SettingsError(f"{path} is no readable unencrypted PEM key: {why}") from error
 
 
 def self_signed(key: RSAPrivateKey, names: Sequence[str], now: datetime) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from protocol.change import pack, unpack
 from protocol.errors import NotServedHere, ParseError, StoreError
-from protocol.name import described_prefix, parent_prefix, prefix_of, prefix_record
+from protocol.name import described_prefix, is_arcwise, parent_prefix, prefix_of, prefix_record
 from registry.generation import Generation
 from registry.store import Store, Table, Write
 
@@ -80,15 +80,34 @@ def ancestors(prefix: bytes) -> Iterator[bytes]:
         yield ROOT
 
 
-def is_responsible(handle: bytes, homed: Callable[[bytes], bool]) -> bool:
-    """Whether a node with these homed prefixes answers for a handle."""
+def is_responsible(
+    handle: bytes, homed: Callable[[bytes], bool], delegated: Callable[[bytes], bool]
+) -> bool:
+    """Whether a node with these homed and delegated prefixes answers for a handle.
+
+    What is delegated arc by arc lies with the nearest of them.
+    """
     described = described_prefix(handle)
     if described is None:
-        return homed(prefix_of(handle))
+        own = prefix_of(handle)
+        if homed(own) or not is_arcwise(handle):
+            return homed(own)
+        nearest = next((p for p in lines(own) if homed(p) or delegated(p)), ROOT)
+        return homed(nearest) and nearest != ROOT
     return homed(described) or any(map(homed, ancestors(described)))
 
 
-def delegation_above(handle: bytes, delegated: Callable[[bytes], bool]) -> bytes | None:
+def lines(prefix: bytes) -> Iterator[bytes]:
+    """The prefix and those it is derived from: 2.999.7 -> 2.999.7, 2.999, 2."""
+    above: bytes | None = prefix
+    while above is not None:
+        yield above
+        above = parent_prefix(above)
+
+
+def delegation_above(
+    handle: bytes, homed: Callable[[bytes], bool], delegated: Callable[[bytes], bool]
+) -> bytes | None:
     """The nearest delegated prefix that the handle lies under; None when there is none.
 
     A prefix record lies with the parent once its prefix is delegated, so only strict ancestors
@@ -97,6 +116,9 @@ def delegation_above(handle: bytes, delegated: Callable[[bytes], bool]) -> bytes
     described = described_prefix(handle)
     if described is None:
         own = prefix_of(handle)
+        if is_arcwise(handle):
+            nearest = next((p for p in lines(own) if homed(p) or delegated(p)), None)
+            return nearest if nearest is not None and not homed(nearest) else None
         if delegated(own):
             return own
         described = own
@@ -147,7 +169,8 @@ class Prefixes:
 
     def responsible(self, handle: bytes) -> bool:
         """Whether this node answers for a handle."""
-        return is_responsible(handle, self.homed().__contains__)
+        homed, delegated = self.homed(), self.delegated()
+        return is_responsible(handle, homed.__contains__, delegated.__contains__)
 
     def require(self, handle: bytes) -> None:
         """Raise NotServedHere unless this node answers for a handle."""
@@ -156,7 +179,8 @@ class Prefixes:
 
     def delegation_for(self, handle: bytes) -> bytes | None:
         """The prefix record `0.NA/Q` of the nearest delegated prefix above a handle, or None."""
-        found = delegation_above(handle, self.delegated().__contains__)
+        homed, delegated = self.homed(), self.delegated()
+        found = delegation_above(handle, homed.__contains__, delegated.__contains__)
         return None if found is None else prefix_record(found)
 
 
@@ -175,5 +199,5 @@ def not_served(handle: bytes, row: PrefixRow | None) -> NotServedHere:
         )
     return NotServedHere(
         f"{shown}: prefix {prefix} is not homed at this node; send it to the node that is home "
-        f"to it, or home it here with `biaoshi prefix request {prefix}`"
+        "to it, or check its spelling"
     )

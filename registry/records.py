@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from protocol.name import fold
+from protocol.identifier import key_of
 from protocol.record import Record
 from registry.store import Table
 from registry.store.row import Row, decode_row, decode_values_of, is_named, store_key
@@ -18,7 +18,7 @@ class Gets(Protocol):
 
 def read_row(source: Gets, handle: bytes) -> Row | None:
     """The row of a handle, in any case. Raises RowDamaged."""
-    folded = fold(handle)
+    folded = key_of(handle)
     key = store_key(folded)
     raw = source.get(Table.RECORDS, key)
     if raw is None:

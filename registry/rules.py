@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
-from protocol.name import prefix_of, prefix_record
+from protocol.identifier import key_of
+from protocol.name import fold, prefix_of, prefix_record
 from protocol.record import MAX_INDEX, HandleValue, encode_values
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, decode_admin, encode_admin
 from protocol.values.hs_vlist import decode_vlist
@@ -77,7 +78,7 @@ def check_handle(handle: bytes, settings: WriterSettings) -> None:
         ) from None
     if not text.isprintable() and any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
         raise BadIdentifier("control-character", f"{text!r} holds a control character; remove it")
-    if text.startswith("/"):
+    if text.startswith("/") and key_of(handle) == fold(handle):
         raise BadIdentifier("empty-prefix", f"{text!r} has no prefix before its slash")
 
 

@@ -24,8 +24,13 @@ from protocol.errors import (
     StoreError,
     VersionConflict,
 )
+<<<<<<< HEAD
 from protocol.merkle import leaf_hash
 from protocol.name import described_prefix, fold, prefix_of, whole_name
+=======
+from protocol.identifier import key_of
+from protocol.name import described_prefix, prefix_of, record_of
+>>>>>>> main
 from protocol.record import HandleValue, encode_value
 from registry import idempotency, tree
 from registry.access import Access, AccessSettings
@@ -179,7 +184,7 @@ class Writer:
         check_handle(change.handle, self._settings)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
-        return self._prefix(batch, access, replace(change, handle=whole_name(change.handle)), now_s)
+        return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
 
     # --- records
 
@@ -274,7 +279,7 @@ class Writer:
     ) -> Outcome:
         """Number the change, log it and set the record."""
         batch.sequence += 1
-        sequence, folded = batch.sequence, fold(change.handle)
+        sequence, folded = batch.sequence, key_of(change.handle)
         body = Body(change.kind.value, name, before, after, change.actor, attributes)
         wire = None if after is None or after is before else tuple(map(encode_value, after))
         batch.entries.append(
@@ -324,7 +329,11 @@ def _require_served(batch: Batch, change: Change) -> None:
     waiting = change.actor is None and described is not None
     if not batch.responsible(handle, HOMED, *((WAITING,) if waiting else ())):
         raise not_served(handle, batch.prefix(described or prefix))
-    away = delegation_above(handle, lambda prefix: batch.prefix_state(prefix) == DELEGATED)
+    away = delegation_above(
+        handle,
+        lambda prefix: batch.prefix_state(prefix) == HOMED,
+        lambda prefix: batch.prefix_state(prefix) == DELEGATED,
+    )
     if away is not None:
         raise not_served(handle, batch.prefix(away))
     if described is None:

@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from protocol.chain import Roots as TrustRoots
-from protocol.doirp.header import REQUEST_FLAGS, Flag, OpCode
+from protocol.doirp.header import REQUEST_FLAGS, STALE_EXPIRATION_S, Flag, OpCode
 from protocol.doirp.referral import decode_referral
 from protocol.doirp.resolution import ResolutionRequest, encode_resolution_request
 from protocol.errors import (
@@ -39,7 +39,7 @@ from resolver.lookup import Query
 from resolver.peers import DERIVED_TYPES, SITE_TYPES, Peer, plain_peer, sites_in
 from resolver.recursion import TRUST_FILE, Recursion, Rules
 from resolver.replies import Reply
-from resolver.roots import RootBook, known_root, parse_source, site_of_file, split_host_port
+from resolver.roots import RootBook, known_root, parse_sources, site_of_file, split_host_port
 from resolver.steps import Limits, Step, text
 from resolver.verify import Need, Verification, Verifier
 
@@ -121,8 +121,8 @@ async def ask_server(
         _flags(reply),
         "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else said_text(reply),
         verification.text if wanted.verify else "",
-        tuple(step.as_dict() for step in _steps(meter, wanted.name)),
-        _referral_notes(reply),
+        tuple(step.as_dict() for step in _steps(meter)),
+        (*_referral_notes(reply), *_age_notes(reply)),
     )
 
 
@@ -184,11 +184,11 @@ async def _verify(
     return await verifier.verify(whole_name(wanted.name), values, Need.REQUIRED, roots, fetch)
 
 
-def _steps(meter: Meter, name: bytes) -> list[Step]:
+def _steps(meter: Meter) -> list[Step]:
     return [
         Step(
             "server",
-            text(name),
+            text(tried.asked),
             tried.outcome,
             tried.took_ms,
             str(tried.endpoint),
@@ -216,6 +216,15 @@ def _referral_notes(reply: Reply) -> tuple[str, ...]:
     if referral.handle:
         where.append(text(referral.handle))
     return (f"referred to {', '.join(where) or 'nowhere'}",)
+
+
+def _age_notes(reply: Reply) -> tuple[str, ...]:
+    """What the mark of a stale answer says (docs/adr/0031)."""
+    header = reply.message.header
+    left_s = header.expiration - time.time()
+    if reply.authoritative or not 0 < left_s <= STALE_EXPIRATION_S:
+        return ()
+    return ("stale: its TTL is past and its owner does not answer the server",)
 
 
 # From a root on down
@@ -263,10 +272,10 @@ def open_book(root: str, guard: Guard, client: Client, root_keys: Sequence[Publi
     pinned = [encode_public_key(key) for key in root_keys]
     sources, file, site = [], None, None
     if "://" in root:
-        sources = [parse_source(root)]
+        sources = list(parse_sources(root))
     elif place.is_dir():
         configured = load_settings(place).recursion
-        sources = [parse_source(address) for address in configured.roots]
+        sources = [each for address in configured.roots for each in parse_sources(address)]
         pinned += [
             encode_public_key(key)
             for name in configured.root_keys

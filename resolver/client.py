@@ -84,13 +84,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One endpoint that was asked. outcome: for people. code: of the reply, if there was one."""
+    """One endpoint that was asked. outcome: for people. code: of the reply, if there was one.
+
+    asked: the name that the question was about.
+    """
 
     endpoint: Endpoint
     outcome: str
     took_ms: float
     code: ResponseCode | None = None
     signature: str = ""
+    asked: bytes = b""
 
 
 @dataclass(slots=True)
@@ -180,20 +184,22 @@ class Client:
             took = self._now() - began
             if took >= FAMILY_DELAY_S:
                 self.health.failed(endpoint)
-                meter.tried.append(Tried(endpoint, "slower than another way", took * 1000))
+                meter.tried.append(
+                    Tried(endpoint, "slower than another way", took * 1000, asked=ask.name)
+                )
             raise
         except BiaoshiError as error:
             took = self._now() - began
             self._count(endpoint, _word(error))
             if isinstance(error, UpstreamError):
                 self.health.failed(endpoint)
-            meter.tried.append(Tried(endpoint, str(error), took * 1000))
+            meter.tried.append(Tried(endpoint, str(error), took * 1000, asked=ask.name))
             raise
         took = self._now() - began
         self.health.answered(endpoint, took)
         self._count(endpoint, "answered")
         meter.tried.append(
-            Tried(endpoint, reply.code.name, took * 1000, reply.code, reply.signature)
+            Tried(endpoint, reply.code.name, took * 1000, reply.code, reply.signature, ask.name)
         )
         if reply.code == ResponseCode.SERVER_BUSY and endpoint.transport == Transport.UDP:
             # Over UDP it also means: the answer is too long, or the source unproven; ask by TCP.

@@ -17,6 +17,9 @@ ROLES: Final = ("top", "second", "enterprise", "recursive")
 
 T = TypeVar("T")
 
+Pairs = tuple[tuple[str, str], ...]
+"""A table of the settings file: text by name, in the order written."""
+
 Port = int | None
 """0: any free port, chosen at each start. None, written "off": no such face."""
 
@@ -218,8 +221,11 @@ class RecursionSettings:
     enabled: bool = setting(False, "Whether this node resolves for others.")
     roots: tuple[str, ...] = setting(
         (),
-        "Where to begin: HTTP addresses of root nodes (https://root.example.org:8443) or "
-        "DO-IRP addresses (irp://192.0.2.1:2641).",
+        "Where to begin: HTTP addresses of root nodes (https://root.example.org:8443), DO-IRP "
+        "addresses (irp://192.0.2.1:2641), or hdl://192.0.2.1:2641 for a root of the global Handle "
+        "system. Several trees: a prefix or a scheme before the address binds it, as in "
+        '"88=https://…", "idis=https://…", "oid=https://…", "doi=hdl://…"; what no other one '
+        "holds belongs to those without. Several addresses of one tree are tried beside each other.",
     )
     root_keys: tuple[str, ...] = setting(
         (),
@@ -231,6 +237,18 @@ class RecursionSettings:
         "Signatures of remote records: off, when-signed (a wrong one is refused, a missing one "
         "is said) or required.",
         choices=("off", "when-signed", "required"),
+    )
+    verify_prefixes: Pairs = setting(
+        (),
+        "The same for names under a prefix, where it differs; the longest prefix counts: "
+        '{ "88.118.8" = "required", "10" = "off" }.',
+        choices=("off", "when-signed", "required"),
+    )
+    certify: bool = setting(
+        True,
+        "Ask every site to sign its replies with the key that its parent published, and refuse "
+        "unsigned ones. Off: sites that cannot sign can be read, and whoever sits on the way can "
+        "change what is unsigned.",
     )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)

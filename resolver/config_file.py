@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from protocol.errors import SettingsError
-from resolver.config import FILE_NAME, Port, Settings
+from resolver.config import FILE_NAME, Pairs, Port, Settings
 
 _WIDTH = 88
 OFF = "off"
@@ -90,6 +90,8 @@ def _checked(value: Any, kind: Any, rules: Mapping[str, Any], name: str, source:
             raise SettingsError(
                 f'{where} = {_shown(value)} is neither a port number, 0 (any free one) nor "off"'
             )
+    elif kind == Pairs:
+        return _checked_pairs(value, rules, name, source)
     elif get_origin(kind) is tuple:
         return _checked_list(value, get_args(kind)[0], name, source)
     elif kind is float and type(value) is int:
@@ -102,8 +104,8 @@ def _checked(value: Any, kind: Any, rules: Mapping[str, Any], name: str, source:
         )
     least, most = rules["least"], rules["most"]
     if (least is not None and value < least) or (most is not None and value > most):
-        upper = "" if most is None else f" and at most {most:g}"
-        raise SettingsError(f"{where} = {value} is out of range: at least {least:g}{upper}")
+        upper = "" if most is None else f" and at most {most!r}"
+        raise SettingsError(f"{where} = {value} is out of range: at least {least!r}{upper}")
     return value
 
 
@@ -117,6 +119,25 @@ def _checked_list(value: Any, kind: type, name: str, source: str) -> tuple[Any, 
         if type(item) is not kind:
             raise SettingsError(f"{source}: {name}: {_shown(item)} is not {_WORDS[kind]}")
     return tuple(value)
+
+
+def _checked_pairs(
+    value: Any, rules: Mapping[str, Any], name: str, source: str
+) -> tuple[tuple[str, str], ...]:
+    """A table of text, each value one of the choices."""
+    if not isinstance(value, dict):
+        raise SettingsError(
+            f'{source}: {name} = {_shown(value)} is not a table; write {{ "88.1" = "…" }}'
+        )
+    text = {"choices": rules["choices"], "least": None, "most": None}
+    return tuple(
+        (key, _checked(item, str, text, f"{name}.{_key(key)}", source))
+        for key, item in value.items()
+    )
+
+
+def _key(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _shown(value: Any) -> str:
@@ -183,7 +204,9 @@ def format_settings(settings: Settings) -> str:
         lines += ["", "", *_comment(str(type(section).__doc__)), f"[{part.name}]"]
         for item in fields(section):
             lines += ["", *_comment(_explained(item.metadata))]
-            lines.append(f"{item.name} = {_toml(getattr(section, item.name))}")
+            pairs = _hints(section.__class__)[item.name] == Pairs
+            text = _toml_pairs if pairs else _toml
+            lines.append(f"{item.name} = {text(getattr(section, item.name))}")
     return "\n".join(lines) + "\n"
 
 
@@ -196,6 +219,12 @@ def _explained(rules: Mapping[str, Any]) -> str:
 
 def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False)]
+
+
+def _toml_pairs(pairs: Pairs) -> str:
+    """A table on one line."""
+    inner = ", ".join(f"{_key(key)} = {_toml(value)}" for key, value in pairs)
+    return f"{{ {inner} }}" if inner else "{}"
 
 
 def _toml(value: Any) -> str:

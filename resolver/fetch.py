@@ -44,6 +44,10 @@ DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
 
 
+class OutOfTime(UpstreamError):
+    """A fetch ended with the time of the question that began it, not by what a site said."""
+
+
 class RootBook(Protocol):
     """The configured roots and the keys trusted for their names."""
 
@@ -161,7 +165,8 @@ class Fetcher:
         except (TimeoutError, UpstreamError, RecursionTooDeep) as error:
             if stale is not None:
                 return self._give_stale(stale, question)
-            if own or again or not isinstance(error, RecursionTooDeep):
+            foreign = isinstance(error, RecursionTooDeep | OutOfTime)
+            if own or again or not foreign or _loop_time() >= question.deadline:
                 raise
         # It ended at the limits of another question, not at those of this one.
         return await self._fly(name, question, path, at, stale, verified=verified, again=True)
@@ -191,7 +196,7 @@ class Fetcher:
             async with asyncio.timeout_at(question.deadline):
                 return await self._ask(name, question, path, at, verified=verified, anew=anew)
         except TimeoutError:
-            error: BiaoshiError = UpstreamError(
+            error: BiaoshiError = OutOfTime(
                 f"{text(name)} was not found within {question.limits.total_s:g} s"
             )
         except BiaoshiError as caught:

@@ -86,17 +86,17 @@ def found(
         )
     _require_vacant(folder)
     roots = read_public_keys(root_key) if root_key is not None else ()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}.init-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(mode=0o700)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside.mkdir(mode=0o700)
         state, keys = _build(aside, settings, secret, roots, progress)
         sync_tree(aside)
         aside.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be made: {error}") from None
+        raise StoreError(f"{folder} cannot be made: {error.strerror or error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Founded(folder, settings, keys, state)

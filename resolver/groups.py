@@ -48,7 +48,7 @@ async def memberships_for(
     node: Node, actor: Reference, handle: bytes, *, creating: bool = False
 ) -> tuple[Reference, ...]:
     """The same for a change of one handle: its record, and the one that lets it be created."""
-    parents = (creation_right(handle)[0],) if creating else ()
+    parents = (creation_right(handle, node.access.values)[0],) if creating else ()
     return await memberships(node, actor, handle, *parents)
 
 

@@ -14,7 +14,8 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocol.errors import NotAuthorized, ResponseCode
-from protocol.name import described_prefix, fold, prefix_record, whole_name
+from protocol.identifier import key_of
+from protocol.name import described_prefix, prefix_record, whole_name
 from protocol.record import (
     ADMIN_READ,
     PUBLIC_READ,
@@ -151,7 +152,7 @@ class Lookup:
 
         Raises StoreError when the row is damaged.
         """
-        folded = fold(name)
+        folded = key_of(name)
         key = store_key(folded)
         raw = self.get(key)
         if raw is None:

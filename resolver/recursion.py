@@ -19,7 +19,7 @@ from protocol.record import HandleValue, decode_values, encode_values, type_matc
 from protocol.values.hs_site import encode_site, site_type
 from resolver.cache import Cache, Entry
 from resolver.client import Client
-from resolver.config import Settings
+from resolver.config import RecursionSettings, Settings
 from resolver.fetch import Fetched, Fetcher
 from resolver.guard import Guard
 from resolver.keyfiles import encoded, read_public_keys
@@ -27,7 +27,7 @@ from resolver.lookup import Answer, Query
 from resolver.metrics import Metrics
 from resolver.outcomes import Wish
 from resolver.peers import Service
-from resolver.roots import RootBook, parse_source
+from resolver.roots import RootBook, parse_sources
 from resolver.steps import Limits, Path, Question, Step, text
 from resolver.verify import Need, Verifier
 from resolver.wire_values import EMPTY, choose, join, slices
@@ -54,6 +54,14 @@ class Rules:
             if len(prefix) > best and (zone == prefix or zone.startswith(prefix + b".")):
                 best, found = len(prefix), need
         return found
+
+
+def rules_of(configured: RecursionSettings) -> Rules:
+    """The rules that the settings give."""
+    by_prefix = tuple(
+        (prefix.upper().encode(), Need(need)) for prefix, need in configured.verify_prefixes
+    )
+    return Rules(Need(configured.verify), by_prefix)
 
 
 class Recursion:
@@ -252,7 +260,7 @@ def open_recursion(
     client = Client(guard, now=now, wall=wall, metrics=metrics)
     addresses = configured.roots or ((settings.node.parent,) if settings.node.parent else ())
     roots = RootBook(
-        [parse_source(address) for address in addresses],
+        [source for address in addresses for source in parse_sources(address)],
         guard=guard,
         client=client,
         pinned=[
@@ -268,7 +276,8 @@ def open_recursion(
         roots,
         cache,
         Verifier(wall=wall),
-        need=Rules(Need(configured.verify)).need,
+        need=rules_of(configured).need,
+        certify=configured.certify,
         metrics=metrics,
     )
     limits = Limits(

@@ -71,6 +71,30 @@ class KnownRoot:
         return tuple(address_of(server) for site in variants for server in site.servers)
 
 
+SCHEME_ZONES: Mapping[str, tuple[str, ...]] = {
+    "idis": ("86", "88"),
+    "handle": ("",),
+    "doi": ("10",),
+    "oid": ("0", "1", "2"),
+    "gs1": ("HTTPS:",),
+}
+"""Where the names of a scheme begin, as prefixes: `oid=URL` binds a root to the OID tree.
+
+An OID travels as its dotted form and so is a prefix record below its first arc; a GS1 key as its
+canonical Digital Link, whose part before the first slash is `https:`.
+"""
+
+
+def parse_sources(text: str) -> tuple[RootSource, ...]:
+    """`[PREFIX|SCHEME=]URL`: one root, or one for each zone of a scheme. Raises SettingsError."""
+    named = text.partition("=")[0].lower()
+    zones = SCHEME_ZONES.get(named)
+    if zones is None:
+        return (parse_source(text),)
+    bare = parse_source(text.partition("=")[2])
+    return tuple(replace(bare, zone=zone.encode()) for zone in zones)
+
+
 def parse_source(text: str) -> RootSource:
     """`[PREFIX=]URL`. Raises SettingsError."""
     zone, equals, address = text.partition("=")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.dataset import Shape
+from bench.dataset import oid, product_url
 from bench.peers import Running, free_port, process, program, wait_for_tcp
 
 ZONE = "ors.example"
@@ -69,33 +69,24 @@ disable-syslog=yes
 _NAMED = 'zone "{zone}" {{ type master; file "{folder}/zone"; }};\n'
 
 
-def owner(number: int) -> str:
-    """The domain name of record `number`, the OID 2.999.number."""
-    return f"ors-dummy.{number}.999.2.{ZONE}"
+def below_zone(number: int) -> str:
+    """The name of an OID record relative to the zone, as the OID resolution system asks for it."""
+    return ".".join(["ors-dummy", *reversed(oid(number).split("."))])
 
 
-def record(number: int) -> str:
-    """Its NAPTR record, as a zone file and a value of type NAPTR write it."""
-    return f'100 10 "u" "ORS+UINF" "!^.*$!https://example.org/product/{number:010d}!" .'
-
-
-def write_zone(folder: Path, shape: Shape) -> Path:
+def write_zone(folder: Path, count: int) -> Path:
     """The zone file: SOA, NS and one NAPTR a record. Returns the file of names to ask for."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "zone").open("w") as out:
         out.write(f"$ORIGIN {ZONE}.\n$TTL 300\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n")
         out.write("@ IN NS ns\nns IN A 127.0.0.1\n")
-        for number in range(shape.count):
-            out.write(f"ors-dummy.{number}.999.2 IN NAPTR {record(number)}\n")
-    return write_names(folder, shape)
-
-
-def write_names(folder: Path, shape: Shape) -> Path:
-    """The file of names to ask for."""
+        for number in range(count):
+            replacement = f"!^.*$!{product_url(number)}!"
+            name = below_zone(number)
+            out.write(f'{name} IN NAPTR 100 10 "u" "ORS+UINF" "{replacement}" .\n')
     names = folder / "names.txt"
     with names.open("w") as out:
-        step = max(1, shape.count // 200_000)
-        out.writelines(f"{owner(number)}\n" for number in range(0, shape.count, step))
+        out.writelines(f"{below_zone(number)}.{ZONE}\n" for number in range(count))
     return names
 
 

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import dataset
+from bench import dataset, generator
 from bench.dataset import Shape
-from bench.peers import Running, naptr, process
-from protocol.record import HandleValue, Record
+from bench.peers import Running, process
+from bench.peers.naptr import ZONE
 from registry.store.lmdb_store import LmdbStore
-from registry.store.row import rows
 
 COMMAND = [sys.executable, "-m", "resolver.cli"]
-FACES = {"irp-udp": "irp", "irp-tcp": "irp", "irp-tcp-once": "irp", "http": "http"}
-MAP_GIB = 64
+FACES = {
+    "irp-udp": "irp",
+    "irp-tcp": "irp",
+    "irp-tcp-once": "irp",
+    "http": "http",
+    "dns": "dns",
+}
 
 
 def prepare(folder: Path, shape: Shape) -> Path:
@@ -28,9 +32,11 @@ def prepare(folder: Path, shape: Shape) -> Path:
     if keys.exists():
         return keys
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
-    faces = ["--irp", "0", "--http", "0", "--https", "off"]
+    faces = ["--irp", "0", "--http", "0", "--https", "0", "--dns", "0"]
     init = [*COMMAND, "init", str(folder), "--role", "enterprise", "--prefix", shape.prefix]
     subprocess.run([*init, *faces], check=True, capture_output=True)
+    settings = folder / "biaoshi.toml"
+    settings.write_text(settings.read_text().replace("oid-res.org", ZONE))
     store = LmdbStore.open(folder / "store")
     try:
         dataset.fill(store, shape)
@@ -39,65 +45,43 @@ def prepare(folder: Path, shape: Shape) -> Path:
     return dataset.write_keys(keys, shape)
 
 
-def prepare_dns(folder: Path, shape: Shape) -> Path:
-    """As prepare(), with the records of naptr.write_zone: OIDs with one NAPTR value each."""
-    if folder.exists():
-        return folder.with_suffix(".names") / "names.txt"
-    faces = ["--irp", "0", "--http", "0", "--https", "off", "--dns", "0"]
-    init = [*COMMAND, "init", str(folder), "--role", "enterprise", "--prefix", "2.999"]
-    subprocess.run([*init, *faces], check=True, capture_output=True)
-    settings = folder / "biaoshi.toml"
-    settings.write_text(settings.read_text().replace('"oid-res.org"', f'"{naptr.ZONE}"'))
-    store = LmdbStore.open(folder / "store")
-    try:
-        for start in range(0, shape.count, dataset.BATCH):
-            numbers = range(start, min(start + dataset.BATCH, shape.count))
-            store.apply([write for n in numbers for write in rows(_oid(n), n + 1, dataset.TIME_S)])
-    finally:
-        store.close()
-    names = folder.with_suffix(".names")
-    names.mkdir(exist_ok=True)
-    return naptr.write_names(names, shape)
-
-
-def _oid(number: int) -> Record:
-    value = HandleValue(1, b"NAPTR", naptr.record(number).encode(), ttl=300)
-    return Record(b"2.999.%d" % number, (value,))
-
-
-@contextmanager
-def running_dns(folder: Path, shape: Shape, core: int | None) -> Iterator[Running]:
-    """Serve a folder prepared for DNS, with one reader."""
-    names = prepare_dns(folder, shape)
-    with serving(folder, core) as (ready, pid):
-        yield Running("Biaoshi", "dns", "127.0.0.1", int(ready["dns"]), names, pid)
-
-
 @contextmanager
 def serving(
-    folder: Path, core: int | None, readers: int = 1
-) -> Iterator[tuple[dict[str, int], int]]:
-    """Serve a folder; gives the node's ready line and the number of its first process."""
+    folder: Path, core: int | None = None, readers: int = 1
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Serve a prepared folder; gives the supervisor's process id and the ports by face."""
     dataset.read_whole(folder / "store" / "data.mdb")
     said = folder.with_suffix(".ready")
     said.unlink(missing_ok=True)
     command = ["sh", "-c", 'exec "$@" > "$0"', str(said), *COMMAND]
     command += ["serve", str(folder), "--readers", str(readers)]
     with process(command, folder.with_suffix(".log"), core) as child:
-        yield wait_ready(said, child, folder.with_suffix(".log")), child.pid
+        yield child.pid, wait_ready(said, child, folder.with_suffix(".log"))
 
 
 @contextmanager
 def running(
-    folder: Path, shape: Shape, core: int | None, readers: int = 1
+    folder: Path,
+    shape: Shape,
+    core: int | None,
+    readers: int = 1,
+    domains: Path | None = None,
 ) -> Iterator[dict[str, Running]]:
-    """Serve a prepared folder; gives a Running for each of the generator's modes."""
+    """Serve a folder, made if need be; gives a Running for each of the generator's modes.
+
+    domains: names to ask for over DNS; None leaves that face out.
+    """
     keys = prepare(folder, shape)
-    with serving(folder, core, readers) as (ready, pid):
-        yield {
-            mode: Running("Biaoshi", mode, "127.0.0.1", int(ready[face]), keys, pid)
+    with serving(folder, core, readers) as (pid, ports):
+        found = {
+            mode: Running("Biaoshi", mode, "127.0.0.1", int(ports[face]), keys, pid)
             for mode, face in FACES.items()
+            if mode != "dns"
         }
+        if domains is not None:
+            found["dns"] = Running("Biaoshi", "dns", "127.0.0.1", int(ports["dns"]), domains, pid)
+        generator.prove(found["irp-tcp-once"].host, found["irp-tcp-once"].port, keys)
+        yield found
 
 
 def wait_ready(said: Path, child: subprocess.Popen[bytes], log: Path) -> dict[str, int]:

@@ -22,6 +22,8 @@ UNKNOWN_SERIAL = 0xFFFF
 """Site serial of a client that has no site record."""
 EXPIRATION_S = 43_200
 """How far in the future the expiration of a message is set."""
+STALE_EXPIRATION_S = 900
+"""The same for an answer from a cache past its TTL: no value or flag can say so, this does."""
 
 
 class OpCode(IntEnum):

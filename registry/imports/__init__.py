@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from protocol.change import Change, Kind
 from protocol.errors import SettingsError
+from protocol.name import is_arcwise
 from protocol.record import HandleValue
 from registry.rules import default_admin, is_admin
 
@@ -51,7 +52,8 @@ class Item(NamedTuple):
 class Options:
     """How rows become changes.
 
-    add_admin: give records without HS_ADMIN their prefix's administrators. encoding: of CSV and
+    add_admin: give records without HS_ADMIN their prefix's administrators; not those of OIDs and
+    GS1 keys, whose prefix the node that is home to them knows. encoding: of CSV and
     batch files, as Python names it. folder: where FILE data of batch files may lie; None refuses
     it.
     """
@@ -71,7 +73,7 @@ class Options:
     ) -> Change:
         """The change that registers a record."""
         rule = on_exists or self.on_exists
-        if self.add_admin and not any(map(is_admin, values)):
+        if self.add_admin and not is_arcwise(handle) and not any(map(is_admin, values)):
             values = (*values, default_admin(handle, {value.index for value in values}))
         return Change(
             Kind.MERGE if rule is OnExists.MERGE else Kind.CREATE,

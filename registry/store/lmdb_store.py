@@ -19,7 +19,7 @@ from typing import Any
 
 import lmdb
 
-from protocol.errors import ReadOnly, StoreError
+from protocol.errors import ReadOnly, StoreError, StoreFull
 from registry.store import Table, Write
 from registry.store.place import MOUNTS, WriterLock, require_suitable, sync_folder, sync_tree
 
@@ -38,10 +38,6 @@ _LEAST_MAP = 1 << 26
 _MAX_KEY = 511
 _ROOM = 4
 """A transaction copies the pages it touches: octets on disk per octet given, as a bound."""
-
-
-class StoreFull(ReadOnly):
-    """No room on the disk. Reads go on; writes do again once there is room."""
 
 
 def create(path: Path, *, map_bytes: int = MAP_BYTES, mounts: Path = MOUNTS) -> None:
@@ -170,7 +166,11 @@ class LmdbStore:
         except BaseException as error:
             self._abandon()
             if isinstance(error, lmdb.Error):
-                raise StoreError(f"cannot open the store at {path}: {error}") from error
+                why = str(error).removeprefix(f"{path}: ")
+                raise StoreError(
+                    f"cannot open the store at {path}: {why}; if it is damaged, restore the "
+                    "node's folder from a backup"
+                ) from error
             raise
 
     @classmethod
@@ -192,8 +192,8 @@ class LmdbStore:
         found = int(written) if written is not None and written.isdigit() else 0
         if found != FORMAT:
             raise StoreError(
-                f"store has format {found}, this program knows {FORMAT}: "
-                "upgrade biaoshi or run `biaoshi migrate`"
+                f"the store at {self.path} has format {found}, this program knows {FORMAT}: "
+                "run the version of biaoshi that wrote it, or a newer one"
             )
 
     def _open_table(self, table: Table) -> Any:

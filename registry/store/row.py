@@ -21,7 +21,7 @@ from xxhash import xxh3_64_intdigest
 
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
-from protocol.name import fold
+from protocol.identifier import key_of
 from protocol.naptr import Domain, domain_of
 from protocol.naptr_records import naptr_of, records_wire
 from protocol.record import (
@@ -125,7 +125,7 @@ def row_name(raw: bytes) -> bytes:
 
 def is_named(raw: bytes, key: bytes, folded: bytes) -> bool:
     """Whether a row found under a key is the one of this folded name."""
-    return key[:1] != LONG_KEY or fold(row_name(raw)) == folded
+    return key[:1] != LONG_KEY or key_of(row_name(raw)) == folded
 
 
 class JsonHead(NamedTuple):
@@ -154,7 +154,7 @@ def json_values(raw: bytes) -> bytes:
 
 def json_is_named(raw: bytes, key: bytes, folded: bytes) -> bool:
     """As is_named, for a row of the JSON table."""
-    return key[:1] != LONG_KEY or fold(raw[len(raw) - (raw[10] << 8 | raw[11]) :]) == folded
+    return key[:1] != LONG_KEY or key_of(raw[len(raw) - (raw[10] << 8 | raw[11]) :]) == folded
 
 
 # --- whole rows
@@ -258,7 +258,7 @@ def encode_row(
 def ready_json(record: Record, version: int, time_s: int) -> bytes:
     """The row of the JSON table: head, then the array of the public values."""
     flags, min_ttl = _facts(record.values, time_s)
-    shortened = is_shortened(store_key(fold(record.handle)))
+    shortened = is_shortened(store_key(key_of(record.handle)))
     name = record.handle if shortened else b""
     tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
     shown = format_values([value for value in record.values if value.public])
@@ -305,7 +305,7 @@ def rows(
     version: sequence of the change. time_s: seconds since 1970. wire: the values in wire form,
     where they have been encoded already.
     """
-    folded = fold(record.handle)
+    folded = key_of(record.handle)
     key = store_key(folded)
     return [
         Write(Table.RECORDS, key, encode_row(record, version, time_s, wire)),
@@ -314,9 +314,8 @@ def rows(
     ]
 
 
-def no_rows(handle: bytes) -> list[Write]:
-    """Everything that is deleted with a record."""
-    folded = fold(handle)
+def no_rows(folded: bytes) -> list[Write]:
+    """Everything that is deleted with a record. folded: its key in full length."""
     key = store_key(folded)
     return [
         Write(Table.RECORDS, key, None),

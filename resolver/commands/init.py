@@ -43,19 +43,21 @@ class Role(StrEnum):
     RECURSIVE = "recursive"
 
 
-def _port(text: str) -> Port:
-    """A port number, 0 for any free one, `off` for none."""
+def _port(option: str, text: str) -> Port:
+    """A port number, 0 for any free one, `off` for none. option: for the error."""
     if text.lower() == "off":
         return None
     if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise typer.BadParameter(f"{text!r} is neither a port, 0 (any free one) nor off")
+        raise typer.BadParameter(
+            f"{text!r} is neither a port, 0 (any free one) nor off", param_hint=option
+        )
     return int(text)
 
 
 @app.command(epilog=_EPILOG)
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder to make; it must not exist yet.")
+        Path, typer.Argument(metavar="DIR", help="The folder to make; it must be new or empty.")
     ],
     role: Annotated[Role, typer.Option(help="What the node is in the hierarchy.")],
     prefix: Annotated[
@@ -106,7 +108,12 @@ def init(
             description=description,
             contact=contact,
         ),
-        faces=FaceSettings(irp=_port(irp), http=_port(http), https=_port(https), dns=_port(dns)),
+        faces=FaceSettings(
+            irp=_port("--irp", irp),
+            http=_port("--http", http),
+            https=_port("--https", https),
+            dns=_port("--dns", dns),
+        ),
         outbound=OutboundSettings(allow=_reachable(hosts)),
     )
     if not prefix and role is not Role.RECURSIVE:

@@ -151,6 +151,45 @@ def approve(
         raise typer.Exit(Exit.REFUSED)
 
 
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi prefix home GS1 --node ./steel
+  biaoshi prefix home GS1.6.9.0.1.2.3.4 --node ./steel
+  biaoshi prefix home 1.2.156.3001 --node ./steel
+  biaoshi prefix home 1.2.156.3001 --node ./steel --away
+\b
+For OID arcs, GS1 company prefixes (a digit an arc) and further prefixes of a node that stands
+alone. It says what this node answers for; whether others find it here is the business of the
+prefix's parent, or of DNS.
+\b
+Exit codes: 0 done; 1 it cannot be, for the reason given; 2 no such prefix; 3 no store or writer."""
+)
+def home(
+    prefix: PrefixArgument,
+    node: NodeOption = Path(),
+    away: Annotated[bool, typer.Option("--away", help="No longer be home to it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make this node answer for a further prefix, OID arc or GS1 company prefix."""
+    from protocol.change import Change, Kind
+    from protocol.name import is_oid, prefix_record
+    from resolver.enrol import check_prefix
+
+    name = prefix.encode()
+    folded = name if is_oid(name) else check_prefix(prefix)
+    kind = Kind.UNHOME if away else Kind.HOME
+    outcome = _submit(node.resolve(), Change(kind, prefix_record(folded)))
+    if as_json:
+        print(json.dumps({"prefix": prefix, "status": outcome.status, "error": outcome.error}))
+    elif outcome.status != "refused":
+        print(f"{folded.decode()} is {'not ' if away else ''}home here.")
+    if outcome.status == "refused":
+        if not as_json:
+            print(f"biaoshi: {outcome.error}", file=sys.stderr)
+        raise typer.Exit(Exit.REFUSED)
+
+
 def _delegation(folder: Path, prefix: bytes) -> Any:
     """The values that this node publishes for a child that applied."""
     from registry.keys import load_keys

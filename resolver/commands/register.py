@@ -102,16 +102,21 @@ def register(
         raise SettingsError("--auth, --cert and --insecure are for a URL; a DIR is its operator's")
     if remote and sign is not None:
         raise SettingsError("--sign and --no-sign are for a DIR, whose key would sign")
+    if remote and not auth and not dry_run:
+        raise SettingsError(
+            "a node wants to know who registers: add --auth INDEX:HANDLE=FILE, FILE a private key "
+            "or a secret"
+        )
     with _input(file) as (stream, size):
         kind = detect(file, _peek(stream)) if format_ is Format.AUTO else format_
         folder = Path(file).resolve().parent if file != "-" else None
         options = Options(on_exists, admin, encoding, folder)
-        written = Results.open(results, resume=resume)
-        try:
-            with _sink(node, auth, cert, sign=sign, insecure=insecure, dry_run=dry_run) as sink:
+        with _sink(node, auth, cert, sign=sign, insecure=insecure, dry_run=dry_run) as sink:
+            written = Results.open(results, resume=resume)  # a slip above must not empty it
+            try:
                 summary = _run(stream, size, kind, options, sink, written)
-        finally:
-            written.close()
+            finally:
+                written.close()
     _report(summary, shown=results is None, dry_run=dry_run, as_json=as_json)
     if summary.counts[REFUSED]:
         raise typer.Exit(Exit.REFUSED)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest as xxh3
 
+from protocol.arcs import GS1
 from protocol.naptr import ONS_KEY, wire_key
 from protocol.naptr_records import ORS_PREFIX
 from registry.store.row import HAS_ABSOLUTE_TTL, NAPTR_HEAD_SIZE
@@ -233,6 +234,9 @@ def _suffixes(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
 
 def _numbers(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
     """How the keys of GTINs below these prefixes begin: `GS1` is all of them."""
+    found = (p.split(b".") for p in prefixes)
     return tuple(
-        ONS_KEY + p[4:] for p in prefixes if p == b"GS1" or (p[:4] == b"GS1." and p[4:].isdigit())
+        ONS_KEY + b"".join(digits)
+        for first, *digits in found
+        if first == GS1 and all(len(digit) == 1 and digit.isdigit() for digit in digits)
     )

@@ -15,6 +15,7 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
+from protocol.arcs import GS1
 from protocol.errors import SettingsError
 from protocol.naptr import ONS_KEY, index_key, wire_key
 from protocol.naptr_records import ORS_PREFIX
@@ -284,8 +285,9 @@ class OnsZone(Zone):
 def gtin_served(prefixes: Prefixes, key: bytes) -> bool | None:
     """Whether the GTIN of a key is homed here; None when it was given away."""
     homed, delegated = prefixes.homed(), prefixes.delegated()
-    for end in range(_GTIN_DIGITS, 0, -1):
-        above = b"GS1" + (b"." + key[1:end] if end > 1 else b"")
+    digits = [bytes((digit,)) for digit in key[1:_GTIN_DIGITS]]
+    for end in range(len(digits), -1, -1):
+        above = b".".join((GS1, *digits[:end]))
         if above in homed:
             return True
         if above in delegated:

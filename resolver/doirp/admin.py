@@ -34,7 +34,7 @@ from protocol.errors import (
     NotServedHere,
     ResponseCode,
 )
-from protocol.name import PREFIX_RECORDS, ROOT_RECORD, described_prefix, fold, whole_name
+from protocol.name import PREFIX_RECORDS, ROOT_RECORD, described_prefix, fold, record_of
 from protocol.record import PUBLIC_WRITE, HandleValue, Reference
 from registry.records import read_record
 from registry.store import Table
@@ -123,7 +123,7 @@ async def list_homed(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
 
 async def list_handles(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
     """Operation 105: the handles under a prefix; of `0.NA/0.NA/P` the prefixes derived from P."""
-    record = fold(whole_name(decode_name(exchange.message.body).handle))
+    record = fold(record_of(decode_name(exchange.message.body).handle))
     if record.startswith(ROOT_RECORD + b"/"):
         return await _derived(desk, exchange, PREFIX_RECORDS + record[len(ROOT_RECORD) + 1 :])
     prefix = _homed_prefix(desk.node, record)
@@ -134,7 +134,7 @@ async def list_handles(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
 
 async def list_derived(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
     """Operation 106: the prefixes derived from a prefix, as their records' names."""
-    record = fold(whole_name(decode_name(exchange.message.body).handle))
+    record = fold(record_of(decode_name(exchange.message.body).handle))
     return await _derived(desk, exchange, record)
 
 
@@ -233,7 +233,7 @@ def _require_fresh(node: Node, exchange: Exchange) -> None:
 
 
 async def _prefix_change(desk: Desk, exchange: Exchange, kind: Kind) -> Reply:
-    record = whole_name(decode_name(exchange.message.body).handle)
+    record = record_of(decode_name(exchange.message.body).handle)
     if not described_prefix(record):
         raise BadIdentifier("no-prefix", f"{_shown(record)} is no prefix record; give 0.NA/PREFIX")
     _require_server_admin(desk, exchange, f"{kind.value} a prefix")

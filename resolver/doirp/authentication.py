@@ -19,7 +19,12 @@ from protocol.doirp.authentication import (
 )
 from protocol.doirp.envelope import Version, reply_version
 from protocol.doirp.message import request_digest
-from protocol.errors import AuthenticationError, AuthenticationFailed, ResponseCode
+from protocol.errors import (
+    AuthenticationError,
+    AuthenticationFailed,
+    ResponseCode,
+    ServerBusy,
+)
 from protocol.name import fold_prefix
 from protocol.record import Reference
 from resolver.doirp.challenges import Pending
@@ -30,6 +35,8 @@ from resolver.doirp.limits import network_of
 from resolver.doirp.policy import version_floor
 
 _DELAY_S = 1.0
+_MOST_WAITING = 2
+"""Proofs of one account from one network that wait at once; more are told to come back."""
 _METHODS = {HS_PUBKEY: "public_key", HS_SECKEY: "secret_key"}
 
 
@@ -98,25 +105,43 @@ async def answered(desk: Desk, exchange: Exchange) -> Exchange:
 
 
 async def _proved(desk: Desk, exchange: Exchange, claim: Claim) -> Reference:
-    """The identity of a claim. An account with many failures is answered later, not never."""
-    account = fold_prefix(claim.identity.handle)
+    """The identity of a claim. An account with many failures is answered later, not never.
+
+    Failures count for an account and the network that names it; a proof ends them.
+    """
+    network = network_of(exchange.peer.host)
+    account = network + b"\0" + fold_prefix(claim.identity.handle)
     outcomes = desk.node.metrics.authentications
     method = _METHODS.get(claim.type)
     if desk.accounts.empty(account):
         if method is not None:
             outcomes[method, "delayed"].inc()
-        await asyncio.sleep(_DELAY_S)
+        await _wait(desk, account)
     try:
         identity = await prove(desk.node, claim)
     except AuthenticationFailed:
-        desk.failures.take(network_of(exchange.peer.host))
+        desk.failures.take(network)
         desk.accounts.take(account)
         if method is not None:
             outcomes[method, "refused"].inc()
         raise
+    desk.accounts.refill(account)
     if method is not None:
         outcomes[method, "accepted"].inc()
     return identity
+
+
+async def _wait(desk: Desk, account: bytes) -> None:
+    """Hold an account's proof up. Raises ServerBusy when too many of them wait already."""
+    if desk.waiting[account] >= _MOST_WAITING:
+        raise ServerBusy("too many failed authentications of this identity; wait", _DELAY_S)
+    desk.waiting[account] += 1
+    try:
+        await asyncio.sleep(_DELAY_S)
+    finally:
+        desk.waiting[account] -= 1
+        if not desk.waiting[account]:
+            del desk.waiting[account]
 
 
 async def verify(desk: Desk, exchange: Exchange) -> Reply:
@@ -128,6 +153,9 @@ async def verify(desk: Desk, exchange: Exchange) -> Reply:
     version = reply_version(exchange.message.envelope)
     _require_version(desk, version)
     asked = decode_verify_request(exchange.message.body)
+    account = network_of(exchange.peer.host) + b"\0" + fold_prefix(asked.user_handle)
+    if desk.accounts.empty(account):
+        await _wait(desk, account)
     claim = Claim(
         type=HS_SECKEY,
         identity=Reference(asked.user_handle, asked.user_index),
@@ -139,7 +167,7 @@ async def verify(desk: Desk, exchange: Exchange) -> Reply:
     valid = desk.node.settings.auth.secret_keys and await secret_holds(desk.node, claim)
     if not valid:
         desk.failures.take(network_of(exchange.peer.host))
-        desk.accounts.take(fold_prefix(asked.user_handle))
+        desk.accounts.take(account)
     return Reply(body=encode_verify_reply(VerifyReply(valid)))
 
 

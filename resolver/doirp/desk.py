@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from resolver.local import run_folder
 from resolver.node import Node
 
 _MINUTE_S = 60.0
+SOURCE_SHARE = 10
+"""Failed proofs that a network may have for each that one of its accounts may have."""
 SIGNATURES_PER_S = 400.0
 """Signed replies of one reader: a tenth of a core (0.25 ms each)."""
 SIGNATURES_PER_S_SOURCE = 40.0
@@ -35,6 +38,7 @@ class Desk:
     signatures: Buckets
     setups: Buckets
     all_signatures: Bucket = field(init=False)
+    waiting: Counter[bytes] = field(default_factory=Counter)
     random: Callable[[int], bytes] = os.urandom
 
     def __post_init__(self) -> None:
@@ -69,7 +73,7 @@ def make_desk(node: Node, *, random: Callable[[int], bytes] = os.urandom) -> Des
             most=limits.sessions,
             idle_s=limits.session_s,
         ),
-        failures=Buckets(failures / _MINUTE_S, failures, now=now),
+        failures=Buckets(failures * SOURCE_SHARE / _MINUTE_S, failures * SOURCE_SHARE, now=now),
         accounts=Buckets(failures / _MINUTE_S, failures, now=now),
         signatures=Buckets(SIGNATURES_PER_S_SOURCE, SIGNATURES_PER_S_SOURCE * 5, now=now),
         setups=Buckets(SETUPS_PER_S_SOURCE, SETUPS_PER_S_SOURCE * 10, now=now),

@@ -42,7 +42,7 @@ class Reply:
     body: without request digest. flags: CN, OWE, MNS as they apply. authoritative: this node is
     a primary for what is said. session_id: other than the request's. private: holds values that
     not everybody may read. site_signed: always signed with the site key. changed: a write was
-    accepted.
+    accepted. stale: from a cache, past its TTL: the message expires soon, which marks it.
     """
 
     code: int = ResponseCode.SUCCESS
@@ -53,6 +53,7 @@ class Reply:
     private: bool = False
     site_signed: bool = False
     changed: bool = False
+    stale: bool = False
 
 
 Replies = AsyncIterator[Reply]

@@ -15,7 +15,7 @@ import structlog
 
 from protocol.credential import mac_message, sign_message
 from protocol.doirp.envelope import ENVELOPE_SIZE, Envelope, encode_envelope
-from protocol.doirp.header import EXPIRATION_S, Flag, OpCode
+from protocol.doirp.header import EXPIRATION_S, STALE_EXPIRATION_S, Flag, OpCode
 from protocol.doirp.message import Message, encode_message, response
 from protocol.errors import (
     AuthenticationNeeded,
@@ -281,7 +281,7 @@ class Handler:
             reply.code,
             reply.body,
             site_serial=self._serial(),
-            expiration=int(self.node.now()) + EXPIRATION_S,
+            expiration=int(self.node.now()) + (STALE_EXPIRATION_S if reply.stale else EXPIRATION_S),
             authoritative=reply.authoritative,
             session_id=reply.session_id,
             set_flags=reply.flags,

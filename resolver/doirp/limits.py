@@ -223,6 +223,10 @@ class Buckets:
         """One token of a key's bucket, or no."""
         return self._bucket(key).take(self._now())
 
+    def refill(self, key: bytes) -> None:
+        """Give a key a full bucket again."""
+        self._buckets.pop(key, None)
+
     def empty(self, key: bytes) -> bool:
         """Whether a key has used up its tokens; opens no bucket."""
         bucket = self._buckets.get(key)

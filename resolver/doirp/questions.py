@@ -77,7 +77,13 @@ def reply_of(answer: Answer) -> Reply:
         body = Writer().octets(answer.referral or b"").raw(answer.values).finish()
     else:
         return error_reply(answer.code, answer.message, authoritative=answer.authoritative)
-    return Reply(answer.code, body, authoritative=answer.authoritative, private=answer.private)
+    return Reply(
+        answer.code,
+        body,
+        authoritative=answer.authoritative,
+        private=answer.private,
+        stale=answer.stale,
+    )
 
 
 async def site_info(desk: Desk, _exchange: Exchange) -> Reply:

@@ -28,8 +28,9 @@ from resolver.http.connection import SERVER_NAME, Connection, Gate
 from resolver.http.face import HandleFace, Operation
 from resolver.http.handles import Handles
 from resolver.http.health import Health
+from resolver.http.mounts import RESERVED
 from resolver.http.problem import method_not_allowed, not_found, problem, problem_of
-from resolver.http.proxy import Proxy
+from resolver.http.proxy import PAGE, Proxy
 from resolver.http.registrations import Registrations
 from resolver.http.resolve import Resolve
 from resolver.http.session_resource import SessionResource
@@ -48,9 +49,6 @@ log = structlog.get_logger()
 
 _BACKLOG: Final = 1024
 _CERTIFICATE_CHECK_S: Final = 10.0
-_RESERVED: Final = ("api", "health", "metrics", "openapi.json", "log", "epcis", "console")
-"""First segments of paths that are never identifiers."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -217,7 +215,7 @@ def _rest(proxy: Proxy) -> Handler:
     async def rest(request: web.Request) -> web.StreamResponse:
         path = raw_path(request)
         first, slash, _ = path[1:].partition("/")
-        if first not in _RESERVED:
+        if first not in RESERVED or first == PAGE:
             return await proxy(request)
         if first == "api" and slash:
             message = f"Unknown HTTP API endpoint {request.method} {path}"[:300]

@@ -10,22 +10,24 @@ from __future__ import annotations
 import asyncio
 import hmac
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from protocol.challenge import HS_PUBKEY, HS_SECKEY, verify_secret_answer
+from protocol.challenge import HS_PUBKEY, HS_SECKEY
 from protocol.errors import BiaoshiError, ParseError, ResponseCode
 from protocol.keys import PublicKey, decode_public_key, encode_spki
-from protocol.keys.policy import Policy, Weak
-from protocol.keys.signing import SHA_256, sign_octets, verify_octets
+from protocol.keys.signing import SHA_256, sign_octets
 from protocol.name import fold_prefix
 from protocol.record import Reference, decode_values
+from resolver.doirp.identity import Claim, prove
 from resolver.http.asked import Senders
 from resolver.http.auth_errors import ERROR_TEXT, NotProved, TooManyFailures
 from resolver.http.credentials import (
+    CLAIM_VERSION,
     HandleFields,
     Proof,
     read_basic,
@@ -36,14 +38,14 @@ from resolver.http.sessions import Session, Sessions, digest_of
 from resolver.lookup import Query
 
 if TYPE_CHECKING:
-    from resolver.config import AuthSettings
     from resolver.node import Node
 
-_VERSION: Final = (2, 11)
-_THREAD_ITERATIONS: Final = 20_000
-"""PBKDF2 work above this is done beside the event loop."""
 _SOURCE_SHARE: Final = 10
 """A source may fail this many times as often as one account of it."""
+DELAY_S: Final = 1.0
+"""How much later an account is answered once its allowance of failures is used up."""
+_MOST_WAITING: Final = 2
+"""Attempts on one account from one source that wait at once; more are refused (429)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ class Authenticator:
         self._node = node
         self._senders = senders
         self._table = sessions.table
-        self._policy = policy_of(node.settings.auth)
         self._per_minute = node.settings.limits.failures_per_min
+        self._waiting: Counter[bytes] = Counter()
 
     async def caller(self, request: web.BaseRequest) -> Caller:
         """Who sends a request. Raises NotProved or TooManyFailures."""
@@ -97,21 +99,25 @@ class Authenticator:
         The nonce is used up, whatever comes of it. Raises NotProved or TooManyFailures.
         """
         method = "public_key" if proof.key_type == HS_PUBKEY else "secret_key"
-        attempt = self._attempt(request, proof.identity, method)
+        attempt = await self._attempt(request, proof.identity, method)
         nonce = session.nonce
         if nonce is None or not self.sessions.spend(session):
             raise attempt.failed(None, session)
-        keys = await self._keys(proof.identity, proof.key_type)
-        covered = nonce + proof.cnonce
-        check = self._check_key if proof.key_type == HS_PUBKEY else self._check_secret
-        if proof.iterations > _THREAD_ITERATIONS:
-            held = await asyncio.to_thread(_first, check, keys, proof, covered)
-        else:
-            held = _first(check, keys, proof, covered)
-        if held is None:
-            raise attempt.failed(None, self.sessions.get(session.id))
+        try:
+            claim = Claim(
+                proof.key_type,
+                proof.identity,
+                proof.answer(),
+                nonce + proof.cnonce,
+                b"",
+                CLAIM_VERSION,
+            )
+            proved = await prove(self._node, claim)
+        except BiaoshiError:
+            raise attempt.failed(None, self.sessions.get(session.id)) from None
         attempt.held()
-        self.sessions.authenticated(session, proof.identity, held, proof.key_type)
+        for key in await self._keys(proved, proof.key_type):
+            self.sessions.authenticated(session, proof.identity, key, proof.key_type)
         return proof.identity
 
     def adopt(self, session: Session, caller: Caller) -> None:
@@ -124,7 +130,7 @@ class Authenticator:
     async def _basic(self, request: web.BaseRequest, value: str) -> Caller:
         offered = read_basic(value)
         identity = offered.identity
-        attempt = self._attempt(request, identity, "basic")
+        attempt = await self._attempt(request, identity, "basic")
         secrets: Sequence[bytes] = ()
         if identity is not None and self._node.settings.auth.secret_keys:
             secrets = self._local_keys(identity, HS_SECKEY)
@@ -163,11 +169,11 @@ class Authenticator:
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(True) if tls is not None else None
         offered = read_certificate(der) if der is not None else None
-        attempt = self._attempt(request, offered.identity if offered else None, "certificate")
+        attempt = await self._attempt(request, offered.identity if offered else None, "certificate")
         if offered is None:
             raise attempt.failed(fields, None)
         spki = encode_spki(offered.key)
-        for data in await self._keys(offered.identity, HS_PUBKEY):
+        for data in await self._keys(offered.identity, HS_PUBKEY, anew=True):
             key = _public_key(data)
             if key is not None and hmac.compare_digest(encode_spki(key), spki):
                 attempt.held()
@@ -188,8 +194,13 @@ class Authenticator:
             return access.find_secrets(identity)
         return access.find_public_keys(identity)
 
-    async def _keys(self, identity: Reference, key_type: bytes) -> Sequence[bytes]:
-        """The data of the identity's keys; public ones of other nodes are resolved."""
+    async def _keys(
+        self, identity: Reference, key_type: bytes, *, anew: bool = False
+    ) -> Sequence[bytes]:
+        """The data of the identity's keys; public ones of other nodes are resolved.
+
+        anew: past every cache.
+        """
         if key_type == HS_SECKEY and not self._node.settings.auth.secret_keys:
             return ()
         found = self._local_keys(identity, key_type)
@@ -198,44 +209,51 @@ class Authenticator:
         indexes = (identity.index,) if identity.index else ()
         types = () if identity.index else (HS_PUBKEY,)
         answer = await self._node.lookup.answer(
-            Query(identity.handle, indexes, types, do_not_refer=True)
+            Query(identity.handle, indexes, types, authoritative=anew, do_not_refer=True)
         )
         if answer.code != ResponseCode.SUCCESS:
             return ()
         return [v.data for v in decode_values(answer.values) if v.type.upper() == HS_PUBKEY]
 
-    def _check_key(self, data: bytes, proof: Proof, covered: bytes) -> None:
-        key = _public_key(data)
-        if key is None:
-            raise ParseError("not a key that signs")
-        digest = proof.algorithm.encode("ascii", "replace")
-        verify_octets(key, proof.signature, covered, digest, self._policy)
-
-    def _check_secret(self, data: bytes, proof: Proof, covered: bytes) -> None:
-        answer = proof.secret_answer()
-        verify_secret_answer(answer, data, covered, b"", version=_VERSION, policy=self._policy)
-
     # --- attempts
 
-    def _attempt(
+    async def _attempt(
         self, request: web.BaseRequest, identity: Reference | None, method: str
     ) -> _Attempt:
-        """Take one attempt from the account's and the source's allowance."""
+        """Take one attempt from the account's and the source's allowance.
+
+        An account whose allowance is used up is answered later, a few at a time, and not never:
+        nobody locks an administrator out by guessing. Raises TooManyFailures beyond that.
+        """
         host = self._senders.host(request).encode()
-        account = b"" if identity is None else fold_prefix(identity.handle)
-        allowances = (
-            (b"account\0%b\0%b" % (host, account), self._per_minute),
-            (b"source\0%b" % host, self._per_minute * _SOURCE_SHARE),
-        )
-        wait_s = self._table.take_attempt(allowances)
+        name = b"" if identity is None else fold_prefix(identity.handle)
+        account = (b"account\0%b\0%b" % (host, name), self._per_minute)
+        source = (b"source\0%b" % host, self._per_minute * _SOURCE_SHARE)
+        wait_s = self._table.take_attempt((source,))
+        if wait_s == 0 and self._table.take_attempt((account,)) > 0:
+            wait_s = await self._delayed(account[0])
         if wait_s > 0:
             self._count(method, "delayed")
             raise TooManyFailures(wait_s)
-        return _Attempt(self, allowances, method)
+        return _Attempt(self, account[0], source, method)
 
-    def give_back(self, taken: Sequence[tuple[bytes, int]]) -> None:
-        """Attempts that held are no failures."""
-        self._table.give_attempt_back(taken)
+    async def _delayed(self, account: bytes) -> float:
+        """Wait in place of a refusal; the seconds to come back in when too many wait already."""
+        if self._waiting[account] >= _MOST_WAITING:
+            return DELAY_S
+        self._waiting[account] += 1
+        try:
+            await asyncio.sleep(DELAY_S)
+        finally:
+            self._waiting[account] -= 1
+            if not self._waiting[account]:
+                del self._waiting[account]
+        return 0.0
+
+    def forgive(self, account: bytes, source: tuple[bytes, int]) -> None:
+        """An attempt that held is no failure, and ends what was held against the account."""
+        self._table.forgive(account)
+        self._table.give_attempt_back((source,))
 
     def _count(self, method: str, outcome: str) -> None:
         self._node.metrics.authentications[method, outcome].inc()
@@ -274,56 +292,26 @@ class _Attempt:
     """One try to prove an identity."""
 
     def __init__(
-        self, authenticator: Authenticator, taken: Sequence[tuple[bytes, int]], method: str
+        self,
+        authenticator: Authenticator,
+        account: bytes,
+        source: tuple[bytes, int],
+        method: str,
     ) -> None:
         self._authenticator = authenticator
-        self._taken = taken
+        self._account = account
+        self._source = source
         self._method = method
 
     def held(self) -> None:
         """It was right: no failure is counted."""
-        self._authenticator.give_back(self._taken)
+        self._authenticator.forgive(self._account, self._source)
         self._authenticator.attempt_done(self._method, "accepted")
 
     def failed(self, fields: HandleFields | None, session: Session | None) -> NotProved:
         """It was wrong: the error to raise."""
         self._authenticator.attempt_done(self._method, "refused")
         return NotProved(ERROR_TEXT, fields, session)
-
-
-def policy_of(settings: AuthSettings) -> Policy:
-    """The settings as the policy that verification takes.
-
-    The sandwich digests are what the interface defines for secrets; SHA-1 has its own setting.
-    """
-    weak = {Weak.SANDWICH_SHA256}
-    if settings.sha1:
-        weak |= {Weak.SANDWICH_SHA1, Weak.RSA_SHA1}
-    if settings.dsa:
-        weak |= {Weak.DSA_SHA1, Weak.DSA_SHA2}
-    if settings.min_rsa_bits < 2048:
-        weak.add(Weak.RSA_SHORT)
-    return Policy(
-        weak=frozenset(weak),
-        min_pbkdf2_iterations=settings.min_pbkdf2_iterations,
-        max_pbkdf2_iterations=settings.max_pbkdf2_iterations,
-    )
-
-
-def _first(
-    check: Callable[[bytes, Proof, bytes], None],
-    keys: Sequence[bytes],
-    proof: Proof,
-    covered: bytes,
-) -> bytes | None:
-    """The first key that the proof holds for, or None."""
-    for data in keys:
-        try:
-            check(data, proof, covered)
-        except BiaoshiError:
-            continue
-        return data
-    return None
 
 
 def _any_equal(secrets: Sequence[bytes], offered: bytes) -> bool:

@@ -15,14 +15,25 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from protocol.challenge import HS_PUBKEY, HS_SECKEY, MacCode, SecretAnswer, encode_secret_answer
+from protocol.challenge import (
+    HS_PUBKEY,
+    HS_SECKEY,
+    KeyAnswer,
+    MacCode,
+    SecretAnswer,
+    encode_key_answer,
+    encode_secret_answer,
+)
 from protocol.errors import ParseError
 from protocol.keys import PublicKey
+from protocol.keys.signing import ED25519
 from protocol.record import Reference
 
+CLAIM_VERSION: Final = (2, 11)
+"""The protocol version whose rules the answers follow."""
 _MAX_HEADER: Final = 8_192
 _MAX_FIELD: Final = 4_096
-_field = re.compile(r'\s*,?\s*([A-Za-z]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_field = re.compile(r'[\s,]*([A-Za-z]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 _escape = re.compile(r"\\(.)")
 
 _MAC_CODES: Final[Mapping[str, MacCode]] = {
@@ -57,9 +68,13 @@ class Proof:
     iterations: int = 0
     length: int = 0
 
-    def secret_answer(self) -> bytes:
-        """The answer in the form that protocol.challenge verifies. Raises ParseError."""
-        code = _MAC_CODES.get(self.algorithm.upper())
+    def answer(self) -> bytes:
+        """The answer as protocol.challenge verifies it. Raises ParseError."""
+        name = self.algorithm.upper()
+        if self.key_type == HS_PUBKEY:
+            digest = ED25519 if name == "ED25519" else name.encode("ascii", "replace")
+            return encode_key_answer(KeyAnswer(digest, self.signature))
+        code = _MAC_CODES.get(name)
         if code is None:
             raise ParseError(
                 f"unknown alg {self.algorithm[:40]!r}; use one of {', '.join(_MAC_CODES)}"

@@ -22,6 +22,7 @@ from protocol.errors import (
     ParseError,
     ResponseCode,
     StoreError,
+    StoreFull,
 )
 from resolver.doirp.counting import count
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Parameters, Senders
@@ -49,6 +50,7 @@ _STATUS_OF_KIND: Final[tuple[tuple[type[BiaoshiError], int], ...]] = (
     (BodyTooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (TooManyFailures, HTTPStatus.TOO_MANY_REQUESTS),
     (IdempotencyConflict, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (StoreFull, HTTPStatus.INSUFFICIENT_STORAGE),
 )
 
 

@@ -9,7 +9,7 @@ makes a repeated write safe.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
@@ -29,11 +29,13 @@ from protocol.errors import (
     VersionConflict,
 )
 from protocol.handle_json import format_values, json_text, parse_values
-from protocol.name import fold, whole_name
+from protocol.identifier import key_of
+from protocol.name import whole_name
 from protocol.record import MAX_INDEX, HandleValue, decode_values
 from registry.store import Table
 from registry.store.row import checked, json_head, json_is_named, json_values, store_key
 from registry.writer import Outcome
+from resolver.groups import memberships_for
 from resolver.http.asked import decoded, raw_path, read_json
 from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodUnknown, NeedsIdentity
 from resolver.http.reply import Answer, error_body, status_of
@@ -105,6 +107,11 @@ class Handles:
         )
         lookup = self._node.lookup
         found = lookup.answer_now(query) or await lookup.answer(query)
+        if found.code == ResponseCode.INVALID_ADMIN and identity is not None:
+            # Lists of this node do not name the identity; those of others may.
+            groups = await memberships_for(self._node, identity, handle)
+            if groups:
+                found = await lookup.answer(replace(query, memberships=groups))
         return self._told(asked, handle, found)
 
     def ready(self, handle: bytes) -> Answer | None:
@@ -112,7 +119,7 @@ class Handles:
         name = whole_name(handle)
         if not self._node.prefixes.responsible(name):
             return None
-        folded = fold(name)
+        folded = key_of(name)
         key = store_key(folded)
         raw = self._json(key)
         if raw is None or not json_is_named(checked(raw), key, folded):
@@ -121,11 +128,17 @@ class Handles:
         if values == b"[]":
             return None
         self._node.metrics.lookups["store"].inc()
+        self._log(handle, ResponseCode.SUCCESS, "store")
         return Answer(record_body(handle, values), etag=str(json_head(raw).version))
+
+    def _log(self, handle: bytes, code: int, source: str) -> None:
+        if self._node.query_log.due():
+            self._node.query_log.write("http", handle, code, 0, source)
 
     def _told(self, asked: Asked, handle: bytes, found: Found) -> Answer:
         """A lookup's answer as this interface says it."""
         code = found.code
+        self._log(handle, code, found.source)
         if code == ResponseCode.SUCCESS:
             self._node.metrics.lookups[found.source].inc()
             body = record_body(handle, format_values(decode_values(found.values)))
@@ -190,7 +203,7 @@ class Handles:
             and not asked.parameters.has("mintNewSuffix")
         ):
             named = body["handle"]
-            if not isinstance(named, str) or fold(_utf8(named)) != fold(handle):
+            if not isinstance(named, str) or key_of(_utf8(named)) != key_of(handle):
                 raise ParseError("the body names another handle than the path")
         return parse_values(body)
 
@@ -199,17 +212,21 @@ class Handles:
         if caller.identity is None:
             self._tell_before_identity(change)
             raise NeedsIdentity(change.handle, caller)
-        asked_change = Change(
-            change.kind,
-            change.handle,
-            values=change.values,
-            indexes=change.indexes,
+        change = replace(
+            change,
             actor=caller.identity,
-            overwrite=change.overwrite,
             expected_version=_expected_version(asked),
             idempotency_key=idempotency_key(asked.request.headers.get("Idempotency-Key")),
         )
-        (outcome,) = await self._node.writer.submit([asked_change])
+        writer = self._node.writer
+        (outcome,) = await writer.submit([change])
+        if outcome.code == ResponseCode.INVALID_ADMIN:
+            creating = change.kind is Kind.CREATE
+            groups = await memberships_for(
+                self._node, caller.identity, change.handle, creating=creating
+            )
+            if groups:
+                (outcome,) = await writer.submit([replace(change, memberships=groups)])
         return self._outcome(change, outcome)
 
     def _tell_before_identity(self, change: Change) -> None:

@@ -11,11 +11,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from protocol.errors import BadIdentifier, NotServedHere, ParseError
+from protocol.errors import BadIdentifier, NotAuthorized, NotServedHere, ParseError
 from protocol.handle_json import json_text
+from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS, fold, prefix_record
 from registry.store import Store, Table
 from registry.store.row import LONG_KEY, is_shortened, row_name
+from resolver.groups import memberships
 from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodUnknown, NeedsIdentity
 from resolver.http.reply import Answer
 
@@ -67,8 +69,16 @@ class Listing:
         caller = await self._face.identify(asked)
         if caller.identity is None:
             raise NeedsIdentity(asked.handle, caller)
-        self._node.access.forget()
-        self._node.access.require_list(caller.identity, record)
+        access, identity = self._node.access, caller.identity
+        access.forget()
+        try:
+            access.require_list(identity, record)
+        except NotAuthorized:
+            groups = await memberships(self._node, identity, record)
+            if not groups:
+                raise
+            with access.knowing(groups):
+                access.require_list(identity, record)
 
 
 class PrefixList:
@@ -110,7 +120,7 @@ async def handles_under(store: Store, prefix: bytes) -> AsyncIterator[list[bytes
             with store.snapshot() as state:
                 rows = list(state.scan(Table.RECORDS, at, stop, PORTION))
             if rows:
-                yield [fold(row_name(raw)) if is_shortened(key) else key for key, raw in rows]
+                yield [key_of(row_name(raw)) if is_shortened(key) else key for key, raw in rows]
             if len(rows) < PORTION:
                 break
             at = rows[-1][0] + b"\0"

@@ -42,6 +42,11 @@ SECURITY_HEADERS: Final = {
 }
 
 
+REDIRECT_BODY: Final = (
+    '<html><head><title>Handle Redirect</title></head>\n<body><a href="%s">%s</a></body></html>\n'
+)
+
+
 def page(title: str, body: str, *, status: int = 200) -> web.Response:
     """A whole page. body: HTML that is escaped already."""
     text = (
@@ -109,13 +114,9 @@ def front_page() -> web.Response:
 def redirect(status: int, target: str, headers: dict[str, str]) -> web.Response:
     """A redirect with a body for those who do not follow it. target: ASCII, checked."""
     shown = escape(target)
-    body = (
-        "<html><head><title>Handle Redirect</title></head>\n"
-        f'<body><a href="{shown}">{shown}</a></body></html>\n'
-    )
     return web.Response(
         status=status,
-        body=body.encode(),
+        body=(REDIRECT_BODY % (shown, shown)).encode(),
         headers={**SECURITY_HEADERS, **headers, "Location": target},
     )
 

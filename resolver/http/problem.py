@@ -30,6 +30,7 @@ PROBLEMS: Final[tuple[tuple[type[BiaoshiError], int, str], ...]] = (
     (errors.ServerBusy, 503, "busy"),
     (errors.NotSupported, 501, "not-supported"),
     (errors.RecursionTooDeep, 508, "loop"),
+    (errors.StoreFull, 507, "store-full"),
     (errors.ReadOnly, 503, "read-only"),
     (errors.HandleNotFound, 404, "not-found"),
     (errors.HandleExists, 409, "exists"),

@@ -34,7 +34,7 @@ from resolver.lookup import Answer, Query
 if TYPE_CHECKING:
     from resolver.node import Node
 
-PAGE: Final = "page/"
+PAGE: Final = "page"
 _METHODS: Final = ("GET", "HEAD", "POST")
 _LOC: Final = b"10320/LOC"
 _URL: Final = b"URL"
@@ -77,8 +77,9 @@ class Proxy:
     async def _resolve(
         self, request: web.Request, parameters: Parameters, octets: bytes
     ) -> web.StreamResponse:
-        only_page = octets.startswith(PAGE.encode())
-        handle = name_of(octets[len(PAGE) :] if only_page else octets)
+        mount, slash, rest = octets.partition(b"/")
+        only_page = bool(slash) and mount == PAGE.encode()
+        handle = name_of(rest if only_page else octets)
         query = Query(handle, authoritative=parameters.flag("auth"), do_not_refer=True)
         lookup = self._node.lookup
         answer = lookup.answer_now(query) or await lookup.answer(query)

@@ -33,6 +33,7 @@ from registry.records import read_record
 from registry.rules import is_signature
 from registry.signing import MAX_SIGNATURES, VERIFIED, node_signer, verify_signature
 from registry.writer import Outcome
+from resolver.groups import memberships
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
@@ -101,7 +102,9 @@ class Registrations:
             _check_type(request)
         except (NotProved, AuthenticationNeeded) as error:
             return challenged(request, error, self._authenticator, self._senders)
-        return await _Stream(self._node, request, actor, key).run()
+        # Once for all rows: what lists of other nodes say of the actor under this node's prefix.
+        groups = await memberships(self._node, actor, self._node.record_name)
+        return await _Stream(self._node, request, actor, key, groups).run()
 
     async def _actor(self, request: web.Request) -> Reference:
         caller = await self._authenticator.caller(request)
@@ -116,10 +119,18 @@ class Registrations:
 class _Stream:
     """One request."""
 
-    def __init__(self, node: Node, request: web.Request, actor: Reference, key: str | None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        request: web.Request,
+        actor: Reference,
+        key: str | None,
+        groups: tuple[Reference, ...],
+    ) -> None:
         self._node = node
         self._request = request
         self._actor = actor
+        self._groups = groups
         self._key = key
         self._number = 0
         self._waiting: deque[tuple[list[Row], asyncio.Task[list[Outcome]]]] = deque()
@@ -227,6 +238,7 @@ class _Stream:
             octets,
             values=parse_values({"values": row.get("values")}),
             actor=self._actor,
+            memberships=self._groups,
             overwrite=overwrite,
             expected_version=None if expected is None else _integer(row, "expected_version", 0),
             idempotency_key=idempotency_key(self._key, number),

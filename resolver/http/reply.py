@@ -47,9 +47,11 @@ _MAX_CALLBACK = 256
 _not_identifier = re.compile(r"[^A-Za-z0-9_$]")
 _origin = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:\[\]_-]{1,255}|null").fullmatch
 _gzip_wanted = re.compile(
-    r"(?:^|,)\s*(?:gzip|x-gzip|\*)\s*(?:;\s*q=(?:1(?:\.0*)?|0?\.\d*[1-9]\d*))?\s*(?:,|$)",
+    r"(?:^|,)[ \t]*(?:gzip|x-gzip|\*)[ \t]*(?:;[ \t]*q=(?:1(?:\.0*)?|0?\.\d*[1-9]\d*)[ \t]*)?(?:,|$)",
     re.IGNORECASE,
 ).search
+_MAX_ACCEPT = 256
+"""A longer Accept-Encoding is no browser's; it gets the plain form."""
 
 PREFLIGHT_HEADERS = {
     "Access-Control-Max-Age": "86400",
@@ -125,8 +127,12 @@ def form_of(request: web.BaseRequest, *, pretty: bool, callback: str | None) -> 
     """The form a request asks for."""
     if callback is not None:
         callback = _not_identifier.sub("_", callback[:_MAX_CALLBACK]) or None
-    accepted = request.headers.get("Accept-Encoding", "")
-    return Form(pretty, callback, bool(_gzip_wanted(accepted)))
+    return Form(pretty, callback, wants_gzip(request.headers.get("Accept-Encoding", "")))
+
+
+def wants_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding takes gzip (RFC 9110 §12.5.3)."""
+    return len(accepted) <= _MAX_ACCEPT and bool(_gzip_wanted(accepted))
 
 
 def render(request: web.BaseRequest, answer: Answer, form: Form) -> web.Response:

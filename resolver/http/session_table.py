@@ -118,6 +118,11 @@ class SessionTable:
                 else:
                     self._put_left(rows, key, left, now)
 
+    def forgive(self, key: bytes) -> None:
+        """Forget the failures of one allowance: its owner proved who it is."""
+        with self._writing() as rows:
+            rows.delete(_FAILURES + _digest(key))
+
     def count(self) -> int:
         """How many sessions are kept."""
         with self._env.begin() as rows:

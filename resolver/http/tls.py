@@ -3,7 +3,7 @@
 Handle clients bring self-signed certificates; whether the key is an administrator's is decided by
 resolver.http.auth, against the identity's HS_PUBKEY. Python's ssl module cannot do this (its
 CERT_OPTIONAL fails on an unknown issuer), so the handshake is made by pyOpenSSL over memory
-buffers behind the interface that asyncio and uvloop expect (docs/adr/client-certificates.md).
+buffers behind the interface that asyncio and uvloop expect (docs/adr/0010-client-certificates.md).
 """
 
 from __future__ import annotations
@@ -101,9 +101,14 @@ def _load(certificate: Path, key: Path) -> SSL.Context:
         context.use_privatekey_file(str(key))
         context.check_privatekey()
     except (SSL.Error, OSError) as error:
+        for path in (certificate, key):
+            if not path.exists():
+                raise SettingsError(
+                    f"{path} is missing; restore it from the backup of the node's folder"
+                ) from None
         raise SettingsError(
             f"the certificate {certificate} and the key {key} cannot be used together: "
-            f"{_reason(error)}; make them anew with `biaoshi init` or restore the pair"
+            f"{_reason(error)}; restore the pair, or give the certificate of this key"
         ) from None
     # VERIFY_PEER asks for a certificate; without FAIL_IF_NO_PEER_CERT none need come. That the
     # client holds the certificate's private key is still proved by the handshake.

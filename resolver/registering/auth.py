@@ -79,7 +79,8 @@ class Credentials:
 
 def _read(path: Path) -> bytes:
     try:
-        require_private(path)
+        if path.exists():
+            require_private(path)
         data = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None

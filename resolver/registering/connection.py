@@ -114,7 +114,7 @@ class Connection:
                 self.close()
                 if isinstance(error, ssl.SSLError) or attempt == TRIES:
                     raise UpstreamError(
-                        f"{self._host} port {self._port} cannot be used: {error or type(error)}; "
+                        f"{self._host} port {self._port} cannot be used: {_plain(error)}; "
                         "is the node running, and is this its address?"
                     ) from None
                 self._sleep(wait_s)
@@ -257,3 +257,9 @@ def _pinned(path: Path) -> Any:
         return load_pem_x509_certificate(path.read_bytes()).public_key()
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is no readable PEM certificate: {error}") from None
+
+
+def _plain(error: Exception) -> str:
+    """What the system says of a connection, without its number."""
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return said or type(error).__name__

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from bench.generator import Load, NoGenerator, measure
+from bench.generator import Load, NoGenerator, run
 from tests.bench import scripted
 
 pytestmark = pytest.mark.skipif(
@@ -36,7 +36,7 @@ def load(tmp_path):
 def test_datagrams_are_matched_to_their_requests(load, mode, answer):
     """Every request over UDP that is answered rightly is counted once, with a latency."""
     with scripted.udp(answer) as port:
-        got = measure(load(mode, port, open=4))
+        got = run(load(mode, port, open=4))
     assert got.figures["answered"] == got.latencies.total > 0
     assert got.figures["wrong"] == got.figures["lost"] == got.figures["stray"] == 0
 
@@ -54,7 +54,7 @@ def test_datagrams_are_matched_to_their_requests(load, mode, answer):
 def test_streams_are_read_to_the_end_of_each_reply(load, mode, talk):
     """Every request over TCP that is answered is counted once, in however many pieces it comes."""
     with scripted.tcp(talk) as port:
-        got = measure(load(mode, port, open=4))
+        got = run(load(mode, port, open=4))
     assert got.figures["answered"] == got.latencies.total > 0
     assert got.figures["wrong"] == got.figures["lost"] == got.figures["failed"] == 0
 
@@ -62,7 +62,7 @@ def test_streams_are_read_to_the_end_of_each_reply(load, mode, talk):
 def test_an_answer_for_another_name_is_wrong(load):
     """A reply that repeats another name is no answer."""
     with scripted.udp(lambda data: scripted.irp_answer(data[:48] + b"X" + data[49:])) as port:
-        got = measure(load("irp-udp", port, open=1))
+        got = run(load("irp-udp", port, open=1))
     assert got.figures["answered"] == 0
     assert got.figures["wrong"] > 0
 
@@ -70,8 +70,8 @@ def test_an_answer_for_another_name_is_wrong(load):
 def test_absent_names_are_right_where_they_are_expected(load):
     """Response code 100 is the right answer for names that are not there, and only for them."""
     with scripted.udp(partial(scripted.irp_answer, code=100)) as port:
-        absent = measure(load("irp-udp", port, open=1, expected="absent")).figures
-        present = measure(load("irp-udp", port, open=1)).figures
+        absent = run(load("irp-udp", port, open=1, expected="absent")).figures
+        present = run(load("irp-udp", port, open=1)).figures
     assert absent["answered"] > 0 == absent["wrong"]
     assert present["wrong"] > 0 == present["answered"]
 
@@ -81,7 +81,7 @@ def test_lost_requests_are_counted_and_not_timed(load):
     numbers = count()
     answer = lambda data: scripted.irp_answer(data) if next(numbers) % 4 else None  # noqa: E731
     with scripted.udp(answer) as port:
-        got = measure(load("irp-udp", port, open=1024, rate=1000))
+        got = run(load("irp-udp", port, open=1024, rate=1000))
     assert got.figures["lost"] > 0
     assert got.figures["answered"] + got.figures["lost"] == got.figures["sent"]
     assert got.latencies.total == got.figures["answered"]
@@ -90,7 +90,7 @@ def test_lost_requests_are_counted_and_not_timed(load):
 def test_a_stall_is_seen_by_every_request_that_was_due(load):
     """In the open loop a server that stands still for 0.3 s delays all that was due then."""
     with scripted.udp(scripted.irp_answer, stall_at=300, stall_s=0.3) as port:
-        got = measure(load("irp-udp", port, open=1, rate=1000, seconds=0.8))
+        got = run(load("irp-udp", port, open=1, rate=1000, seconds=0.8))
     late = sum(n for top, n in got.latencies.buckets if top > 100_000_000)
     assert late >= 100  # a generator that waits for the answer would count one
 
@@ -100,12 +100,12 @@ def test_the_generator_says_what_is_wrong_with_its_call(load, tmp_path):
     empty = tmp_path / "empty"
     empty.write_text("\n")
     with pytest.raises(NoGenerator, match="no names in the file of keys"):
-        measure(Load("http", "127.0.0.1", 1, empty))
+        run(Load("http", "127.0.0.1", 1, empty))
 
 
 def test_processes_are_measured(load):
     """Memory and CPU of the named processes stand in the figures."""
     with scripted.udp(scripted.irp_answer) as port:
-        got = measure(load("irp-udp", port, pids=(os.getpid(),))).figures["server"]
+        got = run(load("irp-udp", port, pids=(os.getpid(),))).figures["server"]
     assert got["rss_kib"] > 1000
     assert got["cpu_s"] > 0

@@ -36,12 +36,11 @@ VOLATILE = tuple(
     for pattern, text in (
         (r"\d+\.\d+ ms", "N ms"),
         (r'"ms": [\d.]+', '"ms": N'),
-        (r'"(pid|seconds|per_second|sequence)": [\d.]+', r'"\1": N'),
+        (r'"(pid|readers|seconds|per_second|expires)": ?[\d.]+', r'"\1": N'),
         (r"in \d+\.\d+ s \(\d+/s\)", "in N s"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"(SHA256|sha256):[\w+/]{16,}", "SHA256:X"),
-        (r"until \d{10}", "until N"),
-        (r'"(readers)": \d+', r'"\1": N'),
+        (r"until \d{4}-\d\d-\d\d", "until DATE"),
         (r"ey[\w-]+\.[\w-]+\.[\w-]+", "JWS"),
         (r"\s+", " "),
     )
@@ -70,12 +69,12 @@ def commands(text: str) -> list[Command]:
     found: list[Command] = []
     inside, more = False, False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```") or line.startswith("<!-- first:") or line == "-->":
+        if line.startswith(("```", "<!-- first:")) or line == "-->":
             inside, more = not inside, False
         elif inside and line.startswith("$ "):
             found.append(Command(number, line[2:]))
             more = True
-        elif inside and more and line.startswith("> "):
+        elif inside and more and (line == ">" or line.startswith("> ")):
             found[-1].text += "\n" + line[2:]
         elif inside and more:
             found[-1].expected.append(line)

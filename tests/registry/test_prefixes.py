@@ -87,11 +87,11 @@ def test_the_nearest_delegation(store):
 
 
 def test_messages_say_what_to_do(store):
-    """A waiting prefix names the command of the parent; an unknown one that of this node."""
+    """A waiting prefix names the command of the parent; an unknown one says where to look."""
     prefixes = homed(store, b"88.118", state=WAITING)
     with pytest.raises(NotServedHere, match=r"biaoshi prefix approve 88\.118"):
         prefixes.require(b"88.118/x")
-    with pytest.raises(NotServedHere, match="biaoshi prefix request 99"):
+    with pytest.raises(NotServedHere, match="prefix 99 is not homed at this node; send it to the node"):
         prefixes.require(b"99/x")
 
 

@@ -105,3 +105,20 @@ def test_any_text_is_settings_or_refused(text):
     """Any text reads as settings or raises SettingsError, nothing else."""
     with contextlib.suppress(SettingsError):
         parse_settings(text)
+
+
+def test_a_table_of_text():
+    """`verify_prefixes` is a table whose values are checked one by one, and reads back."""
+    text = '[node]\nprefix = "88"\n[recursion]\nverify_prefixes = { "88.1" = "required" }\n'
+    tree = parse_settings(text)
+    assert tree.recursion.verify_prefixes == (("88.1", "required"),)
+    assert parse_settings(format_settings(tree)) == tree
+    section = '[node]\nprefix = "88"\n[recursion.verify_prefixes]\n"88.1" = "required"\n'
+    assert parse_settings(section) == tree
+    for wrong, told in (
+        ('{ "88.1" = "always" }', 'verify_prefixes."88.1" = "always" is none of off'),
+        ('"required"', "is not a table"),
+    ):
+        with pytest.raises(SettingsError, match="verify_prefixes") as caught:
+            parse_settings(f'[node]\nprefix = "88"\n[recursion]\nverify_prefixes = {wrong}\n')
+        assert told in str(caught.value)

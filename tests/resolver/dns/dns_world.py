@@ -70,7 +70,7 @@ class DnsWorld(World):
             (b"2.999", HOMED),
             (b"2.999.5", DELEGATED),
             (b"GS1", HOMED),
-            (b"GS1.400", DELEGATED),
+            (b"GS1.4.0.0", DELEGATED),
         ):
             self.store.apply([PrefixRow(prefix, state).write()])
         self.put(*RECORDS)

@@ -14,7 +14,7 @@ from resolver.http.connection import Connection
 from tests.resolver.http.node_in_process import serving, value
 
 ROUNDS = 4_000
-DATE = re.compile(rb"Date: [^\r]*\r\n")
+DATE = re.compile(rb"(?:Date|Expires): [^\r]*\r\n")
 HOST = b"Host: 127.0.0.1\r\n"
 
 
@@ -62,6 +62,16 @@ async def world(founded, tmp_path):
         served.register("86.999/" + "n" * 600, value(1, "X", "long"))
         served.register("86.999/a//b", value(1, "X", "slashes"))
         served.register("86.999/a%2Fb", value(1, "X", "percent"))
+        served.register(
+            "86.999/many", value(1, "X", "y"), value(2, "url", "https://e.example/ü?a&b")
+        )
+        served.register("86.999/js", value(1, "URL", "javascript:alert(1)"))
+        served.register(
+            "86.999/alias", value(1, "URL", "http://a/"), value(2, "HS_ALIAS", "86.999/p1")
+        )
+        served.register("86.999/loc", value(1, "URL", "http://a/"), value(2, "10320/loc", "<x/>"))
+        served.register("86.999/abs", value(1, "URL", "http://a/", ttl=2_000_000_000, ttl_type=1))
+        served.register("86.999/bin", value(1, "URL", b"http://a/\0"))
         for gate in served.face.gates:
             gate.stop()  # the tests sweep by hand
         yield served
@@ -155,7 +165,6 @@ async def test_taken(world, path):
         get(P1, version=b"HTTP/1.2"),
         get(P1, version=b"http/1.1"),
         get(b"http://127.0.0.1" + P1),
-        get(P1, b"Accept-Encoding: gzip\r\n"),
         get(P1, b"Origin: http://a.example\r\n"),
         get(P1, b"Authorization: Basic eDp5\r\n"),
         get(P1, b"Connection: close\r\n"),
@@ -200,6 +209,44 @@ async def test_taken(world, path):
 async def test_not_taken(world, request_):
     """Whatever is not plain goes to aiohttp, and both ways agree on it."""
     assert await same(world, request_) == 0
+
+
+async def test_redirects(world):
+    """A URL value is redirected to fast; whatever needs a choice or a page is not."""
+    for path in (b"/86.999/p1", b"/86.999/P1", b"/86.999/many"):
+        for method in (b"GET", b"HEAD"):
+            headers = [b"Accept-Encoding: gzip, deflate, br\r\n", b"Sec-Fetch-Site: none\r\n"]
+            assert await same(world, get(path, *headers, method=method)) == 1
+    for path in (
+        b"/86.999/none",
+        b"/86.999/js",
+        b"/86.999/alias",
+        b"/86.999/loc",
+        b"/86.999/abs",
+        b"/86.999/bin",
+        b"/86.999/h",
+        b"/86.999/Ab-c_1",
+        b"/86.999/p1?noredirect",
+        b"/hdl:86.999/p1",
+        b"/page/86.999/p1",
+        b"/86.999%2Fp1",
+        b"/api/site",
+        b"/health/live",
+        b"/",
+    ):
+        assert await same(world, get(path)) == 0, path
+
+
+async def test_gzip(world):
+    """A client that takes gzip gets it fast as well, with its own entity tag."""
+    zipped = b"Accept-Encoding: gzip, deflate\r\n"
+    for method in (b"GET", b"HEAD"):
+        assert await same(world, get(P1, zipped, method=method)) == 1
+    assert await same(world, get(b"/api/handles/86.999/none", zipped)) == 1
+    whole, _ = await exchange(world, [get(P1)], fast=True)
+    tag = re.search(rb'ETag: ("\d+")', whole)[1]
+    for text in (tag, tag[:-1] + b'-gzip"'):
+        assert await same(world, get(P1, zipped, b"If-None-Match: " + text + b"\r\n")) == 1
 
 
 async def test_conditional(world):
@@ -277,6 +324,7 @@ NAMES = [
     b"",
     b"\xff",
 ]
+MOUNTS = [b"/api/handles/", b"/api/handles/", b"/"]
 LINES = [
     b"Accept: */*\r\n",
     b"accept: a\r\n",
@@ -314,10 +362,10 @@ def generated(rng):
     if rng.random() < 0.4:
         headers = rng.sample(LINES[:4], rng.randrange(3))
         method = rng.choice((b"GET", b"HEAD"))
-        return [get(b"/api/handles/86.999/" + rng.choice(NAMES), *headers, method=method)]
+        return [get(rng.choice(MOUNTS) + b"86.999/" + rng.choice(NAMES), *headers, method=method)]
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         headers = [rng.choice(LINES) for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))]
-        path = b"/api/handles/86.999/" + rng.choice(NAMES)
+        path = rng.choice(MOUNTS) + b"86.999/" + rng.choice(NAMES)
         text += get(path, *headers, method=rng.choice(METHODS), version=rng.choice(VERSIONS))
         if rng.random() < 0.1:
             text += rng.choice((b"0\r\n\r\n", b"x" * 10, SMUGGLED))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from protocol.errors import ReadOnly, ServerBusy
+from protocol.errors import ReadOnly, ServerBusy, StoreFull
 from tests.resolver.http.node_in_process import ADMIN, SECRET, value
 
 P2 = "/api/handles/86.999/p2"
@@ -373,14 +373,15 @@ async def test_every_format_comes_back(served):
 
 
 async def test_writer_busy_or_read_only(served):
-    """A busy writer is 503 with a time to wait, a read-only store 503."""
+    """A busy writer is 503 with a time to wait, a read-only store 503, a full one 507."""
     served.node.writer.error = ServerBusy("the queue is full", 3.0)
     answer = await served.as_admin("PUT", P2, [url(1)])
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
     assert answer.json["responseCode"] == 3
-    served.node.writer.error = ReadOnly("the disk is full")
-    answer = await served.as_admin("PUT", P2, [url(1)])
-    assert (answer.status, answer.json["responseCode"]) == (503, 7)
+    for error, status in ((ReadOnly("a disk failed"), 503), (StoreFull("it is full"), 507)):
+        served.node.writer.error = error
+        answer = await served.as_admin("PUT", P2, [url(1)])
+        assert (answer.status, answer.json["responseCode"]) == (status, 7)
 
 
 async def test_body_limit(served):

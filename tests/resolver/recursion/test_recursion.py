@@ -8,9 +8,9 @@ import pytest
 
 from protocol.errors import ResponseCode, SettingsError
 from protocol.record import HandleValue, decode_values
-from resolver.config import Settings
+from resolver.config import RecursionSettings, Settings
 from resolver.lookup import Answer, Query
-from resolver.recursion import Rules, open_recursion
+from resolver.recursion import Rules, open_recursion, rules_of
 from resolver.verify import Need
 from tests.scenarios.script import Player
 from tests.scenarios.virtual import run
@@ -257,3 +257,30 @@ def test_a_question_cut_short_by_another_ones_limits_goes_on_by_itself():
         assert results[1].entry.code == ResponseCode.SUCCESS
 
     play(work)
+
+
+def test_the_end_of_another_question_fails_nobody_else():
+    """Who joined a fetch late has time of its own: the fetch is begun once more for it."""
+
+    async def work(recursion, world):
+        site = world.sites["E"]
+        await recursion.resolve(Query(b"88.1/none"))  # the delegation is known
+        site.slow_s = 60
+        first = asyncio.ensure_future(recursion.resolve(Query(NAME)))
+        await asyncio.sleep(4)
+        second = asyncio.ensure_future(recursion.resolve(Query(NAME)))
+        await asyncio.sleep(0.95)
+        site.slow_s = 0
+        assert (await first).code == ResponseCode.ERROR
+        assert (await second).code == ResponseCode.SUCCESS
+
+    play(work)
+
+
+def test_verification_by_prefix():
+    """The longest prefix of `verify_prefixes` decides, `verify` for all others."""
+    configured = RecursionSettings(verify_prefixes=(("88.ab", "required"), ("88", "off")))
+    need = rules_of(configured).need
+    assert need(b"88.AB.1") == Need.REQUIRED
+    assert need(b"88.ABC") == Need.OFF
+    assert need(b"10.1000") == Need.WHEN_SIGNED

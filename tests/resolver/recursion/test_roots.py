@@ -14,7 +14,14 @@ from resolver.client import Client
 from resolver.config import OutboundSettings
 from resolver.guard import Guard
 from resolver.keyfiles import read_public_keys
-from resolver.roots import RootBook, fingerprint, known_root, parse_source, split_host_port
+from resolver.roots import (
+    RootBook,
+    fingerprint,
+    known_root,
+    parse_source,
+    parse_sources,
+    split_host_port,
+)
 from tests.resolver.recursion.live import live, real_now
 from tests.scenarios.world import FakeSite, key_of
 
@@ -195,3 +202,15 @@ def test_a_known_root_tells_its_addresses(site):
     known = known_root([site.site("127.0.0.1")], b"88")
     assert known.addresses == ("127.0.0.1",)
     assert fingerprint(next(iter(known.keys))).startswith("sha256:")
+
+
+def test_a_scheme_names_its_zones():
+    """`oid=`, `idis=` … bind a root to the prefixes where names of the scheme begin."""
+    zones = [source.zone for source in parse_sources("oid=https://oid.example.org")]
+    assert zones == [b"0", b"1", b"2"]
+    assert [source.zone for source in parse_sources("idis=https://r/")] == [b"86", b"88"]
+    (doi,) = parse_sources("DOI=hdl://192.0.2.1")
+    assert (doi.zone, doi.tree) == (b"10", False)
+    (handle,) = parse_sources("handle=hdl://192.0.2.1")
+    assert handle.zone == b""
+    assert [source.zone for source in parse_sources("88.1=https://r")] == [b"88.1"]
