@@ -10,14 +10,9 @@ from typing import Any
 
 from protocol import merkle, note, tiles
 from protocol.change import Kind
-<<<<<<< HEAD
 from protocol.errors import BiaoshiError, ParseError, SignatureInvalid, StoreError
-from protocol.name import described_prefix, fold
-=======
-from protocol.errors import BiaoshiError, StoreError
 from protocol.identifier import key_of
 from protocol.name import described_prefix
->>>>>>> main
 from protocol.record import Record
 from registry import tree
 from registry.alter import RECORD_KINDS

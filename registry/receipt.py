@@ -15,7 +15,7 @@ from typing import Any
 
 from protocol import merkle, note
 from protocol.errors import HandleNotFound, ParseError, SignatureInvalid, StoreError
-from protocol.name import fold
+from protocol.identifier import key_of
 from registry import tree
 from registry.log import (
     SALT_BYTES,
@@ -158,7 +158,7 @@ def verify_record(receipt: Receipt, handle: bytes, public: bytes) -> None:
         values_salt = public_salt(receipt.body[SALT_BYTES : 2 * SALT_BYTES])
     if key_salt is None or values_salt is None or "public" not in fields:
         raise SignatureInvalid("the receipt opens neither name nor values of its change")
-    if fields["key"] != key_digest(key_salt, fold(handle)):
+    if fields["key"] != key_digest(key_salt, key_of(handle)):
         raise SignatureInvalid("the receipt is that of another identifier")
     if fields["public"] != public_digest(values_salt, public):
         raise SignatureInvalid("the values are not those that the change wrote")

@@ -24,13 +24,9 @@ from protocol.errors import (
     StoreError,
     VersionConflict,
 )
-<<<<<<< HEAD
-from protocol.merkle import leaf_hash
-from protocol.name import described_prefix, fold, prefix_of, whole_name
-=======
 from protocol.identifier import key_of
+from protocol.merkle import leaf_hash
 from protocol.name import described_prefix, prefix_of, record_of
->>>>>>> main
 from protocol.record import HandleValue, encode_value
 from registry import idempotency, tree
 from registry.access import Access, AccessSettings

@@ -91,7 +91,9 @@ def test_messages_say_what_to_do(store):
     prefixes = homed(store, b"88.118", state=WAITING)
     with pytest.raises(NotServedHere, match=r"biaoshi prefix approve 88\.118"):
         prefixes.require(b"88.118/x")
-    with pytest.raises(NotServedHere, match="prefix 99 is not homed at this node; send it to the node"):
+    with pytest.raises(
+        NotServedHere, match="prefix 99 is not homed at this node; send it to the node"
+    ):
         prefixes.require(b"99/x")
 
 
