@@ -36,6 +36,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "check": ("resolver.commands.check", "Make the tables again from the log, and compare."),
     "export": ("resolver.commands.export", "Write records as JSON lines with proofs."),
     "epoch": ("resolver.commands.epoch", "Begin a new epoch of the log, after a loss."),
+    "witness": ("resolver.commands.witness", "Cosign a log's checkpoint after checking it."),
+    "promote": ("resolver.commands.promote", "Make a mirror the primary."),
     "audit": ("resolver.commands.audit", "Replay a node's log; name what does not add up."),
     "verify": ("resolver.commands.verify", "Check records, answers and receipts offline."),
     "sign": ("resolver.commands.sign", "Sign records with a key."),

@@ -35,6 +35,8 @@ from resolver.keyfiles import read_public_keys
 from resolver.pem import format_public_pem
 from resolver.site import make_sites, write_site_info
 from resolver.sockets import Ports
+from resolver.trust.following import PRIMARY, fence_mirror
+from resolver.trust.kept import Kept, write_kept
 
 ROOT_KEY: Final = Path("keys/root_pub.pem")
 """The public key of a node that stands alone, for those who trust it as their root."""
@@ -76,9 +78,13 @@ def found(
     *,
     secret: bytes | None = None,
     root_key: Path | None = None,
+    primary_log_key: bytes | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Founded:
-    """Make a node's folder. It must not exist, or be empty. Raises SettingsError or StoreError."""
+    """Make a node's folder. It must not exist, or be empty. Raises SettingsError or StoreError.
+
+    primary_log_key: of the node that a mirror follows; None is learnt at the first contact.
+    """
     settings = _completed(settings, root_key)
     if secret is not None and not settings.node.prefix:
         raise SettingsError(
@@ -92,6 +98,8 @@ def found(
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir(mode=0o700)
         state, keys = _build(aside, settings, secret, roots, progress)
+        if primary_log_key is not None:
+            write_kept(aside / PRIMARY, Kept(primary_log_key))
         sync_tree(aside)
         aside.rename(folder)
         sync_folder(folder.parent)
@@ -151,7 +159,7 @@ def _build(
         (folder / TRUSTED).parent.mkdir(mode=0o700)
         _write(folder / TRUSTED, b"".join(map(format_public_pem, roots)), 0o644)
     stands_alone = bool(settings.node.prefix) and not settings.node.parent
-    if stands_alone:
+    if stands_alone and settings.node.role != "mirror":
         _write(folder / ROOT_KEY, format_public_pem(keys.site_public), 0o644)
     progress("store")
     create(folder / "store", map_bytes=settings.store.map_size_gib << 30)
@@ -159,6 +167,9 @@ def _build(
     write_site_info(folder, sites[0])
     if not settings.node.prefix:
         return "", keys
+    if settings.node.role == "mirror":
+        fence_mirror(folder / "store", settings.mirror.of)
+        return "mirror", keys
     state = HOMED if stands_alone else WAITING
     prefix = settings.node.prefix.encode()
     values = own_prefix_values(

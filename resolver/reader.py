@@ -91,7 +91,7 @@ async def start_reader(app: App, number: int, metrics: Metrics) -> Reader:
     """Make the node and start its faces; they answer once this returns."""
     node = make_node(app, number, metrics)
     faces = await _start_faces(node, app.sockets[number])
-    if number == 0 and node.prefix:
+    if number == 0 and node.prefix and node.settings.node.role != "mirror":
         faces.append(Homing(node))
     path = run_folder(app.folder) / socket_name(number)
     local = LocalServer(listen(path), node.siblings.handlers)

@@ -15,7 +15,7 @@ import structlog
 from protocol.change import Change
 from registry import tree
 from registry.access import Access
-from registry.fence import Known, compare_known
+from registry.fence import Known, compare_known, fence_of, fence_write
 from registry.generation import Generation
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
@@ -30,6 +30,7 @@ from resolver.metrics import Metrics
 from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
+from resolver.trust.following import Following, superseded
 from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
 
 log = structlog.get_logger()
@@ -92,18 +93,23 @@ class NodeWriter(Writer):
         )
         self._metrics = metrics
         self._known = known
-        self.fenced = self._fence(store, known)
+        self.generation = generation
+        self._compare(store, known)
 
-    def _fence(self, store: LmdbStore, known: Known | None) -> str | None:
-        """Complete the tree and compare it with the known checkpoint; why no writes are taken."""
+    def fence(self) -> str | None:
+        """Why the store takes no writes; None while it does."""
+        with self._store.snapshot() as state:
+            return fence_of(state)
+
+    def _compare(self, store: LmdbStore, known: Known | None) -> None:
+        """Complete the tree and compare it with the known checkpoint; may fence the store."""
         signer = self._log_signer
         tree.complete(store, signer)
         if known is None or signer is None:
-            return None
+            return
         why = compare_known(store, known.read(), signer)
         if why is not None:
             log.error("writes_refused", why=why)
-        return why
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
@@ -141,12 +147,18 @@ class WriterProcess:
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
         self._local: LocalServer | None = None
+        self._following: Following | None = None
 
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
         self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
         await self._local.start()
+
+    def follow(self, following: Following) -> None:
+        """Follow a primary until the end."""
+        self._following = following
+        following.start()
 
     async def _submit(self, changes: Sequence[Change], atomic: bool) -> list[Outcome]:
         self._metrics.queue.set(self._queue.waiting + len(changes))
@@ -157,6 +169,8 @@ class WriterProcess:
 
     async def close(self, grace_s: float) -> None:
         """Answer what was taken, then let go of the store."""
+        if self._following is not None:
+            await self._following.close()
         await self._space.close()
         if self._local is not None:
             await self._local.close(grace_s)
@@ -191,11 +205,24 @@ async def start_writer(
         metrics=metrics,
         known=Known(folder),
     )
-    if writer.fenced is None:
+    await _ask_copies(settings, store, writer)
+    if writer.fence() is None:
         update_site(folder, settings, ports, store, writer)
     running = WriterProcess(store, writer, settings, metrics)
+    if settings.node.role == "mirror":
+        running.follow(Following(folder, settings, store, writer.generation))
     await running.start(run)
     return running
+
+
+async def _ask_copies(settings: Settings, store: LmdbStore, writer: NodeWriter) -> None:
+    """Before the first write: was a mirror of this node promoted while it was away?"""
+    if not settings.mirror.copies or writer.fence() is not None:
+        return
+    why = await asyncio.to_thread(superseded, settings, store)
+    if why is not None:
+        store.apply([fence_write(why)])
+        log.error("writes_refused", why=why)
 
 
 class _OwnWriter:

@@ -113,6 +113,10 @@ class UrlSource:
             raise HandleNotFound("this node has no log, or no checkpoint yet")
         return self._good(answer).body
 
+    def checkpoint_at(self, size: int) -> bytes:
+        """The oldest signed note over at least so many changes."""
+        return self._good(self._connection.request("GET", f"/log/checkpoint?size={size}")).body
+
     def consistency(self, old: int, new: int) -> list[bytes]:
         path = f"/log/proof/consistency?old={old}&new={new}"
         shape = self._good(self._connection.request("GET", path)).json()
