@@ -137,28 +137,52 @@ def _log(state: Snapshot) -> Iterator[str]:
 def _tree(state: Snapshot, keys: Sequence[note.Key]) -> Iterator[str]:
     """Tiles are the hashes of the leaves; each checkpoint has the root of its size."""
     size = tree.tree_size(state)
+    hashed = _Hashed(state)
     signed = {read_sequence(key): raw for key, raw in state.scan(Table.CHECKPOINTS)}
     frontier = merkle.Frontier()
-    hashes: list[bytes] = []
     for key, leaf in state.scan(Table.CHANGES):
         if frontier.size >= size:
             break
-        hashes.append(merkle.leaf_hash(leaf))
-        frontier.append(hashes[-1])
-        if len(hashes) == tiles.WIDTH or frontier.size == size:
-            index = (frontier.size - 1) // tiles.WIDTH
-            if state.get(Table.TILES, tree.tile_key(0, index)) != b"".join(hashes):
-                yield f"tiles: {tiles.path(0, index)} does not hold the hashes of its leaves"
-            hashes.clear()
+        hash_ = merkle.leaf_hash(leaf)
+        frontier.append(hash_)
+        yield from hashed.add(hash_)
         note_raw = signed.pop(read_sequence(key), None)
         if note_raw is not None:
             yield from _checkpoint(note_raw, frontier, keys)
     if frontier.size != size:
         yield f"tiles: the tree has {size} leaves, the log {frontier.size}"
-    elif size and tree.root_at(state, size) != frontier.root():
-        yield f"tiles: the tiles above the leaves do not give the root of {size} leaves"
+    yield from hashed.finish()
     for beyond in signed:
         yield f"checkpoints: one over {beyond} leaves, the tree has {size}"
+
+
+class _Hashed:
+    """The tiles of every level made again, and compared as each is whole."""
+
+    def __init__(self, state: Snapshot) -> None:
+        self._state = state
+        self._levels: list[tuple[int, list[bytes]]] = []
+
+    def add(self, hash_: bytes, level: int = 0) -> Iterator[str]:
+        """Append a hash at a level."""
+        if level == len(self._levels):
+            self._levels.append((0, []))
+        index, hashes = self._levels[level]
+        hashes.append(hash_)
+        if len(hashes) == tiles.WIDTH:
+            self._levels[level] = (index + 1, [])
+            yield from self._compare(level, index, hashes)
+            yield from self.add(tiles.joined(b"".join(hashes)), level + 1)
+
+    def finish(self) -> Iterator[str]:
+        """Compare what is not whole yet."""
+        for level, (index, hashes) in enumerate(self._levels):
+            if hashes:
+                yield from self._compare(level, index, hashes)
+
+    def _compare(self, level: int, index: int, hashes: list[bytes]) -> Iterator[str]:
+        if self._state.get(Table.TILES, tree.tile_key(level, index)) != b"".join(hashes):
+            yield f"tiles: {tiles.path(level, index)} does not hold the hashes below it"
 
 
 def _checkpoint(raw: bytes, frontier: merkle.Frontier, keys: Sequence[note.Key]) -> Iterator[str]:
@@ -214,6 +238,15 @@ def _prefixes(state: Snapshot) -> Iterator[str]:
         if body is None:
             continue
         name, content = decode_body(body)
-        logged = (content.attributes or {}).get("state")
-        if described_prefix(name) != prefix or logged != row.state:
-            yield f"prefixes: {prefix!r} is {row.state}, change {row.sequence} says otherwise"
+        leaf = state.get(Table.CHANGES, sequence_key(row.sequence))
+        time_s = int(decode_leaf(leaf)["time"]) if leaf is not None else row.time
+        logged = content.attributes or {}
+        made = PrefixRow(
+            prefix,
+            str(logged.get("state")),
+            time_s,
+            row.sequence,
+            logged.get("attributes") or {},
+        )
+        if described_prefix(name) != prefix or made.encode() != raw:
+            yield f"prefixes: {prefix!r} is not what change {row.sequence} made of it"
