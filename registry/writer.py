@@ -129,7 +129,7 @@ class Writer:
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """Write several submissions in one durable transaction; their outcomes, in order."""
         now_s = int(self._now())
-        tree.complete(self._store, self._log_signer)
+        self.complete_tree()
         with self._store.snapshot() as state:
             require_open(state)
             first = last_sequence(state.get(Table.META, SEQUENCE_KEY))
@@ -288,6 +288,10 @@ class Writer:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
         return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
+
+    def complete_tree(self) -> None:
+        """Changes that were logged before stores had a tree are brought into it."""
+        tree.complete(self._store, self._log_signer)
 
     def _grown(self, batch: Batch) -> tuple[list[Write], bytes | None]:
         """The tree over the batch's leaves, and its checkpoint: one for the whole commit."""
