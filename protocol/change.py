@@ -88,10 +88,10 @@ def _sorted(value: Any) -> Any:
 def encode_change(change: Change) -> bytes:
     """A change as it travels from a reader process to the writer."""
     actor = change.actor
-    return pack(
+    return pack_flat(
         {
             "actor": [actor.handle, actor.index] if actor else None,
-            "attributes": change.attributes,
+            "attributes": _sorted(change.attributes),
             "expected": change.expected_version,
             "handle": change.handle,
             "indexes": list(change.indexes),

@@ -55,6 +55,14 @@ def format_values(values: Iterable[HandleValue]) -> bytes:
 def format_value(value: HandleValue) -> bytes:
     """One value: index, type, data, permissions (unless 1110), ttl, timestamp, references."""
     permissions = value.permissions & 15
+    if permissions == DEFAULT_PERMISSIONS and not value.references and not value.ttl_type:
+        return b'{"index":%d,"type":%b,"data":%b,"ttl":%d,"timestamp":"%b"}' % (
+            value.index,
+            _type_text(value.type),
+            format_data(value.type, value.data),
+            value.ttl,
+            iso_time(value.timestamp),
+        )
     return b'{"index":%d,"type":%b,"data":%b%b,"ttl":%b,"timestamp":"%b"%b}' % (
         value.index,
         json_text(value.type),
@@ -94,6 +102,10 @@ def json_text(octets: bytes) -> bytes:
     return orjson.dumps(octets.decode("utf-8", "replace"))
 
 
+_type_text = lru_cache(maxsize=1024)(json_text)
+"""Types repeat; data does not."""
+
+
 @lru_cache(maxsize=4096)
 def iso_time(seconds: int) -> bytes:
     """Seconds since 1970 as `YYYY-MM-DDThh:mm:ssZ`."""
@@ -120,6 +132,7 @@ def key_from_json(value: Any) -> bytes:
     return encode_public_key(parse_jwk(value))
 
 
+@lru_cache(maxsize=256)  # the same administrators stand in thousands of records
 def _format_admin(data: bytes) -> bytes:
     admin = decode_admin(data)
     return b'{"handle":%b,"index":%d,"permissions":"%b"}' % (
@@ -192,6 +205,9 @@ def parse_value(item: Any, where: str = "value") -> HandleValue:
     where: how error messages call the value. Raises ParseError, or InvalidValue for an index
     outside 1 … 2^31−1.
     """
+    plain = _plain_value(item)
+    if plain is not None:
+        return plain
     if not isinstance(item, dict):
         raise ParseError(f"{where} must be an object, not {_shown(item)}")
     for name in ("index", "type", "data"):
@@ -213,6 +229,29 @@ def parse_value(item: Any, where: str = "value") -> HandleValue:
         else parse_permissions(permissions, f"{where}.permissions"),
         references=_parse_references(item.get("references") or [], f"{where}.references"),
     )
+
+
+def _plain_value(item: Any) -> HandleValue | None:
+    """What parse_value() gives for a text with a usual TTL and nothing else; most are that.
+
+    None: parse_value() decides, and says what is wrong.
+    """
+    if type(item) is not dict or "permissions" in item or "references" in item:
+        return None
+    index, type_, data = item.get("index"), item.get("type"), item.get("data")
+    ttl = item.get("ttl", DEFAULT_TTL_S)
+    if type(data) is dict and data.get("format") == "string":
+        data = data.get("value")
+    if type(index) is not int or type(ttl) is not int:
+        return None
+    if type(type_) is not str or type(data) is not str:
+        return None
+    if not 1 <= index <= MAX_INDEX or not 0 <= ttl <= _U4_MOST:
+        return None
+    try:
+        return HandleValue(index, type_.encode(), data.encode(), ttl)
+    except UnicodeEncodeError:
+        return None
 
 
 def parse_data(data: Any, where: str = "data") -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from protocol.errors import InvalidValue
-from protocol.wire import Reader, Writer
+from protocol.wire import MAX_ARRAY, Reader, Writer
 
 PUBLIC_WRITE = 1
 PUBLIC_READ = 2
@@ -26,7 +26,10 @@ MAX_INDEX = 2**31 - 1
 _HEAD = struct.Struct(">iIBIB")
 """index (signed, as deployed software reads it), timestamp, TTL type, TTL, permissions: the 14
 octets before the type."""
-_U4 = struct.Struct(">I").pack
+_START = struct.Struct(">iIBIBI")
+"""The same and the length of the type."""
+_COUNT = struct.Struct(">I")
+_U4 = _COUNT.pack
 _LEAST_VALUE = _HEAD.size + 12
 DIGEST_OFFSET = 8
 """A value's digest leaves out its first octets: index and timestamp."""
@@ -128,10 +131,43 @@ def read_values(reader: Reader) -> tuple[HandleValue, ...]:
 
 def decode_values(data: bytes | memoryview) -> tuple[HandleValue, ...]:
     """A whole list<value> and nothing after it."""
+    values = _plain_values(bytes(data))
+    if values is not None:
+        return values
     reader = Reader(data)
     values = read_values(reader)
     reader.finish()
     return values
+
+
+def _plain_values(data: bytes) -> tuple[HandleValue, ...] | None:
+    """What decode_values() gives for a list in order whose values have no references.
+
+    A third of what the Reader costs. None: the Reader decides, and says what is wrong.
+    """
+    end = len(data)
+    if end > MAX_ARRAY:
+        return None
+    start_at, count_at, found = _START.unpack_from, _COUNT.unpack_from, []
+    try:
+        (count,) = count_at(data)
+        at = 4
+        for _ in range(count):
+            index, timestamp, ttl_type, ttl, permissions, size = start_at(data, at)
+            at += 18
+            type_ = data[at : at + size]
+            at += size
+            (size,) = count_at(data, at)
+            at += 4
+            octets = data[at : at + size]
+            at += size
+            if count_at(data, at) != (0,):
+                return None
+            at += 4
+            found.append(HandleValue(index, type_, octets, ttl, ttl_type, timestamp, permissions))
+    except struct.error:  # too short, or a length leads beyond the end
+        return None
+    return tuple(found) if at == end else None
 
 
 def encode_values(values: Sequence[HandleValue]) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from protocol.change import Change, Kind
 from protocol.errors import NotAuthorized, ParseError
+from protocol.identifier import key_of
 from protocol.name import described_prefix, fold_prefix, is_arcwise, parent_prefix, prefix_of
 from protocol.name import prefix_record as record_of_prefix
 from protocol.record import PUBLIC_WRITE, HandleValue, Record, Reference
@@ -68,15 +69,17 @@ class Access:
         self._fetch = fetch
         self._store = store
         self._members: dict[tuple[Reference, Reference], bool] | None = None
+        self._rights: dict[bytes, dict[Reference, list[int]]] | None = None
         self._elsewhere: frozenset[tuple[bytes, int]] = frozenset()
 
     def reading(self, read: Read) -> Access:
         """The same rules over another view of the records, with a memory of its own.
 
-        Group memberships are remembered until `forget()`.
+        Group memberships are remembered until `forget()`, rights in a record until it changes
+        (`changed()`) as well.
         """
         view = Access(self._store, self._settings, read=read, fetch=self._fetch)
-        view._members = {}
+        view._members, view._rights = {}, {}
         return view
 
     @contextmanager
@@ -97,9 +100,16 @@ class Access:
             self.forget()
 
     def forget(self) -> None:
-        """Drop remembered memberships: a list changed."""
+        """Drop remembered memberships and rights: a list changed."""
         if self._members:
             self._members.clear()
+        if self._rights:
+            self._rights.clear()
+
+    def changed(self, handle: bytes) -> None:
+        """Drop the remembered rights in one record: it changed."""
+        if self._rights:
+            self._rights.pop(key_of(handle), None)
 
     # --- identities
 
@@ -143,7 +153,13 @@ class Access:
 
     def rights(self, actor: Reference, handle: bytes) -> list[int]:
         """The masks that an identity has in a record here."""
-        return self.masks(actor, self._read(handle) or ())
+        if self._rights is None:
+            return self.masks(actor, self._read(handle) or ())
+        known = self._rights.setdefault(key_of(handle), {})
+        held = known.get(actor)
+        if held is None:
+            held = known[actor] = self.masks(actor, self._read(handle) or ())
+        return held
 
     def allows(self, actor: Reference | None, handle: bytes, wanted: int) -> bool:
         """Whether an identity has all wanted rights in one HS_ADMIN value of a record."""

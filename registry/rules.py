@@ -98,8 +98,29 @@ def check_values(values: Sequence[HandleValue], settings: WriterSettings) -> Non
         check_value(value, settings)
 
 
+_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY))
+"""Types whose data or permissions decide about rights."""
+
+
+def _is_plain(value: HandleValue, settings: WriterSettings) -> bool:
+    """Whether a value is certainly in order: what nearly all are, at a quarter of the cost."""
+    type_ = value.type
+    return (
+        0 < len(type_) <= settings.type_bytes
+        and type_.isascii()
+        and len(value.data) <= settings.value_bytes
+        and 0 <= value.permissions <= 15
+        and 0 <= value.ttl_type <= 1
+        and 0 <= value.ttl <= 0xFFFFFFFF
+        and not value.references
+        and type_.upper() not in _SHAPED
+    )
+
+
 def check_value(value: HandleValue, settings: WriterSettings) -> None:
     """Raise InvalidValue unless a value's own fields are in order."""
+    if _is_plain(value, settings):
+        return
     where = f"value {value.index}"
     if not value.type or len(value.type) > settings.type_bytes:
         raise InvalidValue(f"{where}: a type has 1 to {settings.type_bytes} octets")

@@ -39,7 +39,6 @@ from registry.generation import Generation
 from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
 from registry.rules import (
-    HS_ADMIN,
     HS_VLIST,
     WriterSettings,
     check_handle,
@@ -283,7 +282,7 @@ class Writer:
         )
         if after is not before:
             batch.put(folded, None if after is None else Held(name, after, sequence, now_s, wire))
-            _forget_groups(access, before, after)
+            _forget_rights(access, change.handle, before, after)
             if after is None:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
@@ -340,11 +339,14 @@ def _require_served(batch: Batch, change: Change) -> None:
         batch.served.add(prefix)
 
 
-def _forget_groups(access: Access, before: Values | None, after: Values | None) -> None:
-    """Memberships are remembered for a batch until a list or an administrator changes."""
-    types = {value.type.upper() for value in (*(before or ()), *(after or ()))}
-    if types & {HS_VLIST, HS_ADMIN}:
+def _forget_rights(
+    access: Access, handle: bytes, before: Values | None, after: Values | None
+) -> None:
+    """Rights in a record are remembered for a batch until it changes; all, until a list does."""
+    if any(value.type.upper() == HS_VLIST for value in (*(before or ()), *(after or ()))):
         access.forget()
+    else:
+        access.changed(handle)
 
 
 def _drop_delegation(batch: Batch, folded: bytes) -> None:

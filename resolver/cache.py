@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from protocol.errors import ResponseCode
-from protocol.name import described_prefix, fold_prefix, prefix_of
+from protocol.name import described_prefix, fold_prefix, parent_prefix, prefix_of
 from resolver.config import CacheSettings
 from resolver.metrics import Metrics
 from resolver.sieve import Sieve
@@ -51,7 +51,7 @@ class Entry:
     code: SUCCESS, HANDLE_NOT_FOUND or VALUES_NOT_FOUND. values: u4 count and the public values.
     stored_at, expires_at, stale_until: monotonic. valid_until: seconds since 1970, when the first
     signature over it ends; None without one. proof: what was verified of it, in words;
-    None when nothing was tried.
+    None when nothing was tried. zone: the prefix whose node holds the name.
     """
 
     handle: bytes
@@ -63,6 +63,7 @@ class Entry:
     valid_until: float | None = None
     authoritative: bool = False
     proof: str | None = None
+    zone: bytes = b""
     uses: int = 0
     _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
 
@@ -108,6 +109,9 @@ class Cache:
         metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings
+        self.changed: set[bytes] | None = None
+        """Keys of records that came or went since somebody looked; None while nobody does."""
+        self._doubts: dict[bytes, float] = {}
         self._now = now
         self._wall = wall
         self._metrics = metrics or Metrics()
@@ -117,8 +121,13 @@ class Cache:
         self._absent: Sieve[bytes, Entry] = Sieve(settings.max_negative, settings.max_bytes // 4)
         self._failures: Sieve[bytes, Failure] = Sieve(settings.max_negative, settings.max_negative)
 
-    def _evicted(self, _key: bytes, _entry: Entry) -> None:
+    def _evicted(self, key: bytes, _entry: Entry) -> None:
         self._metrics.cache["evicted"].inc()
+        self._note(key)
+
+    def _note(self, key: bytes) -> None:
+        if self.changed is not None:
+            self.changed.add(key)
 
     def __len__(self) -> int:
         return len(self._records) + len(self._absent)
@@ -132,6 +141,11 @@ class Cache:
         """A kept answer, fresh or stale (ask state()). Counted as a use."""
         key = fold_prefix(handle)
         return self._records.get(key) or self._absent.get(key)
+
+    def peek(self, handle: bytes) -> Entry | None:
+        """The same, not counted as a use."""
+        key = fold_prefix(handle)
+        return self._records.peek(key) or self._absent.peek(key)
 
     def fresh(self, handle: bytes) -> Entry | None:
         """A kept answer within its TTL."""
@@ -151,6 +165,8 @@ class Cache:
         if entry.valid_until is not None and self._wall() > entry.valid_until:
             return State.DEAD
         if now < entry.expires_at:
+            if self._doubts and entry.stored_at <= self._doubts.get(entry.zone, -1.0):
+                return State.STALE
             return State.FRESH
         return State.STALE if now < entry.stale_until else State.DEAD
 
@@ -161,6 +177,10 @@ class Cache:
             until = min(until, entry.valid_until - self._wall())
         return max(0.0, until)
 
+    def age_s(self, entry: Entry) -> float:
+        """Seconds since an entry was fetched."""
+        return self._now() - entry.stored_at
+
     def put(
         self,
         handle: bytes,
@@ -170,10 +190,12 @@ class Cache:
         valid_until: float | None = None,
         authoritative: bool = False,
         proof: str | None = None,
+        keep: bool = True,
     ) -> Entry:
         """Keep an answer and return it. Values that are not public are left out.
 
-        An entry with no time left is returned but not kept. Raises ParseError when the values are not a value list.
+        An entry with no time left is returned but not kept. Raises ParseError when the values are
+        no value list.
         """
         values = public_only(values)
         now, wall = self._now(), self._wall()
@@ -192,10 +214,29 @@ class Cache:
             valid_until=valid_until,
             authoritative=authoritative,
             proof=proof,
+            zone=zone_of(handle),
             _slices=parts,
         )
-        self._keep(entry, life)
+        if keep:
+            self._keep(entry, life)
         return entry
+
+    def restore(self, entry: Entry) -> None:
+        """Keep an entry of an earlier process that is not dead."""
+        if self.state(entry) is not State.DEAD:
+            self._keep(entry, entry.expires_at - entry.stored_at)
+            self._metrics.cache["loaded"].inc()
+
+    def records(self) -> Iterator[Entry]:
+        """Every kept record, fresh or stale."""
+        for key in tuple(self._records.keys()):
+            entry = self._records.peek(key)
+            if entry is not None:
+                yield entry
+
+    def record(self, key: bytes) -> Entry | None:
+        """The record under a key of `changed`, not counted as a use."""
+        return self._records.peek(key)
 
     def _keep(self, entry: Entry, life: float) -> None:
         key = fold_prefix(entry.handle)
@@ -204,6 +245,7 @@ class Cache:
         if entry.code != ResponseCode.SUCCESS:
             home, other = other, home
         other.remove(key)
+        self._note(key)
         if life <= 0:
             home.remove(key)
             return
@@ -235,16 +277,25 @@ class Cache:
         entry.expires_at = min(entry.expires_at, self._now())
         return True
 
+    def doubt_zone(self, zone: bytes) -> None:
+        """Have every name that a prefix's node holds fetched anew when it is next asked for.
+
+        Costs nothing now: entries older than this moment count as stale.
+        """
+        self._doubts[zone.upper()] = self._now()
+        self._metrics.cache["doubted"].inc()
+
     def purge(self, handle: bytes) -> bool:
         """Forget a name: its record, its absence and its failure. Whether there was anything."""
         key = fold_prefix(handle)
+        self._note(key)
         gone = [self._records.remove(key), self._absent.remove(key), self._failures.remove(key)]
         return any(each is not None for each in gone)
 
     def purge_prefix(self, prefix: bytes) -> int:
         """Forget a prefix, everything under it and every prefix derived from it; how many names."""
         folded = prefix.upper()
-        under = [key for key in self._keys() if _within(key, folded)]
+        under = [key for key in self._keys() if within(key, folded)]
         return sum(self.purge(key) for key in dict.fromkeys(under))
 
     def purge_all(self) -> int:
@@ -256,7 +307,14 @@ class Cache:
             yield from part.keys()
 
 
-def _within(key: bytes, prefix: bytes) -> bool:
+def zone_of(handle: bytes) -> bytes:
+    """The prefix whose node holds a name: that of a prefix record is its parent's, the root's empty."""
+    at = described_prefix(handle)
+    return prefix_of(handle) if at is None else parent_prefix(at) or b""
+
+
+def within(key: bytes, prefix: bytes) -> bool:
+    """Whether a name lies under a folded prefix, or is the record of it or of one derived."""
     at = described_prefix(key)
     held = prefix_of(key) if at is None else at
     return held == prefix or held.startswith(prefix + b".")

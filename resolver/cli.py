@@ -28,6 +28,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "prefix": ("resolver.commands.prefix", "Apply for a prefix, approve, list, show."),
     "register": ("resolver.commands.register", "Register identifiers from a file."),
     "resolve": ("resolver.commands.resolve", "Resolve an identifier, like dig."),
+    "doctor": ("resolver.commands.doctor", "Test a node from outside in; what to mend."),
+    "cache": ("resolver.commands.cache", "What a recursive node keeps: show, purge."),
     "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
     "dnssec": ("resolver.commands.dnssec", "Keys that sign the node's DNS zones; zone files."),
@@ -150,6 +152,11 @@ def _guarded(run: Callable[[], object], *, debug: bool) -> int:
         # Whoever read the output has seen enough; nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+    except OSError as error:
+        # A full or read-only disk, a folder of another user, a dead address: not our fault.
+        names = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
+        _say(f"{names + ': ' if names else ''}{error.strerror or error}", debug=debug)
+        return Exit.UNAVAILABLE
     except Exception as error:  # noqa: BLE001 - the last line of defence before the user
         _say(
             f"internal error: {type(error).__name__}: {error}; add --debug and report it",

@@ -68,6 +68,8 @@ class Ask:
     session_id: int = 0
     reply_opcode: int | None = None
     """The operation that the reply names, where it is another one (answers to challenges)."""
+    challenged: bytes = b""
+    """The digest of the request whose challenge this answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,9 @@ class Client:
         )
         opcode = ask.opcode if ask.reply_opcode is None else ask.reply_opcode
         key = peer.public_key if certified else b""
-        return message, Expected(message, ask.name, key, certified, opcode, self._wall())
+        return message, Expected(
+            message, ask.name, key, certified, opcode, self._wall(), ask.challenged
+        )
 
     def _request_id(self) -> int:
         """31 random bits, not 0: deployed software reads the field as signed (threats N2)."""
@@ -298,6 +302,7 @@ class Client:
                     ask.flags,
                     session_id=challenged.message.envelope.session_id,
                     reply_opcode=ask.opcode,
+                    challenged=challenged.digest.digest if challenged.digest else b"",
                 ),
             )
         return challenged

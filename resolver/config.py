@@ -286,6 +286,19 @@ class CacheSettings:
         most=300,
     )
     failure_max_s: float = setting(300.0, "The longest such pause.", least=0, most=3600)
+    persist: bool = setting(
+        False,
+        "Keep the records in DIR/cache too, so that they are there after a restart. Written "
+        "every some seconds; at most twice max_bytes on disk.",
+    )
+    follow: Pairs = setting(
+        (),
+        "Nodes whose log is watched, by prefix: when it grew, what is cached of that prefix is "
+        'fetched anew when next asked for: { "88.118.8" = "https://steel.example.org" }.',
+    )
+    follow_s: float = setting(
+        5.0, "How often such a log is looked at, in seconds.", least=0.1, most=3600
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -153,11 +153,7 @@ def _check_together(settings: Settings, source: str) -> None:
         raise SettingsError(f"{source}: mirror.of is for role mirror, which needs it")
     if "/" in node.prefix or node.prefix != node.prefix.strip():
         raise SettingsError(f"{source}: node.prefix = {node.prefix!r} is no prefix: write 88.118.8")
-    if not node.hosts:
-        raise SettingsError(f'{source}: node.hosts is empty; write ["127.0.0.1"]')
-    for name, values in (("node.hosts", node.hosts), ("node.announce", node.announce)):
-        for host in values:
-            _address(host, f"{source}: {name}")
+    _check_hosts(settings, source)
     networks = (
         ("outbound.allow", settings.outbound.allow),
         ("http.trusted_proxies", settings.http.trusted_proxies),
@@ -166,19 +162,61 @@ def _check_together(settings: Settings, source: str) -> None:
     for name, values in networks:
         for network in values:
             _network(network, f"{source}: {name}")
-    parent = urlsplit(node.parent)
-    if node.parent and (parent.scheme not in {"http", "https"} or not parent.hostname):
+    _check_parent(node.parent, source)
+    _check_ports(settings, source)
+
+
+def _check_hosts(settings: Settings, source: str) -> None:
+    node = settings.node
+    if not node.hosts:
+        raise SettingsError(f'{source}: node.hosts is empty; write ["127.0.0.1"]')
+    for name, values in (("node.hosts", node.hosts), ("node.announce", node.announce)):
+        seen = set()
+        for host in values:
+            address = _address(host, f"{source}: {name}")
+            if address in seen:
+                raise SettingsError(f"{source}: {name} names {host} twice; leave one out")
+            seen.add(address)
+
+
+def _check_parent(parent: str, source: str) -> None:
+    if not parent:
+        return
+    try:
+        parts = urlsplit(parent)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken [IPv6] address
+        good = False
+    if good and "@" in parts.netloc:
         raise SettingsError(
-            f"{source}: node.parent = {node.parent!r} is no address; "
+            f"{source}: node.parent holds a user name; an application needs none, leave it out"
+        )
+    if not good:
+        raise SettingsError(
+            f"{source}: node.parent = {parent!r} is no address; "
             "write http://HOST:PORT or https://HOST:PORT"
         )
-    if not any(getattr(settings.faces, item.name) is not None for item in fields(settings.faces)):
+
+
+def _check_ports(settings: Settings, source: str) -> None:
+    """At least one face, and none on another's port: all of them take TCP."""
+    taken: dict[int, str] = {}
+    ports = {item.name: getattr(settings.faces, item.name) for item in fields(settings.faces)}
+    for name, port in ports.items():
+        if port and port in taken:
+            raise SettingsError(
+                f"{source}: faces.{taken[port]} and faces.{name} both have port {port}; "
+                "give one of them another"
+            )
+        if port:
+            taken[port] = name
+    if all(port is None for port in ports.values()):
         raise SettingsError(f"{source}: every port under [faces] is off; set at least one")
 
 
-def _address(host: str, where: str) -> None:
+def _address(host: str, where: str) -> IPv4Address | IPv6Address:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
         raise SettingsError(
             f"{where}: {host!r} is no IP address; write 127.0.0.1, ::1, 0.0.0.0 or ::"
@@ -203,10 +241,11 @@ def format_settings(settings: Settings) -> str:
     ]
     for part in fields(settings):
         section = getattr(settings, part.name)
+        kind: type = type(section)
         lines += ["", "", *_comment(str(type(section).__doc__)), f"[{part.name}]"]
         for item in fields(section):
             lines += ["", *_comment(_explained(item.metadata))]
-            pairs = _hints(section.__class__)[item.name] == Pairs
+            pairs = _hints(kind)[item.name] == Pairs
             text = _toml_pairs if pairs else _toml
             lines.append(f"{item.name} = {text(getattr(section, item.name))}")
     return "\n".join(lines) + "\n"

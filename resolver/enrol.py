@@ -95,9 +95,13 @@ def fingerprint(key: PublicKey) -> str:
 
 def check_prefix(text: str) -> bytes:
     """A prefix as folded octets. Raises BadIdentifier."""
-    raw = text.encode()
+    raw = text.encode(errors="replace")
     segments = text.split(".")
-    if not text or len(raw) > MAX_PREFIX_BYTES or not all(map(_SEGMENT.fullmatch, segments)):
+    if len(raw) > MAX_PREFIX_BYTES:
+        raise BadIdentifier(
+            "bad-prefix", f"{text[:40]!r}… has {len(raw)} octets; {MAX_PREFIX_BYTES} are the most"
+        )
+    if not all(map(_SEGMENT.fullmatch, segments)) or raw.decode() != text:
         raise BadIdentifier(
             "bad-prefix", f"{text!r} is no prefix; write segments with dots, such as 88.118.8"
         )

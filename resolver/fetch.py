@@ -97,6 +97,7 @@ class Fetcher:
         self._metrics = metrics or Metrics()
         self._need = need
         self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
+        self._outdated: set[bytes] = set()
 
     @property
     def in_flight(self) -> int:
@@ -127,7 +128,7 @@ class Fetcher:
         name = whole_name(name)
         entry = self.cache.fresh(name)
         if entry is not None and (not verified or self.usable(entry)):
-            question.steps.append(Step("cache", text(name), f"{entry.code.name}, fresh"))
+            self._tell(entry, "fresh", question)
             return Fetched(entry, cached=True)
         path = path.within(fold_prefix(name))
         stale = self._stale(name, verified=verified)
@@ -177,8 +178,15 @@ class Fetcher:
             return None
         return entry
 
+    def _tell(self, entry: Entry, state: str, question: Question) -> None:
+        """The step of a cache hit: how good and how old it is."""
+        told = f"{entry.code.name}, {state}, {self.cache.age_s(entry):.0f} s old"
+        if state == "fresh":
+            told += f", {self.cache.left_s(entry):.0f} s left"
+        question.steps.append(Step("cache", text(entry.handle), told))
+
     def _give_stale(self, entry: Entry, question: Question) -> Fetched:
-        question.steps.append(Step("cache", text(entry.handle), f"{entry.code.name}, stale"))
+        self._tell(entry, "stale", question)
         return Fetched(entry, stale=True, cached=True)
 
     async def _land(
@@ -192,6 +200,7 @@ class Fetcher:
         anew: bool = False,
     ) -> Entry:
         """Fetch, verify and keep; a failure is kept too. anew: although a kept one holds."""
+        self._outdated.discard(fold_prefix(name))
         try:
             async with asyncio.timeout_at(question.deadline):
                 return await self._ask(name, question, path, at, verified=verified, anew=anew)
@@ -208,6 +217,12 @@ class Fetcher:
         if not isinstance(error, ServerBusy) and (not limit or name == question.name):
             self.cache.fail(name, error)
         raise error
+
+    def outdate(self, concerns: Callable[[bytes], bool]) -> None:
+        """Do not keep what is being fetched now for these names: it may be older than a purge."""
+        running = {key for key, _ in self._flights.running_keys()}
+        self._outdated &= running
+        self._outdated.update(filter(concerns, running))
 
     def refresh(self, name: bytes, question: Question) -> None:
         """Fetch a record anew in the background while the kept one still holds."""
@@ -250,6 +265,7 @@ class Fetcher:
         outcome = await self.iteration.resolve(name, question, path, accept, at=at)
         proof = proofs.get(id(outcome))
         values = decode_values(outcome.values)
+        outdated = fold_prefix(name) in self._outdated
         return self.cache.put(
             name,
             outcome.code,
@@ -257,6 +273,7 @@ class Fetcher:
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
             authoritative=outcome.reply.authoritative,
             proof=proof.text if proof is not None else None,
+            keep=not outdated,
         )
 
     async def _prove(

@@ -26,6 +26,10 @@ class Flights(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._running)
 
+    def running_keys(self) -> tuple[K, ...]:
+        """What is being fetched."""
+        return tuple(self._running)
+
     def running(self, key: K) -> bool:
         """Whether a fetch of this key is under way."""
         return key in self._running

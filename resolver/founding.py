@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from glob import escape
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -85,7 +86,7 @@ def found(
 
     primary_log_key: of the node that a mirror follows; None is learnt at the first contact.
     """
-    settings = _completed(settings, root_key)
+    settings = _completed(settings, root_key, secret=secret is not None)
     if secret is not None and not settings.node.prefix:
         raise SettingsError(
             "--admin-secret is for the administrator of a prefix; give --prefix too"
@@ -93,9 +94,9 @@ def found(
     _require_vacant(folder)
     roots = read_public_keys(root_key) if root_key is not None else ()
     aside = folder.parent / f".{folder.name}.init-{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
         aside.mkdir(mode=0o700)
         state, keys = _build(aside, settings, secret, roots, progress)
         if primary_log_key is not None:
@@ -104,18 +105,39 @@ def found(
         aside.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be made: {error.strerror or error}") from None
+        raise StoreError(
+            f"{folder} cannot be made: {error.strerror or error} ({error.filename or aside}); "
+            "give a folder on a disk with room that you may write to"
+        ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Founded(folder, settings, keys, state)
 
 
-def _completed(settings: Settings, root_key: Path | None) -> Settings:
+def _remove_abandoned(folder: Path) -> None:
+    """What a killed `init` of this folder left beside it: it holds keys that nobody uses."""
+    for left in folder.parent.glob(f".{escape(folder.name)}.init-*"):
+        owner = left.name.rpartition("-")[2]
+        if not (owner.isdecimal() and int(owner) != os.getpid() and _alive(int(owner))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _completed(settings: Settings, root_key: Path | None, *, secret: bool) -> Settings:
     """What follows from the role and the names given, checked as a file would be."""
     node = settings.node
     if node.prefix:
         prefix = check_prefix(node.prefix).decode()
-        named = [f"{index}:0.NA/{prefix}" for index in (300, 301)]
+        named = [f"{index}:0.NA/{prefix}" for index in ((300, 301) if secret else (300,))]
         admin = replace(settings.admin, administrators=tuple(named))
         settings = replace(settings, admin=admin, node=replace(node, prefix=prefix))
     recursion = settings.recursion
@@ -205,3 +227,5 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     with os.fdopen(handle, "wb") as file:
         os.fchmod(handle, mode)
         file.write(data)
+        file.flush()
+        os.fsync(handle)

@@ -159,7 +159,7 @@ class Iteration:
             sites = [site for site in sites if site.primary] or sites
         if not sites:
             raise RecursionTooDeep(f"{text(name)} is referred in a circle, back to {service.label}")
-        peers = self._ranked(sites, name)[: question.limits.fetches]
+        peers = self._ranked(service, sites, name, question)
         attempts: list[Attempt[Outcome]] = []
         for site, peer in peers:
             asked.add(site.identity)
@@ -175,25 +175,44 @@ class Iteration:
         rtt = min(map(self._client.health.rtt_s, peers[len(before) - 1][1].endpoints))
         return min(max(4 * rtt, _HEDGE_S[0]), _HEDGE_S[1])
 
-    def _ranked(self, sites: list[ServiceSite], name: bytes) -> list[tuple[ServiceSite, Peer]]:
-        """Sites with the server that holds the name, the quickest first; resting ones last.
+    def _ranked(
+        self, service: Service, sites: list[ServiceSite], name: bytes, question: Question
+    ) -> list[tuple[ServiceSite, Peer]]:
+        """The sites to ask with the server that holds the name, the quickest first.
 
-        Raises UpstreamError when none is worth asking now.
+        Why any other is skipped is told as a step. Raises UpstreamError when none is worth asking.
         """
+
+        def skip(where: str, why: str) -> None:
+            told = f"skipped: {why}"
+            question.steps.append(Step(service.label, text(name), told, address=where))
+
         peers = []
         for site in sites:
             try:
                 peers.append((site, site.peer(name)))
-            except ParseError:
-                continue
+            except ParseError as error:
+                skip("", str(error))
         if not peers:
             raise UpstreamError(f"no site for {text(name)} names a server that can be asked")
         health = self._client.health
-        awake = [each for each in peers if not health.all_resting(each[1].endpoints)]
+        awake = []
+        for each in peers:
+            if health.all_resting(each[1].endpoints):
+                skip(
+                    str(each[1]), "it failed several times in a row and is left alone for a moment"
+                )
+            else:
+                awake.append(each)
         if not awake:
             where = ", ".join(str(peer) for _, peer in peers)
             raise UpstreamError(f"{where} failed again and again and is left alone for a moment")
-        return sorted(awake, key=lambda each: health.rank_peer(each[1]))
+        awake.sort(key=lambda each: health.rank_peer(each[1]))
+        most = question.limits.fetches
+        for _, peer in awake[most:]:
+            best = min(map(health.rtt_s, peer.endpoints), default=0.0)
+            skip(str(peer), f"{most} sites are before it (its round trip: {best * 1000:.0f} ms)")
+        return awake[:most]
 
     async def _ask_peer(
         self,

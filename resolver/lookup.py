@@ -76,8 +76,9 @@ class Answer:
     referral: the handle of a referral; normally empty, the values then say where to go.
     message: one line for people where code is an error.
     private: some of the values are not publicly readable.
-    ttl_s: seconds a cached answer still holds, None for the source's own word. stale: its TTL is
-    past and its owner silent. verification: what was verified of it, for people.
+    ttl_s: seconds a cached answer still holds, None for the source's own word. age_s: since it was
+    fetched. stale: its TTL is past and its owner silent. verification: what was verified of it,
+    for people.
     """
 
     code: ResponseCode
@@ -91,6 +92,7 @@ class Answer:
     message: str = ""
     private: bool = False
     ttl_s: float | None = None
+    age_s: float | None = None
     stale: bool = False
     verification: str = ""
 
@@ -212,6 +214,7 @@ def not_here(lookup: Lookup, query: Query) -> Answer:
     return Answer(
         ResponseCode.SERVER_NOT_RESPONSIBLE,
         query.handle,
+        authoritative=True,
         message="the prefix of this identifier is not homed at this server",
     )
 

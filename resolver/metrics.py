@@ -155,7 +155,17 @@ SPECS: Final[Mapping[str, Spec]] = {
     "cache": _counter(
         "cache",
         "What the cache of remote answers did.",
-        event=("hit", "negative", "stale", "miss", "evicted", "coalesced"),
+        event=(
+            "hit",
+            "negative",
+            "stale",
+            "miss",
+            "evicted",
+            "coalesced",
+            "purged",  # by command
+            "doubted",  # a zone, because a followed log grew
+            "loaded",  # from the file, at start
+        ),
     ),
     "cache_entries": _gauge("cache_entries", "Remote answers kept."),
     "cache_octets": _gauge("cache_octets", "Octets of remote answers kept."),

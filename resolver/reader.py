@@ -14,6 +14,7 @@ from registry.keys import load_keys
 from registry.prefixes import Prefixes
 from registry.store.lmdb_store import LmdbStore
 from resolver import serve_dns, serve_doirp
+from resolver.cache_keeper import CacheKeeper
 from resolver.child import Running
 from resolver.homing import Homing
 from resolver.http import app as http_face
@@ -91,6 +92,10 @@ async def start_reader(app: App, number: int, metrics: Metrics) -> Reader:
     """Make the node and start its faces; they answer once this returns."""
     node = make_node(app, number, metrics)
     faces = await _start_faces(node, app.sockets[number])
+    if node.recursion is not None:
+        keeper = CacheKeeper(node, node.recursion)
+        await keeper.start()
+        faces.append(keeper)
     if number == 0 and node.prefix and node.settings.node.role != "mirror":
         faces.append(Homing(node))
     path = run_folder(app.folder) / socket_name(number)

@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
+from protocol.chain import Roots as TrustRoots
 from protocol.errors import BiaoshiError, ResponseCode, UpstreamError
-from protocol.name import fold_prefix, whole_name
+from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
-from resolver.cache import Cache, Entry
+from resolver.aliases import HS_ALIAS, MUTUAL, Alias, alias_in, declares, not_declared
+from resolver.cache import Cache, Entry, within, zone_of
 from resolver.client import Client
-from resolver.config import RecursionSettings, Settings
+from resolver.config import OutboundSettings, RecursionSettings, Settings
 from resolver.fetch import Fetched, Fetcher
 from resolver.guard import Guard
 from resolver.keyfiles import encoded, read_public_keys
@@ -37,7 +39,6 @@ PREFETCH_SHARE = 0.1
 """A name asked for in the last tenth of its TTL is fetched anew beforehand, if it is asked often."""
 _OFTEN = 3
 """Uses of an entry that make its name a hot one."""
-_ALIAS = b"HS_ALIAS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,13 @@ class Recursion:
         fetcher: Fetcher,
         roots: RootBook,
         *,
+        guard: Guard | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        """guard: the way out for what goes with a cache (resolver.follow)."""
         self.fetcher = fetcher
+        self.guard = guard or Guard(OutboundSettings())
         self.cache = fetcher.cache
         self._roots = roots
         self._limits = limits or Limits()
@@ -141,9 +145,21 @@ class Recursion:
             alias = _alias(found.entry, query) if follow_aliases else None
             if alias is None:
                 return self._answer(query, found, _steps(question))
-            path = path.within(fold_prefix(name)).deeper(self._limits, f"alias {text(alias)}")
-            question.steps.append(Step("alias", text(name), f"is {text(alias)}"))
-            name = whole_name(alias)
+            target = whole_name(alias.name)
+            path = path.within(fold_prefix(name)).deeper(self._limits, f"alias {text(target)}")
+            if alias.mutual and not await self._declared_back(target, name, question, path):
+                question.steps.append(Step("alias", text(name), not_declared(target, name)))
+                return self._answer(query, found, _steps(question))
+            question.steps.append(Step("alias", text(name), f"is {text(target)}"))
+            name = target
+
+    async def _declared_back(
+        self, target: bytes, name: bytes, question: Question, path: Path
+    ) -> bool:
+        """Whether the record of `target` lists `name` among its identifiers."""
+        found = await self.fetcher.fetch(target, question, path)
+        entry = found.entry
+        return entry.code == ResponseCode.SUCCESS and declares(decode_values(entry.values), name)
 
     async def _past_the_cache(self, query: Query, question: Question) -> Answer:
         """A primary's word, or values that are not public.
@@ -189,6 +205,7 @@ class Recursion:
             steps=steps,
             message="stale: its owner does not answer" if found.stale else "",
             ttl_s=float(stale_ttl_s) if found.stale else self.cache.left_s(entry),
+            age_s=self.cache.age_s(entry),
             stale=found.stale,
             verification=entry.proof or "",
         )
@@ -203,13 +220,37 @@ class Recursion:
         deadline = asyncio.get_running_loop().time() + self._limits.total_s
         return Question(whole_name(query.handle), self._limits, deadline)
 
+    def trust_for(self, name: bytes) -> TrustRoots:
+        """The keys at which chains for a name may end."""
+        described = described_prefix(name)
+        return self._roots.trust_for(prefix_of(name) if described is None else described)
+
     def purge(self, handle: bytes) -> bool:
         """Forget what is known of a name; whether there was anything."""
-        return self.cache.purge(whole_name(handle))
+        name = whole_name(handle)
+        self.fetcher.outdate(lambda key: key == fold_prefix(name))
+        return self._purged(self.cache.purge(name)) > 0
 
     def purge_prefix(self, prefix: bytes) -> int:
         """Forget a prefix and all names under it; how many."""
-        return self.cache.purge_prefix(prefix)
+        folded = prefix.upper()
+        self.fetcher.outdate(lambda key: within(key, folded))
+        return self._purged(self.cache.purge_prefix(folded))
+
+    def purge_all(self) -> int:
+        """Forget everything; how many names."""
+        self.fetcher.outdate(lambda _: True)
+        return self._purged(self.cache.purge_all())
+
+    def _purged(self, count: int) -> int:
+        self._metrics.cache["purged"].inc(int(count))
+        return int(count)
+
+    def doubt_zone(self, zone: bytes) -> None:
+        """Have what a prefix's node holds fetched anew when it is next asked for."""
+        folded = zone.upper()
+        self.fetcher.outdate(lambda key: zone_of(key) == folded)
+        self.cache.doubt_zone(folded)
 
     async def close(self) -> None:
         """Stop every fetch."""
@@ -221,14 +262,12 @@ def _steps(question: Question) -> tuple[Mapping[str, Any], ...]:
     return tuple(step.as_dict() for step in question.steps)
 
 
-def _alias(entry: Entry, query: Query) -> bytes | None:
-    """The name that stands for this one; None where there is none, or it is what was asked."""
-    if entry.code != ResponseCode.SUCCESS or any(type_matches(t, _ALIAS) for t in query.types):
+def _alias(entry: Entry, query: Query) -> Alias | None:
+    """What stands for this name; None where nothing does, or the alias is what was asked."""
+    asked = any(type_matches(t, kind) for t in query.types for kind in (HS_ALIAS, MUTUAL))
+    if entry.code != ResponseCode.SUCCESS or asked:
         return None
-    for value in decode_values(entry.values):
-        if value.type.upper() == _ALIAS and value.data:
-            return value.data
-    return None
+    return alias_in(decode_values(entry.values))
 
 
 def _site_values(service: Service) -> bytes:
@@ -283,4 +322,4 @@ def open_recursion(
     limits = Limits(
         depth=configured.referrals, messages=configured.messages, total_s=configured.total_s
     )
-    return Recursion(fetcher, roots, limits=limits, metrics=metrics)
+    return Recursion(fetcher, roots, guard=guard, limits=limits, metrics=metrics)

@@ -65,6 +65,11 @@ class Sieve(Generic[K, V]):
         node.visited = True
         return node.value
 
+    def peek(self, key: K) -> V | None:
+        """The value, not noted as asked for."""
+        node = self._nodes.get(key)
+        return None if node is None else node.value
+
     def put(self, key: K, value: V, weight: int = 1) -> bool:
         """Keep a value, in place of an older one. False when it is heavier than the whole map."""
         known = self._nodes.get(key)

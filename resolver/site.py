@@ -105,6 +105,7 @@ def write_site_info(folder: Path, site: Site) -> None:
     path = folder / SITE_INFO
     aside = path.with_suffix(".new")
     aside.write_text(json.dumps(shape, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.chmod(0o644)  # to be handed to anybody, to be changed by nobody: whatever the umask is
     os.replace(aside, path)  # noqa: PTH105 - the word for what is meant
 
 

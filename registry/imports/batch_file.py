@@ -70,7 +70,7 @@ def read(stream: BinaryIO, options: Options) -> Iterator[Item]:
 
 
 def _alone(operation: str) -> bool:
-    return operation.upper() == "SESSIONSETUP"
+    return operation.upper() in {"SESSIONSETUP", *_NAME_BLOCKS}
 
 
 def _stray(text: str, problem: str | None) -> str:
@@ -101,6 +101,11 @@ def _items(block: _Block, options: Options) -> Iterator[Item]:
         for number, text in block.body:
             name = text.strip().encode()
             yield Item(number, name, Change(kind, name))
+        if not block.body:
+            told = (
+                f"{block.operation} names no prefix; write each on a line below it, as 0.NA/88.118"
+            )
+            yield Item(block.line, b"", None, told)
         return
     handle = block.argument.encode()
     try:

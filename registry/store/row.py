@@ -74,6 +74,10 @@ _u4_at = _U4.unpack_from
 _u8_at = _U8.unpack_from
 
 
+Facts = tuple[int, int]
+"""Flags of a row, and the least TTL of the public values in seconds."""
+
+
 class RowDamaged(StoreError):
     """A row whose checksum or layout does not hold. Never served; `biaoshi check` names it."""
 
@@ -228,15 +232,25 @@ def decode_values_of(row: Row) -> tuple[HandleValue, ...]:
 
 
 def encode_row(
-    record: Record, version: int, time_s: int, wire: Sequence[bytes] | None = None
+    record: Record,
+    version: int,
+    time_s: int,
+    wire: Sequence[bytes] | None = None,
+    facts: Facts | None = None,
 ) -> bytes:
-    """The row of a record. Raises InvalidValue when a value does not fit its wire form."""
+    """The row of a record. Raises InvalidValue when a value does not fit its wire form.
+
+    wire: the values in wire form, facts: what `rows` found out, where that was done already.
+    """
     values = record.values
     if wire is None:
         wire = [encode_value(value) for value in values]
-    public = [data for value, data in zip(values, wire, strict=True) if value.public]
-    private = [data for value, data in zip(values, wire, strict=True) if not value.public]
-    flags, min_ttl = _facts(values, time_s)
+    flags, min_ttl = facts or _facts(values, time_s)
+    public, private = list(wire), list[bytes]()
+    if flags & HAS_PRIVATE:
+        pairs = list(zip(values, wire, strict=True))
+        public = [data for value, data in pairs if value.public]
+        private = [data for value, data in pairs if not value.public]
     open_values, closed_values = b"".join(public), b"".join(private)
     tail = HEAD.pack(
         0,
@@ -255,13 +269,14 @@ def encode_row(
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
 
-def ready_json(record: Record, version: int, time_s: int) -> bytes:
+def ready_json(record: Record, version: int, time_s: int, facts: Facts | None = None) -> bytes:
     """The row of the JSON table: head, then the array of the public values."""
-    flags, min_ttl = _facts(record.values, time_s)
+    values = record.values
+    flags, min_ttl = facts or _facts(values, time_s)
     shortened = is_shortened(store_key(key_of(record.handle)))
     name = record.handle if shortened else b""
     tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
-    shown = format_values([value for value in record.values if value.public])
+    shown = format_values(values if not flags & HAS_PRIVATE else [v for v in values if v.public])
     body = b"".join((tail, shown, name))
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
@@ -307,9 +322,10 @@ def rows(
     """
     folded = key_of(record.handle)
     key = store_key(folded)
+    facts = _facts(record.values, time_s)
     return [
-        Write(Table.RECORDS, key, encode_row(record, version, time_s, wire)),
-        Write(Table.JSON, key, ready_json(record, version, time_s)),
+        Write(Table.RECORDS, key, encode_row(record, version, time_s, wire, facts)),
+        Write(Table.JSON, key, ready_json(record, version, time_s, facts)),
         *_naptr_writes(folded, record, time_s),
     ]
 
@@ -324,7 +340,7 @@ def no_rows(folded: bytes) -> list[Write]:
     ]
 
 
-def _facts(values: Sequence[HandleValue], time_s: int) -> tuple[int, int]:
+def _facts(values: Sequence[HandleValue], time_s: int) -> Facts:
     """Flags, and the least TTL of the public values in seconds."""
     flags, least, publics = 0, 0xFFFFFFFF, 0
     for value in values:

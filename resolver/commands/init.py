@@ -118,7 +118,7 @@ def init(
     """Make a node's folder: settings, keys, certificate, empty store, its prefix's own record."""
     from resolver.founding import found, read_secret
 
-    hosts = tuple(host or ["127.0.0.1"])
+    hosts = tuple(dict.fromkeys(host or ["127.0.0.1"]))
     settings = Settings(
         node=NodeSettings(
             role=role.value,

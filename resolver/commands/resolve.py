@@ -22,6 +22,7 @@ from protocol.identifier import parse
 from protocol.keys import PublicKey
 from protocol.values.hs_site import Transport
 from resolver.ask import Finding, Wanted, ask_server, root_keys_of, walk
+from resolver.dns.lookup_command import show_services, wish_of
 from resolver.keyfiles import read_public_keys
 from resolver.show import printable, step_lines, table
 
@@ -45,6 +46,7 @@ Examples:
   biaoshi resolve 88.118.8/JXDY2106023 --server https://node.example.org:8443
   biaoshi resolve 88.118.8/JXDY2106023 --root https://root.example.org:8443 --steps
   biaoshi resolve 88.118.8/JXDY2106023 --server 192.0.2.7 --verify --root-key root.pem
+  biaoshi resolve urn:oid:1.2.156.3001 --dns 192.0.2.53 --service UINF
 \b
 Without --root the server is asked, and asks others for us; with --root and no --server the way
 from the root is walked here. --http speaks the DO-IRP tunnel (POST of application/x-hdl-message),
@@ -92,13 +94,37 @@ def resolve(
         typer.Option(help="A trusted root key: PEM, JWK, siteinfo.json or Handle form."),
     ] = None,
     scheme: Annotated[str | None, typer.Option(help="Read ID as this scheme.")] = None,
+    dns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]|system",
+            help="By DNS: OIDs by ORS, GTINs by ONS. What an OID without other options does.",
+        ),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(help="With --dns: the base domain of ORS or ONS.")
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="With --dns: only this service, such as UINF; may repeat."),
+    ] = None,
+    climb: Annotated[
+        bool, typer.Option("--climb", help="With --dns: the nearest ancestor that has records.")
+    ] = False,
     aliases: Annotated[
         bool, typer.Option("--alias/--no-alias", help="Follow HS_ALIAS when walking from a root.")
     ] = True,
 ) -> None:
     """Resolve an identifier and show its values."""
     try:
-        name = parse(identifier, scheme).handle
+        parsed = parse(identifier, scheme)
+        elsewhere = server is not None or root is not None or udp or tcp or http
+        if dns is not None or (parsed.scheme == "oid" and not elsewhere):
+            if elsewhere:
+                raise SettingsError("--dns asks DNS alone; leave --server, --root and ways out")
+            wish = wish_of(dns, zone, service, climb=climb)
+            raise typer.Exit(show_services(parsed, wish, steps=steps, as_json=as_json))
+        name = parsed.handle
         transports = _transports(udp=udp, tcp=tcp, http=http)
         if transports and server is None and root is not None:
             raise SettingsError("--udp, --tcp and --http are for --server; a walk uses them all")

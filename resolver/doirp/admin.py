@@ -48,6 +48,8 @@ NAMES_PER_MESSAGE = 50
 ANYBODY = Reference(b"", 0)
 """The actor of what everybody may do; no HS_ADMIN value names it."""
 _HS_ADMIN = b"HS_ADMIN"
+_OVERWRITTEN = frozenset(("replaced", "unchanged"))
+"""Something was there and is now as the request has it."""
 
 
 async def create(desk: Desk, exchange: Exchange) -> Reply:
@@ -58,7 +60,10 @@ async def create(desk: Desk, exchange: Exchange) -> Reply:
         handle += str(UUID(bytes=desk.random(16), version=4)).encode()
         flags |= Flag.MNS
     overwrite = exchange.has(Flag.OWE)
-    if _held(desk.node, handle) is not None and not overwrite:
+    held = _held(desk.node, handle)
+    _require_fresh(desk.node, exchange)
+    _identity(exchange)
+    if held is not None and not overwrite:
         raise HandleExists(f"{_shown(handle)} exists already; modify it, or create with overwrite")
     reply = await _submit(
         desk, exchange, Change(Kind.CREATE, handle, request.values, overwrite=overwrite), flags
@@ -71,16 +76,16 @@ async def create(desk: Desk, exchange: Exchange) -> Reply:
 async def delete(desk: Desk, exchange: Exchange) -> Reply:
     """Operation 101."""
     handle = decode_name(exchange.message.body).handle
-    _require_held(desk.node, handle)
+    _require_held_for(exchange, desk.node, handle)
     return await _submit(desk, exchange, Change(Kind.DELETE, handle))
 
 
 async def add(desk: Desk, exchange: Exchange) -> Reply:
     """Operation 102; flag OWE takes indexes that are there already too."""
     request = decode_values_request(exchange.message.body)
-    _require_held(desk.node, request.handle)
     if not request.values:
         raise InvalidValue("a request to add values has none; name at least one")
+    _require_held_for(exchange, desk.node, request.handle)
     overwrite = exchange.has(Flag.OWE)
     change = Change(Kind.ADD, request.handle, request.values, overwrite=overwrite)
     return await _submit(desk, exchange, change)
@@ -89,7 +94,7 @@ async def add(desk: Desk, exchange: Exchange) -> Reply:
 async def remove(desk: Desk, exchange: Exchange) -> Reply:
     """Operation 103."""
     request = decode_indexes_request(exchange.message.body)
-    _require_held(desk.node, request.handle)
+    _require_held_for(exchange, desk.node, request.handle)
     return await _submit(
         desk, exchange, Change(Kind.REMOVE, request.handle, indexes=request.indexes)
     )
@@ -168,8 +173,23 @@ def _held(node: Node, handle: bytes) -> tuple[HandleValue, ...] | None:
 def _require_held(node: Node, handle: bytes) -> tuple[HandleValue, ...]:
     values = _held(node, handle)
     if values is None:
-        raise HandleNotFound(f"{_shown(handle)} is not registered here")
+        raise _not_found(handle)
     return values
+
+
+def _require_held_for(exchange: Exchange, node: Node, handle: bytes) -> None:
+    """Raise HandleNotFound to who proved an identity; others are challenged first, as deployed
+    servers do.
+    """
+    held = _held(node, handle)
+    _require_fresh(node, exchange)
+    _identity(exchange)
+    if held is None:
+        raise _not_found(handle)
+
+
+def _not_found(handle: bytes) -> HandleNotFound:
+    return HandleNotFound(f"{_shown(handle)} is not registered here")
 
 
 def _identity(exchange: Exchange) -> Reference:
@@ -195,7 +215,7 @@ async def _submit(desk: Desk, exchange: Exchange, change: Change, flags: int = 0
             (outcome,) = await desk.node.writer.submit([replace(change, memberships=groups)])
     if outcome.code != ResponseCode.SUCCESS:
         return error_reply(outcome.code, outcome.error or "")
-    if outcome.status == "replaced" and change.overwrite:
+    if change.overwrite and outcome.status in _OVERWRITTEN:
         flags |= Flag.OWE
     return Reply(flags=flags, changed=True)
 
@@ -237,14 +257,17 @@ async def _prefix_change(desk: Desk, exchange: Exchange, kind: Kind) -> Reply:
     if not described_prefix(record):
         raise BadIdentifier("no-prefix", f"{_shown(record)} is no prefix record; give 0.NA/PREFIX")
     _require_server_admin(desk, exchange, f"{kind.value} a prefix")
-    return await _submit(desk, exchange, Change(kind, record))
+    reply = await _submit(desk, exchange, Change(kind, record))
+    if kind is Kind.UNHOME and reply.code == ResponseCode.HANDLE_NOT_FOUND:
+        return Reply()  # not homed is what was asked for; deployed servers answer so
+    return reply
 
 
 def _homed_prefix(node: Node, record: bytes) -> bytes:
     """The prefix of a folded prefix record. Raises NotServedHere unless it is homed here."""
     prefix = described_prefix(record)
     if not prefix:
-        raise BadIdentifier("no-prefix", f"{_shown(record)} is no prefix record; give 0.NA/PREFIX")
+        raise NotServedHere(f"{_shown(record)} is no prefix record; give 0.NA/PREFIX")
     if prefix not in node.prefixes.homed():
         raise NotServedHere(f"prefix {_shown(prefix)} is not homed here; ask the node that is home")
     return prefix

@@ -6,6 +6,7 @@ The order of events is do-irp 8.1; every failed proof counts against its network
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from protocol.challenge import HS_PUBKEY, HS_SECKEY
 from protocol.doirp.authentication import (
@@ -66,17 +67,18 @@ def challenge(desk: Desk, exchange: Exchange) -> Reply:
     )
 
 
-async def answered(desk: Desk, exchange: Exchange) -> Exchange:
-    """Operation 200: the challenged request, to be carried out for who proved to have sent it.
+def answered(desk: Desk, exchange: Exchange) -> tuple[Exchange, Claim]:
+    """Operation 200: the challenged request, and what its sender says to prove.
 
-    Raises AuthenticationTimeout (405), AuthenticationFailed (403), AuthenticationError (406),
-    InvalidCredential (404) or ServerBusy; in each case the challenge is used up.
+    What comes of it is answered as the challenged request asked (its flags, its digest), under
+    the number of this one. Raises AuthenticationTimeout (405) or ServerBusy.
     """
     metrics = desk.node.metrics
     desk.require_patience(exchange.peer)
     said = decode_challenge_response(exchange.message.body)
+    envelope = exchange.message.envelope
     try:
-        pending = desk.challenges.take(exchange.message.envelope.session_id, exchange.peer.host)
+        pending = desk.challenges.take(envelope.session_id, exchange.peer.host)
     except BaseException:
         metrics.challenges["unknown"].inc()
         raise
@@ -89,6 +91,19 @@ async def answered(desk: Desk, exchange: Exchange) -> Exchange:
         digest=pending.digest,
         version=pending.version,
     )
+    original = pending.original
+    carried = Exchange(original, exchange.peer, exchange.session)
+    asked = replace(original.envelope, request_id=envelope.request_id)
+    carried.answers = replace(original, envelope=asked)
+    return carried, claim
+
+
+async def require_proof(desk: Desk, exchange: Exchange, claim: Claim) -> None:
+    """Give a challenged request its identity.
+
+    Raises AuthenticationFailed (403), AuthenticationError (406), InvalidCredential (404) or
+    ServerBusy; in each case the challenge is used up.
+    """
     identity = await _proved(desk, exchange, claim)
     desk.proven.saw(exchange.peer.host)
     session = exchange.session
@@ -99,9 +114,7 @@ async def answered(desk: Desk, exchange: Exchange) -> Exchange:
                 f"{session.claimed.text()}"
             )
         session.proved = identity
-    carried = Exchange(pending.original, exchange.peer, session, identity)
-    carried.answers = exchange.message
-    return carried
+    exchange.identity = identity
 
 
 async def _proved(desk: Desk, exchange: Exchange, claim: Claim) -> Reference:

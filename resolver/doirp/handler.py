@@ -184,7 +184,8 @@ class Handler:
         """What the operation says, with the exchange it says it in."""
         try:
             if exchange.message.header.opcode == OpCode.CHALLENGE_RESPONSE:
-                exchange = await authentication.answered(self.desk, exchange)
+                exchange, claim = authentication.answered(self.desk, exchange)
+                await authentication.require_proof(self.desk, exchange, claim)
             opcode = exchange.message.header.opcode
             operation = OPERATIONS.get(opcode)
             if operation is None:

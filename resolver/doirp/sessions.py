@@ -27,6 +27,7 @@ from protocol.errors import (
     ParseError,
     ServerBusy,
     SessionFailed,
+    SessionTimeout,
     SignatureInvalid,
 )
 from protocol.keys import DhPublicKey, decode_dh_key, encode_dh_key
@@ -94,7 +95,7 @@ def _claimed(setup: SessionSetup) -> Reference | None:
 async def terminate(desk: Desk, exchange: Exchange) -> Reply:
     """Operation 401: end the session whose MAC the request bears."""
     if exchange.session is None:
-        raise InvalidCredential("this ends a session, so it must be sent in one")
+        raise SessionTimeout("this ends a session, so it must be sent in one")
     desk.sessions.end(exchange.session.number)
     desk.node.metrics.sessions.set(len(desk.sessions))
     return Reply()

@@ -20,6 +20,7 @@ from protocol.errors import BadIdentifier, BiaoshiError, ParseError, ResponseCod
 from protocol.identifier import parse
 from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values, select
 from protocol.values.loc import Caller, Location, Locations, choose, decode_loc
+from resolver.aliases import HS_ALIAS, MUTUAL, follow
 from resolver.http.asked import Parameters, Senders, decoded, raw_path
 from resolver.http.page import (
     SECURITY_HEADERS,
@@ -38,7 +39,6 @@ PAGE: Final = "page"
 _METHODS: Final = ("GET", "HEAD", "POST")
 _LOC: Final = b"10320/LOC"
 _URL: Final = b"URL"
-_ALIAS: Final = b"HS_ALIAS"
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 """Reserved characters stay as they are in a target; the rest is percent-encoded where needed."""
 _SPELLED: Final = ("hdl:", "doi:", "info:", "urn:", "oid:", "did:")
@@ -83,6 +83,8 @@ class Proxy:
         query = Query(handle, authoritative=parameters.flag("auth"), do_not_refer=True)
         lookup = self._node.lookup
         answer = lookup.answer_now(query) or await lookup.answer(query)
+        if MUTUAL in answer.values and not parameters.has("ignore_aliases"):
+            answer = (await follow(self._ask, query, mutual_only=True)).answer
         shown = handle.decode("utf-8", "replace")
         if answer.code == ResponseCode.VALUES_NOT_FOUND:
             return record_page(shown, (), "It has no public values.")
@@ -97,10 +99,14 @@ class Proxy:
         if only_page or parameters.has("noredirect"):
             return record_page(shown, chosen)
         if not parameters.has("ignore_aliases"):
-            alias = next((v for v in chosen if v.type.upper() == _ALIAS and v.data), None)
+            alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
                 return _to_alias(alias.data, parameters)
         return self._redirected(request, parameters, shown, chosen)
+
+    async def _ask(self, query: Query) -> Answer:
+        lookup = self._node.lookup
+        return lookup.answer_now(query) or await lookup.answer(query)
 
     def _redirected(
         self,

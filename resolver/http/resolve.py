@@ -1,12 +1,14 @@
 """GET /api/resolve?id=…: any spelling of an identifier, answered as JSON with how it was found.
 
 Parameters: id; scheme (read it as this one); type, index (repeatable); steps=1 (each hop);
-verify=1 (signatures up to a trusted root). Public values only.
+verify=1 (signatures up to a trusted root); alias=0 (the record as it is: HS_ALIAS and 0.ALIAS are
+not followed). Public values only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,19 +16,26 @@ import orjson
 from aiohttp import web
 
 from protocol.chain import Roots
-from protocol.errors import ParseError, ResponseCode, SignatureInvalid, UpstreamError
+from protocol.errors import (
+    ParseError,
+    RecursionTooDeep,
+    ResponseCode,
+    SignatureInvalid,
+    UpstreamError,
+)
 from protocol.handle_json import format_values
 from protocol.identifier import Identifier, parse
 from protocol.keys import PublicKey
 from protocol.name import whole_name
 from protocol.record import HandleValue, decode_values, select
+from resolver.aliases import Followed, follow
 from resolver.founding import ROOT_KEY
 from resolver.http.asked import Parameters
 from resolver.http.problem import problem
 from resolver.http.reply import cors_headers
 from resolver.keyfiles import read_public_keys
 from resolver.lookup import Answer, Query
-from resolver.verify import Need, Verifier
+from resolver.verify import NOT_CHECKED, Need, Verifier, told
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -60,17 +69,23 @@ class Resolve:
         identifier = parse(text, parameters.first("scheme"))
         started = perf_counter()
         query = Query(identifier.handle)  # whole: a signature covers the record
-        lookup = self._node.lookup
-        answer = lookup.answer_now(query) or await lookup.answer(query)
+        found = await self._found(query, aliases=parameters.flag("alias", default=True))
+        answer = found.answer
         took_ms = (perf_counter() - started) * 1000
         shape = _identifier(identifier)
+        if found.passed:
+            shape["aliases"] = [_text(name) for name in found.passed]
+            shape["record"] = _text(answer.handle)
+        if found.note:
+            shape["note"] = found.note
         if parameters.flag("steps"):
-            shape["steps"] = list(answer.steps) or [_own_step(answer, took_ms)]
+            shape["steps"] = list(answer.steps)
+            shape["ms"] = round(took_ms, 2)
         if answer.code != ResponseCode.SUCCESS:
             return _problem(answer, shape)
         values = decode_values(answer.values)
         if parameters.flag("verify"):
-            shape["verification"] = await self._verification(identifier.handle, values, answer)
+            shape["verification"] = await self._verification(answer.handle, values, answer)
         indexes, types = parameters.indexes(), parameters.types()
         chosen = select(values, indexes, types)
         if not chosen:
@@ -80,15 +95,35 @@ class Resolve:
         headers = {"Content-Type": "application/json", **cors_headers(request)}
         return web.Response(body=body, headers=headers)
 
+    async def _found(self, query: Query, *, aliases: bool) -> Followed:
+        if not aliases:
+            return Followed(await self._ask(query))
+        try:
+            return await follow(self._ask, query)
+        except RecursionTooDeep as error:
+            return Followed(Answer(error.code, query.handle, message=str(error)))
+
+    async def _ask(self, query: Query) -> Answer:
+        """One look-up; where it took no other node, its only step says how it was answered."""
+        started = perf_counter()
+        lookup = self._node.lookup
+        answer = lookup.answer_now(query) or await lookup.answer(query)
+        if answer.steps:
+            return answer
+        return replace(answer, steps=(_own_step(answer, (perf_counter() - started) * 1000),))
+
     async def _verification(
         self, handle: bytes, values: Sequence[HandleValue], answer: Answer
     ) -> Mapping[str, Any]:
         """What holds of a record's signatures; of other nodes' records what recursion found."""
-        if answer.source != "store":
-            return {"status": answer.verification or "off"}
+        if answer.source != "store" and answer.verification not in {"", NOT_CHECKED.status}:
+            return told(answer.verification)
+        roots = self._roots
+        if answer.source != "store" and self._node.recursion is not None:
+            roots = self._node.recursion.trust_for(whole_name(handle))
         try:
             found = await self._verifier.verify(
-                whole_name(handle), values, Need.WHEN_SIGNED, self._roots, self._values_of
+                whole_name(handle), values, Need.WHEN_SIGNED, roots, self._values_of
             )
         except SignatureInvalid as error:
             return {"status": "invalid", "reason": str(error)}
@@ -115,7 +150,7 @@ def _identifier(identifier: Identifier) -> dict[str, Any]:
     return {
         "id": identifier.normalized,
         "scheme": identifier.scheme,
-        "handle": identifier.handle.decode("utf-8", "replace"),
+        "handle": _text(identifier.handle),
     }
 
 
@@ -125,19 +160,29 @@ def _source(answer: Answer) -> dict[str, Any]:
         shape["version"] = answer.version
     if answer.ttl_s is not None:
         shape["ttl_s"] = round(answer.ttl_s)
+    if answer.source == "cache":
+        shape["cache"] = "stale" if answer.stale else "fresh"
+        shape["age_s"] = round(answer.age_s or 0)
     if answer.stale:
         shape["stale"] = True
     return shape
 
 
 def _own_step(answer: Answer, took_ms: float) -> dict[str, Any]:
-    asked = answer.handle.decode("utf-8", "replace")
+    told = answer.code.name
+    if answer.source == "cache":
+        told += f", {'stale' if answer.stale else 'fresh'}, {answer.age_s or 0:.0f} s old"
+        told += f", {answer.ttl_s or 0:.0f} s left"
     return {
         "node": answer.source,
-        "asked": asked,
-        "outcome": answer.code.name,
+        "asked": _text(answer.handle),
+        "outcome": told,
         "ms": round(took_ms, 2),
     }
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
 
 
 def _problem(answer: Answer, shape: dict[str, Any]) -> web.Response:

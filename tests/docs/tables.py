@@ -62,7 +62,7 @@ def with_tables(page: str) -> str:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
         body = "\n".join(made()) + "\n"
         page = re.sub(
-            pattern, lambda found, body=body: found[1] + body + found[2], page, flags=re.S
+            pattern, lambda found, body=body: found[1] + body + found[2], page, flags=re.DOTALL
         )
     return page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -257,3 +258,71 @@ def test_a_wrong_option_is_named_and_nothing_made(tmp_path, capsys, options, tol
     assert told in said.err
     assert not (tmp_path / "n").exists()
     assert not list(Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--irp", "2701", "--http", "2701"), "both have port 2701"),
+        (("--host", "::1", "--host", "0:0::1"), "twice"),
+        (("--parent", "http://me:hidden-word@127.0.0.1:8000"), "leave it out"),
+        (("--parent", "http://127.0.0.1:x"), "no address"),
+        (("--parent", "http://[::1"), "no address"),
+    ],
+)
+def test_settings_that_could_never_serve_are_refused_at_once(tmp_path, capsys, options, said):
+    """Two faces on a port, an address named twice, credentials in an address: said by init."""
+    code, out = _run(capsys, "init", tmp_path / "n", "--role", "top", "--prefix", "88", *options)
+    assert (code, said in out.err, "hidden-word" in out.err) == (2, True, False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_host_twice_counts_once(tmp_path, capsys):
+    """--host 127.0.0.1 --host 127.0.0.1 is one address."""
+    ports = ("--irp", "0", "--http", "0", "--https", "off")
+    hosts = ("--host", "127.0.0.1", "--host", "127.0.0.1")
+    code, out = _run(
+        capsys, "init", tmp_path / "n", "--role", "top", "--prefix", "88", *ports, *hosts, "--json"
+    )
+    assert (code, json.loads(out.out)["hosts"]) == (0, ["127.0.0.1"])
+
+
+def test_without_a_secret_there_is_no_administrator_by_secret(tmp_path):
+    """Whoever could add a value 301 to the prefix record would otherwise rule the node."""
+    found(tmp_path / "n", SETTINGS)
+    assert load_settings(tmp_path / "n").admin.administrators == ("300:0.NA/86.999",)
+
+
+def test_a_place_that_cannot_be_written_is_named(capsys):
+    """A file system that takes nothing: exit code 3 and one line, no internal error."""
+    code, out = _run(capsys, "init", "/proc/node", "--role", "top", "--prefix", "88")
+    assert (code, "/proc/node cannot be made" in out.err) == (3, True)
+    code, out = _run(capsys, "init", "/proc/a/node", "--role", "top", "--prefix", "88")
+    assert (code, "/proc/a/node cannot be made" in out.err) == (3, True)
+
+
+def test_keys_that_a_killed_init_left_are_removed(tmp_path):
+    """The next init of the same folder takes away what the first had built aside."""
+    left = tmp_path / f".n.init-{2**22 + 1}"  # above the greatest process id
+    (left / "keys").mkdir(parents=True)
+    other = tmp_path / ".nn.init-1"
+    other.mkdir()
+    found(tmp_path / "n", SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".nn.init-1", "n"]
+
+
+def test_the_site_info_is_changed_by_the_owner_alone(tmp_path):
+    """Its mode does not follow a loose umask."""
+    before = os.umask(0)
+    try:
+        found(tmp_path / "n", SETTINGS)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "n" / "siteinfo.json").stat().st_mode) == 0o644
+
+
+def test_a_prefix_of_any_bytes_is_refused_in_words(tmp_path, capsys):
+    """Octets that are no UTF-8, and a prefix of thousands of octets, end with exit code 2."""
+    for prefix in ("88.\udcff", "88." + "x" * 3000):
+        code, out = _run(capsys, "init", tmp_path / "n", "--role", "top", "--prefix", prefix)
+        assert (code, len(out.err) < 300) == (2, True)

@@ -89,3 +89,32 @@ async def test_tunnel(served):
     assert answer.status in (200, 400)
     answer = await served.ask("POST", "/", body=b"x" * 300_000, headers=headers)
     assert answer.status == 413
+
+
+async def test_one_record_under_several_identifiers(served):
+    """A name that the record's owner declares, and that declares it back, gives that record."""
+    served.register(
+        "86.999/p1", value(1, "URL", "http://example.org/"), value(2, "0.ALIAS", "86.999/other")
+    )
+    served.register("86.999/other", value(1, "0.ALIAS", "hdl:86.999/P1"))
+    served.register("86.999/claims", value(1, "0.ALIAS", "86.999/p1"))
+    served.register("86.999/old", value(1, "HS_ALIAS", "86.999/other"))
+    answer = await served.ask("GET", "/api/resolve?id=86.999/other&steps=1")
+    assert (answer.json["aliases"], answer.json["record"]) == (["86.999/other"], "86.999/P1")
+    assert answer.json["values"][0]["type"] == "URL"
+    assert [step["asked"] for step in answer.json["steps"]] == ["86.999/other", "86.999/P1"]
+    answer = await served.ask("GET", "/api/resolve?id=86.999/old")
+    assert answer.json["aliases"] == ["86.999/old", "86.999/other"]
+    answer = await served.ask("GET", "/api/resolve?id=86.999/claims")
+    assert "does not declare it back" in answer.json["note"]
+    assert answer.json["values"][0]["type"] == "0.ALIAS"
+    answer = await served.ask("GET", "/api/resolve?id=86.999/other&alias=0")
+    assert answer.json["values"][0]["type"] == "0.ALIAS"
+    answer = await served.ask("GET", "/86.999/other")
+    assert (answer.status, answer.headers["Location"]) == (302, "http://example.org/")
+    answer = await served.ask("GET", "/86.999/claims")
+    assert answer.status == 200
+    served.register("86.999/a", value(1, "HS_ALIAS", "86.999/b"))
+    served.register("86.999/b", value(1, "HS_ALIAS", "86.999/a"))
+    answer = await served.ask("GET", "/api/resolve?id=86.999/a")
+    assert (answer.status, answer.json["responseCode"]) == (508, 6)
