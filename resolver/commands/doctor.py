@@ -63,7 +63,9 @@ def doctor(
     report = asyncio.run(examine(patient, named.encode().upper(), total_s=timeout))
     shown = [f for f in report.findings if not quiet or f.state in {State.WARNING, State.FAULT}]
     counts = {state.value: report.count(state) for state in State}
-    unreachable = any(f.check == "reachable" and f.state is State.FAULT for f in report.findings)
+    unreachable = any(
+        f.check in {"reachable", "running"} and f.state is State.FAULT for f in report.findings
+    )
     if as_json:
         shape = {"node": node, **counts, "findings": [dict(f.as_dict()) for f in shown]}
         print(json.dumps(shape, ensure_ascii=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from protocol.errors import BiaoshiError, ResponseCode, UpstreamError
 from protocol.keys import PublicKey, decode_public_key, encode_public_key
@@ -10,18 +11,62 @@ from protocol.name import prefix_record
 from protocol.record import TTL_ABSOLUTE, HandleValue
 from protocol.values.hs_site import Site, Transport
 from resolver.ask import Finding as Found
-from resolver.ask import Wanted, ask_server, walk
+from resolver.ask import Wanted, ask_server, open_book, walk
 from resolver.doctor.findings import Report
-from resolver.doctor.patient import Patient
+from resolver.doctor.patient import Patient, open_client
 from resolver.keyfiles import read_public_keys
 from resolver.peers import SITE_TYPES, sites_in
+from resolver.roots import parse_sources
 
 _LONGEST_TTL_S = 172_800
 _SHORT_TTL_S = 60
+_NAME_ROOT = "mend `recursion.roots`, or `recursion.root_keys` where the key is another one"
 _ENROL = "apply with `biaoshi prefix request`, and have the parent approve it"
 
 
-async def check_delegation(report: Report, patient: Patient, prefix: bytes, site: Site) -> None:
+async def own_sites(patient: Patient, prefix: bytes, site: Site) -> list[Site]:
+    """The site that the node gives of itself, and those of its prefix record: the IPv6 one too."""
+    found = [site]
+    if prefix:
+        with suppress(BiaoshiError):  # a node that is not home yet has no record to give
+            record = await ask_server(Wanted(prefix_record(prefix)), patient.url, (), ())
+            own = {server.public_key for server in site.servers}
+            for each in (v for s in sites_in(record.values, SITE_TYPES) for v in s.variants):
+                known = _places([each]) <= _places(found)
+                if not known and {server.public_key for server in each.servers} == own:
+                    found.append(each)
+    return found
+
+
+async def check_roots(report: Report, patient: Patient) -> None:
+    """Whether a node that resolves for others reaches its roots, and believes their keys."""
+    settings, folder = patient.settings, patient.folder
+    if settings is None or folder is None or not settings.recursion.enabled:
+        return
+    if not settings.recursion.roots and not settings.node.parent:
+        report.fault("roots", "the node resolves for others and has no root", _NAME_ROOT)
+        return
+    for address in settings.recursion.roots or (settings.node.parent,):
+        keys = tuple(key for path in patient.root_keys for key in read_public_keys(path))
+        guard, client = open_client()
+        book = open_book(address, guard, client, keys)
+        try:
+            root = await book.for_zone(parse_sources(address)[0].zone)
+        except BiaoshiError as error:
+            report.fault("roots", str(error), _NAME_ROOT)
+        else:
+            count = len(root.sites) if root is not None else 0
+            report.ok("roots", f"{address} answers with {count} site and a key that is trusted")
+        finally:
+            await book.close()
+    if not settings.recursion.root_keys:
+        text = "the root's key is the one it showed first"
+        report.warn("roots", text, "pin it: `recursion.root_keys` with the root's public key")
+
+
+async def check_delegation(
+    report: Report, patient: Patient, prefix: bytes, sites: Sequence[Site]
+) -> None:
     """The prefix record at the parent against the node itself, and the chain above it."""
     record = prefix_record(prefix)
     if not patient.parent:
@@ -31,7 +76,7 @@ async def check_delegation(report: Report, patient: Patient, prefix: bytes, site
     else:
         values = await _at_parent(report, patient, record)
         if values:
-            _compare(report, values, site)
+            _compare(report, values, sites)
             _check_ttls(report, values)
     await _check_chain(report, patient, record)
 
@@ -53,18 +98,18 @@ async def _at_parent(report: Report, patient: Patient, record: bytes) -> tuple[H
     return found.values
 
 
-def _compare(report: Report, values: Sequence[HandleValue], site: Site) -> None:
-    """The site that the parent publishes against the one that answers."""
+def _compare(report: Report, values: Sequence[HandleValue], sites: Sequence[Site]) -> None:
+    """The sites that the parent publishes against those that answer."""
     published = [each for found in sites_in(values, SITE_TYPES) for each in found.variants]
     mend = "the node tells its parent at its next start; if not: `biaoshi prefix request`"
     keys = {server.public_key for each in published for server in each.servers}
-    own = {server.public_key for server in site.servers}
+    own = {server.public_key for site in sites for server in site.servers}
     if {_normal(key) for key in own} <= {_normal(key) for key in keys}:
         report.ok("delegation", "the parent publishes the site's key")
     else:
         text = "the parent publishes another key than the node has: every answer is refused"
         report.fault("delegation", text, mend)
-    here, there = _places([site]), _places(published)
+    here, there = _places(sites), _places(published)
     if here <= there:
         report.ok("delegation", "the parent publishes the addresses and ports in use")
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from protocol.values.hs_site import Site
-from resolver.doctor.delegation import check_delegation
+from resolver.doctor.delegation import check_delegation, check_roots, own_sites
 from resolver.doctor.faces import check_dns, check_faces
 from resolver.doctor.findings import Report
 from resolver.doctor.folder import check_folder
@@ -34,9 +34,11 @@ async def _from_outside(report: Report, patient: Patient, prefix: bytes) -> None
     site: Site | None = await check_site_record(report, patient, guard)
     if site is None:
         return
-    report.facts["site"] = site
+    sites = await own_sites(patient, prefix, site)
     await check_ready(report, patient, guard)
-    await check_faces(report, client, site)
+    for each in sites:
+        await check_faces(report, client, each)
     await check_open(report, patient, guard, prefix)
+    await check_roots(report, patient)
     if prefix:
-        await check_delegation(report, patient, prefix, site)
+        await check_delegation(report, patient, prefix, sites)
