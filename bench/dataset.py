@@ -60,6 +60,11 @@ def product_url(number: int) -> str:
     return f"https://example.org/product/{number:010d}"
 
 
+def naptr(number: int) -> str:
+    """The NAPTR record of an OID, as zone files and values of that type write it."""
+    return f'100 10 "u" "ORS+UINF" "!^.*$!{product_url(number)}!" .'
+
+
 def is_withheld(number: int) -> bool:
     """Whether a record has no public values."""
     return number % WITHHELD_EVERY == WITHHELD_EVERY - 1
@@ -105,7 +110,7 @@ def oid_writes(shape: Shape) -> Iterator[Write]:
     """The rows of the OID records, and of the arc that they stand under."""
     yield PrefixRow(OID_ROOT.encode(), HOMED).write()
     for number in range(shape.oids):
-        value = HandleValue(1, b"URL", product_url(number).encode(), ttl=300, timestamp=TIME_S)
+        value = HandleValue(1, b"NAPTR", naptr(number).encode(), ttl=300, timestamp=TIME_S)
         yield from rows(Record(oid(number).encode(), (value,)), number + 1, TIME_S)
 
 

@@ -37,7 +37,17 @@ START_S = 30
 MARK = "made-by-biaoshi-demo"
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-app = typer.Typer(help="Five nodes on this machine: register, resolve, verify, refuse.")
+app = typer.Typer(
+    help="Five nodes on this machine: enrol, register, resolve, verify, refuse.",
+    rich_markup_mode=None,
+    epilog="""\b
+Examples:
+  biaoshi demo
+  biaoshi demo --once
+  biaoshi demo --folder /tmp/demo --corpus-limit 0
+\b
+Exit codes: 0 every step did what it must; 1 one did not, and it is named.""",
+)
 
 
 class DemoFailed(Exception):
@@ -357,10 +367,9 @@ def main(
         Path | None, typer.Option(metavar="FILE", help="keep the steps as a picture")
     ] = None,
 ) -> None:
-    """Five nodes on this machine: enrol, register, resolve, verify, refuse.
-
-    Example: biaoshi demo --once
-    """
+    """Run the story, then stay up until Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # or the nodes would go on without us
+        signal.signal(number, signal.default_int_handler)
     console.record = svg is not None
     console.print("Biaoshi: five nodes on loopback, nothing leaves this machine.")
     demo: Demo | None = None

@@ -78,12 +78,13 @@ def paths(folder: Path) -> dict[str, Path_]:
         taken = handler.take(data, peer)
         return handler.now(taken) if isinstance(taken, Exchange) else taken
 
-    dns = DnsFace(node).plain.answer
+    face = DnsFace(node)
+    dns, get_naptr = face.plain.answer, face.names.get
     return {
         "DO-IRP, plain way": (handler.plain.answer, asked, 1),
         "DO-IRP, general way": (general, asked, 1),
         "HTTP, fast path": (fast_answers(node, Tally()), gets, 1),
-        "DNS, plain way": (lambda data: dns(data, False), domains(node, len(asked)), 1),
+        "DNS, plain way": (lambda data: dns(data, get_naptr, False), domains(node, len(asked)), 1),
         "registration": (registrar(folder), registrations(), BATCH),
     }
 

@@ -205,6 +205,9 @@ def parse_value(item: Any, where: str = "value") -> HandleValue:
     where: how error messages call the value. Raises ParseError, or InvalidValue for an index
     outside 1 … 2^31−1.
     """
+    plain = _plain_value(item)
+    if plain is not None:
+        return plain
     if not isinstance(item, dict):
         raise ParseError(f"{where} must be an object, not {_shown(item)}")
     for name in ("index", "type", "data"):
@@ -226,6 +229,29 @@ def parse_value(item: Any, where: str = "value") -> HandleValue:
         else parse_permissions(permissions, f"{where}.permissions"),
         references=_parse_references(item.get("references") or [], f"{where}.references"),
     )
+
+
+def _plain_value(item: Any) -> HandleValue | None:
+    """What parse_value() gives for a text with a usual TTL and nothing else; most are that.
+
+    None: parse_value() decides, and says what is wrong.
+    """
+    if type(item) is not dict or "permissions" in item or "references" in item:
+        return None
+    index, type_, data = item.get("index"), item.get("type"), item.get("data")
+    ttl = item.get("ttl", DEFAULT_TTL_S)
+    if type(data) is dict and data.get("format") == "string":
+        data = data.get("value")
+    if type(index) is not int or type(ttl) is not int:
+        return None
+    if type(type_) is not str or type(data) is not str:
+        return None
+    if not 1 <= index <= MAX_INDEX or not 0 <= ttl <= _U4_MOST:
+        return None
+    try:
+        return HandleValue(index, type_.encode(), data.encode(), ttl)
+    except UnicodeEncodeError:
+        return None
 
 
 def parse_data(data: Any, where: str = "data") -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -154,22 +155,31 @@ def sign_jws(payload: bytes, key: PrivateKey, algorithm: str | None = None) -> b
     """
     name = algorithm or algorithm_for(key)
     row = _known(name)
-    protected = format_base64url(json.dumps({"alg": name}, separators=(",", ":")).encode())
-    signed = f"{protected}.{format_base64url(payload)}".encode()
-    if not isinstance(key.public_key(), row.kind):
+    signed = f"{_protected(name)}.{format_base64url(payload)}".encode()
+    if algorithm is not None and not isinstance(key.public_key(), row.kind):
         raise ParseError(f"algorithm {name} does not fit a {type(key).__name__}")
     return signed + b"." + format_base64url(_sign(signed, key, row.hash)).encode()
 
 
+@cache
+def _protected(name: str) -> str:
+    """The header that names a known algorithm."""
+    return format_base64url(json.dumps({"alg": name}, separators=(",", ":")).encode())
+
+
 def algorithm_for(key: PrivateKey | PublicKey) -> str:
     """The algorithm a key signs records with."""
-    match key:
-        case RSAPrivateKey() | RSAPublicKey():
-            return "RS256"
-        case Ed25519PrivateKey() | Ed25519PublicKey():
-            return "Ed25519"
-        case EllipticCurvePrivateKey() | EllipticCurvePublicKey():
-            return "ES256"
+    return _algorithm_for(type(key))
+
+
+@cache  # the classes are abstract: asking one costs microseconds
+def _algorithm_for(kind: type) -> str:
+    if issubclass(kind, RSAPrivateKey | RSAPublicKey):
+        return "RS256"
+    if issubclass(kind, Ed25519PrivateKey | Ed25519PublicKey):
+        return "Ed25519"
+    if issubclass(kind, EllipticCurvePrivateKey | EllipticCurvePublicKey):
+        return "ES256"
     raise ParseError("DSA keys do not sign records here; use RSA or Ed25519")
 
 

@@ -7,14 +7,16 @@ protocol.chain.
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hmac import compare_digest
 from typing import Any
+
+import orjson
 
 from protocol.errors import ParseError, SignatureInvalid
 from protocol.jws import JsonObject, Jws, parse_jws, parse_object, sign_jws
@@ -22,7 +24,7 @@ from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.keys.policy import STRICT, Policy, Weak
 from protocol.name import PREFIX_RECORDS, fold_prefix, is_arcwise, prefix_of
-from protocol.record import HandleValue, Reference, value_digest
+from protocol.record import PUBLIC_READ, HandleValue, Reference, value_digest
 
 HS_SIGNATURE = b"HS_SIGNATURE"
 HS_CERT = b"HS_CERT"
@@ -171,7 +173,7 @@ class Report:
 
 def needs_signature(value: HandleValue) -> bool:
     """Signatures themselves and what the public may not read need none."""
-    return value.public and value.type.upper() != HS_SIGNATURE
+    return bool(value.permissions & PUBLIC_READ) and value.type.upper() != HS_SIGNATURE
 
 
 def same_identity(left: Reference, right: Reference) -> bool:
@@ -194,7 +196,7 @@ def sign_record(
     not UTF-8 or the key cannot sign.
     """
     digests = [
-        {"index": value.index, "digest": b64encode(value_digest(value)).decode()}
+        {"index": value.index, "digest": b2a_base64(value_digest(value), newline=False).decode()}
         for value in values
         if needs_signature(value)
     ]
@@ -367,7 +369,7 @@ def _payload(
     claims |= {"iss": _reference(issuer), "sub": subject}
     times = {"exp": validity.expires, "nbf": validity.not_before, "iat": validity.issued}
     claims |= {name: time for name, time in times.items() if time is not None}
-    return json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
+    return orjson.dumps(claims)
 
 
 def _claims(payload: JsonObject) -> Claims:

@@ -14,7 +14,7 @@ from protocol.change import Change, pack, unpack
 from protocol.errors import IdempotencyConflict, ParseError, StoreError
 from registry.content import change_digest
 from registry.log import sequence_key
-from registry.store import Snapshot, Table, Write
+from registry.store import Snapshot, Store, Table, Write
 
 _KEY = b"idem/"
 _ORDER = b"idem-order/"
@@ -42,11 +42,22 @@ def remembered(change: Change, row: bytes | None) -> list[Any] | None:
     except (ParseError, ValueError, TypeError) as error:
         raise StoreError(f"a stored idempotency key is damaged: {error}") from error
     if digest != change_digest(change):
-        shown = (change.idempotency_key or b"").decode("utf-8", "replace")
+        shown = change.handle.decode("utf-8", "replace")
         raise IdempotencyConflict(
-            f"idempotency key {shown!r} was used for another change; use a new key"
+            f"{shown}: the idempotency key was used for another change; use a new key"
         )
     return list(result)
+
+
+def require_unused_keys(store: Store, changes: Sequence[Change]) -> None:
+    """Raise IdempotencyConflict when a key of these changes was used for another change.
+
+    Asked before anything of a request is written, so that the whole request can be refused.
+    """
+    with store.snapshot() as state:
+        for change in changes:
+            if change.idempotency_key is not None:
+                remembered(change, state.get(Table.SECONDARY, row_key(change)))
 
 
 def encode(change: Change, result: Sequence[Any], time_s: int) -> bytes:

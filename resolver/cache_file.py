@@ -20,10 +20,9 @@ import lmdb
 import msgpack
 from xxhash import xxh3_64_intdigest as xxh3
 
-from protocol.errors import ParseError, ResponseCode, StoreError
+from protocol.errors import ResponseCode, StoreError
 from resolver.cache import Entry, zone_of
 from resolver.config import RecursionSettings
-from resolver.wire_values import slices
 
 FOLDER: Final = "cache"
 _LEAST_MAP = 16 << 20
@@ -78,9 +77,8 @@ def decode_entry(row: bytes, clocks: Clocks) -> Entry | None:
         handle, code, values, stored, expires, stale, valid, authoritative, proof = msgpack.unpackb(
             body
         )
-        parts = slices(values)
         known = ResponseCode(code)
-    except (StructError, ValueError, TypeError, ParseError, msgpack.UnpackException):
+    except (StructError, ValueError, TypeError, msgpack.UnpackException):
         return None
     if stored > clocks.wall + 1:
         return None
@@ -96,7 +94,6 @@ def decode_entry(row: bytes, clocks: Clocks) -> Entry | None:
         authoritative=authoritative,
         proof=proof,
         zone=zone_of(handle),
-        _slices=parts,
     )
 
 

@@ -28,6 +28,8 @@ from resolver.exits import exit_code
 log = structlog.get_logger()
 
 BEAT_S: Final = 1.0
+PARTING_S: Final = 1.0
+"""How long a face that stops waits for one more request on each of its kept connections."""
 _PR_SET_PDEATHSIG: Final = 1
 
 

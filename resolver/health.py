@@ -85,9 +85,26 @@ class HealthBook:
         """Sort key: resting last, then failing, then by time."""
         return (self.resting(endpoint), self.failing(endpoint), self.rtt_s(endpoint))
 
+    def best_rtt_s(self, endpoints: Iterable[Endpoint]) -> float:
+        """The least time measured at one of them; the guess where none was asked yet."""
+        found = (self._book.peek(each) for each in endpoints)
+        return min((each.srtt_s for each in found if each and each.known), default=_UNKNOWN_S)
+
     def rank_peer(self, peer: Peer) -> tuple[bool, bool, float]:
-        """The best of its endpoints."""
-        return min(map(self.rank, peer.endpoints), default=(True, True, 1e9))
+        """Sort key as rank(), by the endpoints that ever answered, if any did.
+
+        A guess for the others would make every server with an unused transport look quick.
+        """
+        proven = [each for each in peer.endpoints if self._answered_ever(each)]
+        failing = all(map(self.failing, proven)) if proven else self._any_failing(peer.endpoints)
+        return (self.all_resting(peer.endpoints), failing, self.best_rtt_s(peer.endpoints))
+
+    def _answered_ever(self, endpoint: Endpoint) -> bool:
+        found = self._book.peek(endpoint)
+        return found is not None and found.known
+
+    def _any_failing(self, endpoints: Iterable[Endpoint]) -> bool:
+        return any(map(self.failing, endpoints))
 
     def all_resting(self, endpoints: Iterable[Endpoint]) -> bool:
         """Whether none of them is worth asking now."""

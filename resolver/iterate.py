@@ -172,7 +172,7 @@ class Iteration:
     ) -> float:
         if not before:
             return 0.0
-        rtt = min(map(self._client.health.rtt_s, peers[len(before) - 1][1].endpoints))
+        rtt = self._client.health.best_rtt_s(peers[len(before) - 1][1].endpoints)
         return min(max(4 * rtt, _HEDGE_S[0]), _HEDGE_S[1])
 
     def _ranked(
@@ -210,7 +210,7 @@ class Iteration:
         awake.sort(key=lambda each: health.rank_peer(each[1]))
         most = question.limits.fetches
         for _, peer in awake[most:]:
-            best = min(map(health.rtt_s, peer.endpoints), default=0.0)
+            best = health.best_rtt_s(peer.endpoints)
             skip(str(peer), f"{most} sites are before it (its round trip: {best * 1000:.0f} ms)")
         return awake[:most]
 

@@ -76,12 +76,11 @@ SCHEME_ZONES: Mapping[str, tuple[str, ...]] = {
     "handle": ("",),
     "doi": ("10",),
     "oid": ("0", "1", "2"),
-    "gs1": ("HTTPS:",),
+    "gs1": ("GS1",),
 }
 """Where the names of a scheme begin, as prefixes: `oid=URL` binds a root to the OID tree.
 
-An OID travels as its dotted form and so is a prefix record below its first arc; a GS1 key as its
-canonical Digital Link, whose part before the first slash is `https:`.
+OIDs and GS1 keys are delegated arc by arc and digit by digit (protocol.name.prefix_of).
 """
 
 

@@ -78,6 +78,7 @@ int dns_is_right(const uint8_t *reply, int size);
 int http_request(uint8_t *out, const struct key *key);
 int http_size(uint8_t *reply, int size);
 int http_is_right(const uint8_t *reply, int size);
+int http_is_last(const uint8_t *reply, int size);
 int redis_request(uint8_t *out, const struct key *key);
 int redis_size(const uint8_t *reply, int size);
 int redis_is_right(const uint8_t *reply, int size);

@@ -109,6 +109,13 @@ int http_is_right(const uint8_t *reply, int size) {
     return options.expected != WITHHELD || memmem(reply, (size_t)size, none, sizeof none - 1);
 }
 
+/* Whether the server will close the connection behind this response. */
+int http_is_last(const uint8_t *reply, int size) {
+    static const char close[] = "\nConnection: close\r";
+    const uint8_t *end = memmem(reply, (size_t)size, "\r\n\r\n", 4);
+    return end && memmem(reply, (size_t)(end - reply) + 2, close, sizeof close - 1);
+}
+
 /* GET of a key (Redis serialization protocol 2). */
 int redis_request(uint8_t *out, const struct key *key) {
     return sprintf((char *)out, "*2\r\n$3\r\nGET\r\n$%d\r\n%.*s\r\n", key->size, key->size, key->text);

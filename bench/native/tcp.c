@@ -100,14 +100,15 @@ static int read_some(uint32_t slot, uint64_t now) {
     ssize_t got = recv(c->fd, c->in + c->in_size, (size_t)(MAX_REPLY - 1 - c->in_size), 0);
     if (got < 0 && errno == EAGAIN) return 0;
     if (got <= 0) {
-        fail(slot, &counts.failed);
+        fail(slot, &counts.failed); /* none under way: the server closed an idle connection */
         return 0;
     }
     c->in_size += (int)got;
     if (!requests[slot].busy || !is_whole(c, &requests[slot], &right)) return 1;
-    if (options.mode == IRP_TCP_ONCE) hang_up(c);
+    if (options.mode == IRP_TCP_ONCE || (options.mode == HTTP && http_is_last(c->in, c->in_size))) hang_up(c);
     finish(slot, now, right);
-    return 0;
+    c->in_size = 0;
+    return c->fd >= 0; /* once more: the server may have closed behind its reply */
 }
 
 void tcp_receive(void) {

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.dataset import oid, product_url
+from bench.dataset import naptr as record_of
+from bench.dataset import oid
 from bench.peers import Running, free_port, process, program, wait_for_tcp
 
 ZONE = "ors.example"
@@ -81,9 +82,7 @@ def write_zone(folder: Path, count: int) -> Path:
         out.write(f"$ORIGIN {ZONE}.\n$TTL 300\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n")
         out.write("@ IN NS ns\nns IN A 127.0.0.1\n")
         for number in range(count):
-            replacement = f"!^.*$!{product_url(number)}!"
-            name = below_zone(number)
-            out.write(f'{name} IN NAPTR 100 10 "u" "ORS+UINF" "{replacement}" .\n')
+            out.write(f"{below_zone(number)} IN NAPTR {record_of(number)}\n")
     names = folder / "names.txt"
     with names.open("w") as out:
         out.writelines(f"{below_zone(number)}.{ZONE}\n" for number in range(count))

@@ -1,6 +1,7 @@
 """HS_NAMESPACE: what holds for all names under a prefix, as XML (do-irp 12.4).
 
-If a prefix record has several, the lowest index counts. Templates are kept as trees, not run.
+If a prefix record has several, the lowest index counts. Templates are kept as trees here;
+protocol.template runs them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from protocol.errors import ParseError
 from protocol.xmltree import Element, format_xml, parse_xml
 
 ROOT = "namespace"
+TEMPLATE = "template"
 ACTIVE = "active"
+INACTIVE = "inactive"
 _NO_INHERITED = "no_nslocs"
 
 
@@ -20,7 +23,8 @@ class Namespace:
     """contact: whom to ask. status: `active` or `inactive`; missing means active.
 
     locs: handles with 10320/loc values for all names under the prefix; inherit_locs false: those
-    of parent prefixes do not apply. template: element with the attribute `delimiter`, or None.
+    of namespaces above do not apply. templates: elements, the first with the attribute
+    `delimiter`.
     """
 
     contact: str | None = None
@@ -28,17 +32,22 @@ class Namespace:
     status_message: str | None = None
     locs: tuple[str, ...] = ()
     inherit_locs: bool = True
-    template: Element | None = None
+    templates: tuple[Element, ...] = ()
 
     @property
     def active(self) -> bool:
         return self.status == ACTIVE
 
+    @property
+    def delimiter(self) -> str | None:
+        """What divides a name into base and extension; None or empty: nothing does."""
+        return self.templates[0].attribute("delimiter") if self.templates else None
+
 
 def decode_namespace(data: bytes | memoryview) -> Namespace:
     """Unknown elements are passed over. Raises ParseError."""
     root = parse_xml(bytes(data))
-    if root.name != ROOT:
+    if root.name.lower() != ROOT:
         raise ParseError(f"HS_NAMESPACE begins with <{root.name}>, not <{ROOT}>")
     locs = root.all("locs")
     marks = [root, *locs]
@@ -48,8 +57,8 @@ def decode_namespace(data: bytes | memoryview) -> Namespace:
         status=status.text if status is not None else ACTIVE,
         status_message=_text(root, "statusmsg"),
         locs=tuple(element.text for element in locs if element.text),
-        inherit_locs=all(mark.attribute(_NO_INHERITED) in (None, "false") for mark in marks),
-        template=root.first("template"),
+        inherit_locs=not any(_is_set(mark.attribute(_NO_INHERITED)) for mark in marks),
+        templates=root.all(TEMPLATE),
     )
 
 
@@ -63,11 +72,14 @@ def encode_namespace(namespace: Namespace) -> bytes:
         children.append(Element("statusmsg", text=namespace.status_message))
     mark = () if namespace.inherit_locs else ((_NO_INHERITED, "true"),)
     children += [Element("locs", text=handle) for handle in namespace.locs]
-    if namespace.template is not None:
-        children.append(namespace.template)
+    children += namespace.templates
     return format_xml(Element(ROOT, mark, tuple(children)))
 
 
 def _text(root: Element, name: str) -> str | None:
     element = root.first(name)
     return element.text if element is not None else None
+
+
+def _is_set(text: str | None) -> bool:
+    return text is not None and text.lower() in {"yes", "true", "1"}

@@ -9,8 +9,9 @@ twelve digits as the Handle REST interface writes them.
 from __future__ import annotations
 
 import csv
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from protocol.errors import BadIdentifier, BiaoshiError, InvalidValue, SettingsError
@@ -18,7 +19,7 @@ from protocol.handle_json import parse_admin_permissions
 from protocol.identifier import parse
 from protocol.record import MAX_INDEX, HandleValue, Reference
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, encode_admin
-from registry.imports import MAX_LINE_BYTES, Item, Options, bounded_lines
+from registry.imports import MAX_LINE_BYTES, Item, Options, RawLine, bounded_lines
 
 MAX_COLUMNS = 512
 _RESERVED = frozenset((100, 101, 102, 200, 300, 301, 302, 400, 401, 402, 410))
@@ -36,18 +37,43 @@ class Column:
     index: int
 
 
-@dataclass(slots=True)
 class _Lines:
     """Decoded lines for the csv module, and what went wrong on them."""
 
-    stream: BinaryIO
-    encoding: str
-    number: int = 0
-    problems: list[str] = field(default_factory=list)
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        self.encoding = encoding
+        self.number = 0
+        self.problems: list[str] = []
+        self._source = bounded_lines(stream)
+        self._again: deque[RawLine] = deque()
+        self._row: list[RawLine] = []
+        self._octets = 0
+
+    def begin_row(self) -> int:
+        """The number of the next line, which begins a row."""
+        self.problems.clear()
+        self._row.clear()
+        self._octets = 0
+        return self._again[0].number if self._again else self.number + 1
+
+    def return_all_but_first(self) -> None:
+        """Read the lines that a bad row swallowed once more, as rows of their own.
+
+        A quote that is never closed takes the lines up to the next quote. Reading them again costs
+        no more than reading did: each stretch between two quotes is returned once.
+        """
+        self._again.extendleft(reversed(self._row[1:]))
 
     def __iter__(self) -> Iterator[str]:
-        for line in bounded_lines(self.stream):
+        while True:
+            line = self._again.popleft() if self._again else next(self._source, None)
+            if line is None:
+                return
             self.number = line.number
+            self._row.append(line)
+            self._octets += len(line.data)
+            if self._octets > MAX_LINE_BYTES and len(self._row) > 1:
+                raise csv.Error(f"the row is above {MAX_LINE_BYTES} octets")
             if line.overlong:
                 self.problems.append(f"line {line.number} is above {MAX_LINE_BYTES} octets")
             try:
@@ -63,20 +89,20 @@ class _Lines:
 def read(stream: BinaryIO, options: Options) -> Iterator[Item]:
     """The rows of a CSV file. Raises SettingsError when its header cannot be used."""
     lines = _Lines(stream, _encoding(options.encoding))
-    source = iter(lines)
-    header = next(source, "")
+    header = next(iter(lines), "")
     if lines.problems:
         raise SettingsError(f"the header cannot be read: {lines.problems[0]}")
     delimiter = max(",;\t", key=header.count)
     columns = parse_header(next(csv.reader([header], delimiter=delimiter), []))
     csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader(source, delimiter=delimiter, strict=True)
+    reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
     while True:
-        first = lines.number + 1
-        lines.problems.clear()
+        first = lines.begin_row()
         try:
             cells = next(reader, None)
         except csv.Error as error:
+            lines.return_all_but_first()
+            reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
             yield Item(first, b"", None, f"not CSV: {error}; check the quotes of this row")
             continue
         if cells is None:

@@ -43,6 +43,9 @@ class Snapshot(Protocol):
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The row under a key, or None."""
 
+    def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
+        """get() of one table as a function, for many reads of one state."""
+
     def scan(
         self, table: Table, start: bytes = b"", stop: bytes | None = None, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:

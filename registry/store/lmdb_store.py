@@ -109,6 +109,11 @@ class LmdbSnapshot:
             return None
         return self._txn.get(key, None, self._dbs[table])
 
+    def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
+        """get() of one table as a function: a third cheaper than a transaction a read."""
+        get, db = self._txn.get, self._dbs[table]
+        return lambda key: get(key, None, db) if 0 < len(key) <= _MAX_KEY else None
+
     def scan(
         self, table: Table, start: bytes = b"", stop: bytes | None = None, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:

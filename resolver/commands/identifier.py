@@ -69,7 +69,20 @@ def _print_table(found: dict[str, Any]) -> None:
         typer.echo(f"  {name:<13} {value}")
 
 
-@app.command("id")
+_EPILOG = """\b
+Examples:
+  biaoshi id 88.118.8/JXDY2106023
+  biaoshi id 1.2.156.3088.7 "urn:epc:id:sgtin:0614141.112345.400" --json
+  biaoshi id "(01)09506000134352(21)7" --scheme gs1
+  biaoshi id --jsonl < identifiers.jsonl
+\b
+--jsonl answers each line that is not blank with one line:
+  {"input":…, "valid":…, "scheme":…, "normalized":…, "prefix":…, "suffix":…, "error":…}
+\b
+Exit codes: 0 every text is valid; 1 one is not; 2 the input or an option cannot be used."""
+
+
+@app.command("id", epilog=_EPILOG)
 def identify(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT…", show_default=False)] = None,
     *,
@@ -87,10 +100,7 @@ def identify(
         str, typer.Option(help="Domain below which GTINs are asked for.")
     ] = ONS_ROOT,
 ) -> None:
-    """Say what an identifier is: scheme, prefix, suffix and the one normalized form.
-
-    Exit code 0 when every text is valid, 1 when one is not, 2 when the input cannot be used.
-    """
+    """Say what an identifier is: scheme, prefix, suffix and the one normalized form."""
     if jsonl == bool(texts) or (scheme is not None and scheme not in SCHEMES):
         typer.echo(
             f"no scheme {scheme!r}; there are {', '.join(SCHEMES)}"

@@ -106,13 +106,26 @@ def _run(
     raise typer.Exit(code)
 
 
+def _help(*examples: str) -> str:
+    """What stands below the options of a command's help."""
+    shown = "".join(f"\n  {example}" for example in examples)
+    codes = "Exit codes: 0 every text is valid; 1 one is not; 2 the input cannot be used."
+    return f"\b\nExamples:{shown}\n\b\n{codes}"
+
+
 def _base(base: str | None) -> str | None:
     if base is not None and not base.startswith(("https://", "http://")):
         raise typer.BadParameter(f"{base!r} is no web address; begin with https://")
     return base
 
 
-@app.command("parse")
+@app.command(
+    "parse",
+    epilog=_help(
+        'biaoshi link parse "https://id.gs1.org/01/09506000134352/21/7"',
+        'biaoshi link parse "(01)09506000134352(21)7" --json',
+    ),
+)
 def parse(
     texts: Texts = None,
     *,
@@ -123,10 +136,7 @@ def parse(
         typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs."),
     ] = False,
 ) -> None:
-    """Check a Digital Link URI or a bracketed element string and give both of its forms.
-
-    Exit code 0 when every text is valid, 1 when one is not, 2 when the input cannot be used.
-    """
+    """Check a Digital Link URI or a bracketed element string and give both of its forms."""
 
     def work(text: str) -> Facts:
         return _both_forms(read_link(text, lenient=lenient))
@@ -134,7 +144,13 @@ def parse(
     _run(texts, work, ("element_string", "canonical"), as_json=as_json, jsonl=jsonl)
 
 
-@app.command("make")
+@app.command(
+    "make",
+    epilog=_help(
+        "biaoshi link make 09506000134352",
+        'biaoshi link make "(01)09506000134352(10)B7" --base https://id.example.org',
+    ),
+)
 def make(
     texts: Texts = None,
     *,
@@ -142,10 +158,7 @@ def make(
     as_json: AsJson = False,
     jsonl: Jsonl = False,
 ) -> None:
-    """Make a Digital Link URI of a GTIN, an element string, an EPC URN or another URI.
-
-    Exit codes as for parse.
-    """
+    """Make a Digital Link URI of a GTIN, an element string, an EPC URN or another URI."""
     before = _base(base) or CANONICAL
 
     def work(text: str) -> Facts:
@@ -154,7 +167,13 @@ def make(
     _run(texts, work, ("uri",), as_json=as_json, jsonl=jsonl)
 
 
-@app.command("compress")
+@app.command(
+    "compress",
+    epilog=_help(
+        'biaoshi link compress "https://id.gs1.org/01/09506000134352/21/7"',
+        'biaoshi link compress "(01)09506000134352(21)7" --base https://id.example.org',
+    ),
+)
 def compress_(
     texts: Texts = None,
     *,
@@ -167,7 +186,7 @@ def compress_(
 ) -> None:
     """Compress a Digital Link URI, an element string, a GTIN or an EPC URN.
 
-    A URI keeps what stands before its key unless --base is given. Exit codes as for parse.
+    A URI keeps what stands before its key unless --base is given.
     """
     before = _base(base)
 
@@ -178,11 +197,17 @@ def compress_(
     _run(texts, work, ("compressed",), as_json=as_json, jsonl=jsonl)
 
 
-@app.command("expand")
+@app.command(
+    "expand",
+    epilog=_help(
+        "biaoshi link expand https://id.gs1.org/DBFKk4XBoALg",
+        "biaoshi link expand --jsonl < links.jsonl",
+    ),
+)
 def expand_(texts: Texts = None, *, as_json: AsJson = False, jsonl: Jsonl = False) -> None:
     """Expand a compressed Digital Link URI.
 
-    `uri` keeps its host and foreign parameters, `canonical` does not. Exit codes as for parse.
+    `uri` keeps its host and foreign parameters, `canonical` does not.
     """
 
     def work(text: str) -> Facts:

@@ -245,7 +245,9 @@ def _reading(folder: Path) -> Iterator[LmdbStore]:
     epilog="""\b
 Examples:
   biaoshi prefix list --node ./second
-  biaoshi prefix list --node ./second --state requested --json""",
+  biaoshi prefix list --node ./second --state requested --json
+\b
+Exit codes: 0 listed; 2 the folder is no node's; 3 its store cannot be opened.""",
 )
 def list_(
     node: NodeOption = Path(),

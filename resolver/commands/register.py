@@ -111,6 +111,8 @@ def register(
         kind = detect(file, _peek(stream)) if format_ is Format.AUTO else format_
         folder = Path(file).resolve().parent if file != "-" else None
         options = Options(on_exists, admin, encoding, folder)
+        if results is not None and file != "-" and results.exists() and results.samefile(file):
+            raise SettingsError(f"{results} is the input itself; name another file for --results")
         with _sink(node, auth, cert, sign=sign, insecure=insecure, dry_run=dry_run) as sink:
             written = Results.open(results, resume=resume)  # a slip above must not empty it
             try:

@@ -22,9 +22,36 @@ ALL_FINE = 0
 SOME_FAILED = 1
 UNUSABLE = 2
 
+_CODES = "Exit codes: 0 every row is fine; 1 a row is not; 2 the input is no list of rows."
+_EPILOG = f"""\b
+Examples:
+  biaoshi wire check tests/vectors/do-irp/*.json
+  biaoshi wire decode --kind envelope < rows.jsonl
+\b
+{_CODES}"""
+_DECODE_EPILOG = f"""\b
+Examples:
+  echo '{{"kind":"hs_vlist","hex":"0000000100000003612f620000012c"}}' | biaoshi wire decode
+  biaoshi wire decode --kind envelope envelopes.jsonl
+\b
+{_CODES}"""
+_ENCODE_EPILOG = f"""\b
+Examples:
+  biaoshi wire encode < decoded.jsonl
+  biaoshi wire decode rows.jsonl | biaoshi wire encode
+\b
+{_CODES}"""
+_CHECK_EPILOG = f"""\b
+Examples:
+  biaoshi wire check < tests/vectors/do-irp/requests.json
+  biaoshi wire check tests/vectors/do-irp/*.json
+\b
+{_CODES}"""
+
 app = typer.Typer(
     name="wire",
     help="Decode, encode and check Handle protocol bytes.",
+    epilog=_EPILOG,
     no_args_is_help=True,
 )
 
@@ -45,19 +72,32 @@ class Unusable(Exception):
     """The input is no list of rows at all."""
 
 
-@app.command()
+class BadLine(str):
+    """Why a line among JSON lines is no row."""
+
+    __slots__ = ()
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+@app.command(epilog=_DECODE_EPILOG)
 def decode(files: Files = None, kind: Kind = None) -> None:
     """Rows {"kind","hex"} to rows {"name","kind","hex","decoded"}."""
     _run(files, kind, _decode_row)
 
 
-@app.command()
+@app.command(epilog=_ENCODE_EPILOG)
 def encode(files: Files = None, kind: Kind = None) -> None:
     """Rows {"kind","decoded"} to rows {"name","kind","hex","decoded"}."""
     _run(files, kind, _encode_row)
 
 
-@app.command()
+@app.command(epilog=_CHECK_EPILOG)
 def check(files: Files = None, kind: Kind = None) -> None:
     """Whole vectors to rows {"name","ok","why"}: whether everything a vector claims holds."""
     _run(files, kind, _check_row)
@@ -110,17 +150,20 @@ def _run(
     kind: str | None,
     work: _Work,
 ) -> None:
-    failed = False
+    code = ALL_FINE
     try:
         for text in _texts(files):
             for row in _rows(text):
-                answer, fine = _answer(row, kind, work)
-                failed |= not fine
+                if isinstance(row, BadLine):
+                    answer, fine, code = {"error": str(row)}, False, UNUSABLE
+                else:
+                    answer, fine = _answer(row, kind, work)
+                code = max(code, ALL_FINE if fine else SOME_FAILED)
                 sys.stdout.write(json.dumps(answer) + "\n")
     except Unusable as error:
         typer.echo(f"wire: {error}", err=True)
         raise typer.Exit(UNUSABLE) from None
-    raise typer.Exit(SOME_FAILED if failed else ALL_FINE)
+    raise typer.Exit(code)
 
 
 def _answer(row: Row, default: str | None, work: _Work) -> tuple[Row, bool]:
@@ -143,28 +186,40 @@ def _texts(files: list[Path] | None) -> Iterator[str]:
         raise Unusable(f"cannot read the input: {error}") from None
 
 
-def _rows(text: str) -> Iterator[Row]:
-    """The rows of JSON lines, of one array, or of one object written over several lines."""
+def _rows(text: str) -> Iterator[Row | BadLine]:
+    """The rows of JSON lines, or of arrays and objects one after the other over several lines."""
     stripped = text.strip()
     if not stripped:
         raise Unusable("the input is empty; give rows as JSON lines or as one JSON array")
-    try:
-        whole = json.loads(stripped)
-    except (ValueError, RecursionError):
+    if _is_json_lines(stripped):
         yield from _lines(text)
         return
-    for row in whole if isinstance(whole, list) else [whole]:
-        yield _object(row, "the input")
+    at = 0
+    while at < len(stripped):
+        try:
+            found, end = _DECODER.raw_decode(stripped, at)
+        except (ValueError, RecursionError) as error:
+            raise Unusable(f"no JSON: {error}") from None
+        for row in found if isinstance(found, list) else [found]:
+            yield _object(row, "the input")
+        at = end + len(stripped[end:]) - len(stripped[end:].lstrip())
 
 
-def _lines(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), 1):
+def _is_json_lines(stripped: str) -> bool:
+    """Whether the first line looks like an object by itself."""
+    first = stripped.split("\n", 1)[0].rstrip()
+    return first.startswith("{") and first.endswith("}")
+
+
+def _lines(text: str) -> Iterator[Row | BadLine]:
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                row = json.loads(line)
+                yield _object(_DECODER.decode(line), f"line {number}")
             except (ValueError, RecursionError) as error:
-                raise Unusable(f"line {number} is no JSON: {error}") from None
-            yield _object(row, f"line {number}")
+                yield BadLine(f"line {number} is no JSON: {error}")
+            except Unusable as error:
+                yield BadLine(str(error))
 
 
 def _object(row: Any, where: str) -> Row:

@@ -31,6 +31,8 @@ from resolver.dns.message import (
 )
 from resolver.dns.zones import GTIN_LABELS, Names, OnsZone, OrsZone
 
+Get = Callable[[bytes], bytes | None]
+
 _MEMO = 1024
 _ROW = Struct(">QH")
 _RR = Struct(">HHHIH")
@@ -44,21 +46,18 @@ _LONGEST = 44
 class Plain(NamedTuple):
     """The fast way of one reader process.
 
-    answer: (message, whether it came over TCP) -> reply, or None. turn: to be called before the
-    first answer of a loop turn.
+    answer: (message, get() of the NAPTR table, whether it came over TCP) -> reply, or None. turn:
+    to be called before the first answer of a loop turn.
     """
 
-    answer: Callable[[bytes, bool], bytes | None]
+    answer: Callable[[bytes, Get, bool], bytes | None]
     turn: Callable[[], None]
 
 
-class _Tail(NamedTuple):
-    """What follows from the octets after a name: type, class and OPT."""
-
-    limit: int
-    do: bool
-    additional: bytes  # number of authority and additional records
-    opt: bytes
+_Shape = tuple[bytes, bytes, bytes, int, bool]
+"""What follows from all of a query but its id and name: flags and number of questions of the
+reply, numbers of its authority and additional records, its OPT record, octets it may have over
+UDP, whether signatures are wanted."""
 
 
 class _Signed(NamedTuple):
@@ -70,33 +69,30 @@ class _Signed(NamedTuple):
     octets: bytes
 
 
-def _head(octets: bytes) -> bytes | None:
-    """Flags and number of questions of the reply to a query with these; None: not taken."""
-    if octets[0] & 0xFE or octets[2:8] != b"\0\1\0\0" + b"\0\0" or octets[8:] > b"\0\1":
+def _shape(header: bytes, end: bytes, udp_bytes: int) -> _Shape | None:
+    """None unless it is a NAPTR question of class IN, with one good OPT record or none.
+
+    header: octets 2 to 12 of the query. end: all that follows the name.
+    """
+    if header[0] & 0xFE or header[2:8] != b"\0\1\0\0\0\0" or header[8:] > b"\0\1":
         return None  # a response, another operation, truncated, or with other records
-    return bytes((0x84 | octets[0] & 1, 0, 0, 1))
-
-
-def _tail(octets: bytes, extra: bytes, udp_bytes: int) -> _Tail | None:
-    """None unless a NAPTR question of class IN, with one good OPT record of version 0 or none."""
-    probe = b"\0\0\0\0\0\1\0\0\0\0" + extra + b"\0" + octets
-    query = parse_query(probe)
+    query = parse_query(b"\0\0" + header + b"\0" + end)
     if query is None or query.rcode or query.type != Type.NAPTR or query.klass != CLASS_IN:
         return None
-    if not query.edns:
-        return _Tail(LEAST_UDP, False, bytes(4), b"") if extra == b"\0\0" else None
-    opt = opt_record(udp_bytes, 0, query.do)
-    return _Tail(min(query.limit, udp_bytes), query.do, b"\0\0\0\1", opt)
+    head = bytes((0x84 | header[0] & 1, 0, 0, 1))
+    if query.edns:
+        opt = opt_record(udp_bytes, 0, query.do)
+        return head, b"\0\0\0\1", opt, min(query.limit, udp_bytes), query.do
+    return (head, bytes(4), b"", LEAST_UDP, False) if header[8:] == b"\0\0" else None
 
 
 def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs here
     answers: Answers, names: Names, *, udp_bytes: int, now: Callable[[], float], max_signed: int
 ) -> Plain:
     """The fast way of these zones."""
-    heads: dict[bytes, bytes | None] = {}
-    tails: dict[tuple[bytes, bytes], _Tail | None] = {}
+    shapes: dict[bytes, _Shape | None] = {}
     signed: dict[bytes, _Signed] = {}
-    get, checksum, row_of = names.get, xxh3, _ROW.unpack_from
+    checksum, row_of = xxh3, _ROW.unpack_from
     ors = next(
         (z for z in answers.zones if isinstance(z, OrsZone) and z.prefix == ORS_PREFIX), None
     )
@@ -105,6 +101,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
     skip = 12 + len(front)
     ors_end = ors.name if ors is not None else b""
     ons_end = name_of(GTIN_LABELS)[:-1] + ons.name if ons is not None else b""
+    ors_size, ons_size = len(ors_end), len(ons_end)
     prefixes = names.prefixes
     homed: frozenset[bytes] = frozenset()
     delegated: frozenset[bytes] = frozenset()
@@ -130,18 +127,12 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         ors_ours, ors_away = _suffixes(fresh), _suffixes(given)
         ons_ours, ons_away = _numbers(fresh), _numbers(given)
 
-    def learn_head(octets: bytes) -> bytes | None:
-        if len(heads) > _MEMO:
-            heads.clear()
-        found = heads[octets] = _head(octets)
-        return found
-
-    def learn_tail(pair: tuple[bytes, bytes]) -> _Tail | None:
-        if len(pair[0]) > LEAST_UDP:
+    def learn(header: bytes, end: bytes) -> _Shape | None:
+        if len(end) > LEAST_UDP:
             return None
-        if len(tails) > _MEMO:
-            tails.clear()
-        found = tails[pair] = _tail(*pair, udp_bytes)
+        if len(shapes) > _MEMO:
+            shapes.clear()
+        found = shapes[header + end] = _shape(header, end, udp_bytes)
         return found
 
     def sign(key: bytes, raw: bytes, owner: bytes, zone: bytes) -> _Signed | None:
@@ -160,7 +151,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         made = signed[key] = _Signed(raw[:8], kept.until, count, octets)
         return made
 
-    def answer(data: bytes, tcp: bool) -> bytes | None:
+    def answer(data: bytes, get: Get, tcp: bool) -> bytes | None:
         low = data.lower()
         end = -1
         if ors_end and low.startswith(front, 12):
@@ -169,7 +160,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             if end > 0:
                 if not key.endswith(ors_ours) or (ors_away and key.endswith(ors_away)):
                     return None
-                end += len(ors_end)
+                end += ors_size
         if end < 0:
             end = 12 + _DIGITS
             if not ons_end or not low.startswith(ons_end, end) or low[12:end:2] != _ONES:
@@ -177,20 +168,16 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             key = ONS_KEY + low[13:end:2][::-1]
             if not key.startswith(ons_ours) or (ons_away and key.startswith(ons_away)):
                 return None
-            end += len(ons_end)
+            end += ons_size
         if not taken:
             return None
         try:
-            head = heads[data[2:12]]
+            shape = shapes[data[2:12] + data[end:]]
         except KeyError:
-            head = learn_head(data[2:12])
-        pair = (data[end:], data[10:12])
-        try:
-            tail = tails[pair]
-        except KeyError:
-            tail = learn_tail(pair)
-        if head is None or tail is None:
+            shape = learn(data[2:12], data[end:])
+        if shape is None:
             return None
+        head, numbers, opt, limit, do = shape
         raw = get(key)
         if not raw:
             return None
@@ -200,28 +187,17 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             return None
         if checksum(raw[8:]) != seal or flags & HAS_ABSOLUTE_TTL:
             return None
-        count, signatures = raw[10:12], b""
-        if tail.do and signer is not None:
+        count, records = raw[10:12], raw[NAPTR_HEAD_SIZE:]
+        if do and signer is not None:
             made = signed.get(key)
             if made is None or made.seal != raw[:8] or made.until <= clock:
                 zone = ors_end if key[:1] != ONS_KEY else ons.name if ons is not None else b""
                 made = sign(key, raw, low[12:end], zone)
                 if made is None:
                     return None
-            count, signatures = made.number, made.octets
-        reply = b"".join(
-            (
-                data[:2],
-                head,
-                count,
-                tail.additional,
-                data[12 : end + 4],
-                raw[NAPTR_HEAD_SIZE:],
-                signatures,
-                tail.opt,
-            )
-        )
-        return reply if tcp or len(reply) <= tail.limit else None
+            count, records = made.number, records + made.octets
+        reply = b"".join((data[:2], head, count, numbers, data[12 : end + 4], records, opt))
+        return reply if tcp or len(reply) <= limit else None
 
     turn()
     return Plain(answer, turn)

@@ -267,6 +267,12 @@ def truncated(reply: bytes) -> bytes:
     return head + reply[HEADER_SIZE:end] + (reply[-OPT_SIZE:] if extra else b"")
 
 
+def asked_name(data: bytes) -> bytes:
+    """The name of a question as text, for logs; empty where there is none."""
+    end = name_end(data, HEADER_SIZE)
+    return b".".join(labels_of(data[HEADER_SIZE:end])) if end > 0 else b""
+
+
 def response_code(reply: bytes) -> int:
     """The lower four bits of the rcode of a reply of ours."""
     return reply[3] & 15

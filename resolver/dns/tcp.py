@@ -110,7 +110,7 @@ class DnsTcp:
         """The reply to one message; empty: nothing is said."""
         self.face.turn()
         try:
-            plain = self.face.plain.answer(data, True)
+            plain = self.face.plain.answer(data, self.face.names.get, True)
             reply = plain or self.face.reply(data, tcp=True)
         except Exception:
             log.exception("message_failed", face=FACE)

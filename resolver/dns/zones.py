@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
@@ -93,6 +94,12 @@ class Names:
         if not flags & GIVEN and prefix != ORS_PREFIX:
             rdatas = [_renamed(rdata, prefix) for rdata in rdatas]
         return RRset(owner, Type.NAPTR, ttl, tuple(rdatas))
+
+    @contextmanager
+    def turn(self) -> Iterator[Callable[[bytes], bytes | None]]:
+        """One state of the NAPTR table for one turn of a loop, as get()."""
+        with self._store.snapshot() as state:
+            yield state.getter(Table.NAPTR)
 
     def any_from(self, start: bytes, stop: bytes) -> bool:
         """Whether the NAPTR table has a key between these two."""

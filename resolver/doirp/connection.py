@@ -147,7 +147,7 @@ class Connection:
             else:
                 tally.plain(message, reply)
                 self._out += reply
-                self._last = not message[28] & KEEP_ALIVE
+                self._last = not message[28] & KEEP_ALIVE or self.face.parting
         self._in = data[at:] if at else data
         tally.turn(started)
         if at:
@@ -165,7 +165,7 @@ class Connection:
             self.task.add_done_callback(self._carried_out)
             return
         self._say(reply or b"")
-        self._last = isinstance(taken, bytes) or not taken.keep_alive
+        self._last = isinstance(taken, bytes) or not taken.keep_alive or self.face.parting
 
     # --- what waits
 
@@ -177,7 +177,7 @@ class Connection:
                 if len(self._out) >= _MOST_OUT:
                     self._room = self.face.loop.create_future()
                     await self._room
-        self._last = self._last or not taken.keep_alive
+        self._last = self._last or not taken.keep_alive or self.face.parting
 
     def _carried_out(self, task: asyncio.Task[None]) -> None:
         self.task = None

@@ -9,6 +9,7 @@ closed in one go without any object for it: 28 µs against 52 µs with asyncio t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from time import perf_counter
 import structlog
 
 from protocol.doirp.envelope import ENVELOPE_SIZE
+from resolver.child import PARTING_S
 from resolver.doirp.connection import KEEP_ALIVE, RECEIVE, SEND, Connection, State
 from resolver.doirp.counting import Tally
 from resolver.doirp.exchange import Transport
@@ -62,6 +64,9 @@ class TcpFace:
         self._refused = handler.node.metrics.connections_refused
         self._socket = sock
         self._closing = False
+        self.parting = False
+        """The next reply on a connection is its last."""
+        self._empty = asyncio.Event()
         sock.setblocking(False)
         # A connection without data is not accepted before it has some, or this time is over.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, max(1, int(limits.request_s)))
@@ -151,6 +156,8 @@ class TcpFace:
             if not source:
                 del self._sources[connection.host]
         self._gauge.set(len(self._connections))
+        if not self._connections:
+            self._empty.set()
 
     def _pause(self, error: OSError) -> None:
         """No files left: stop accepting for a moment instead of spinning."""
@@ -172,13 +179,19 @@ class TcpFace:
     async def close(self, grace_s: float) -> None:
         """Accept nothing new, finish what was begun (up to grace_s), close the connections.
 
+        A kept connection gets one more answer and is closed behind it, so that a busy client
+        never writes into a closed one; who says nothing for a moment is closed without.
         The listening socket itself stays open: it belongs to who made it.
         """
-        self._closing = True
+        self._closing = self.parting = True
         self.loop.remove_reader(self._socket.fileno())
+        if self._connections:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), min(grace_s, PARTING_S))
         tasks = [c.task for c in self._connections if c.task is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=grace_s)
+            await asyncio.wait(tasks, timeout=max(0.0, grace_s - PARTING_S))
         self._sweeping.cancel()
         for connection in list(self._connections):
             connection.close()

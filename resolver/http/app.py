@@ -20,6 +20,7 @@ from aiohttp.typedefs import Middleware
 
 from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
+from resolver.child import PARTING_S
 from resolver.http import delegations, listing, openapi
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
@@ -110,6 +111,7 @@ class HttpFace:
         """Accept nothing new, finish what is in flight within grace_s, cut off the rest."""
         for server in self._servers:
             server.close()
+        await asyncio.gather(*(gate.part(min(grace_s, PARTING_S)) for gate in self.gates))
         if self._watch is not None:
             self._watch.cancel()
         served = self._runner.server
@@ -257,7 +259,9 @@ def _kept(error: web.HTTPException) -> dict[str, str]:
     return {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
 
 
-async def _sign(_: web.BaseRequest, response: web.StreamResponse) -> None:
+async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    if isinstance(request.protocol, Connection) and request.protocol.parting:
+        response.force_close()
     response.headers["Server"] = SERVER_NAME
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
 

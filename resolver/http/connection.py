@@ -9,6 +9,7 @@ resolver.http.fastpath are listed and checked by tests/resolver/http/test_aiohtt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +67,9 @@ class Gate:
         self._absent = metrics.requests[face, "absent"]
         self._lookups = metrics.lookups["store"]
         self._sweeping: asyncio.Task[None] | None = None
+        self.parting = False
+        """The next response on a connection is its last."""
+        self._empty = asyncio.Event()
 
     def start(self) -> None:
         """Begin to sweep."""
@@ -99,6 +103,19 @@ class Gate:
         if not self._by_source[host]:
             del self._by_source[host]
         self._open.inc(-1)
+        if not self._all:
+            self._empty.set()
+
+    async def part(self, seconds: float) -> None:
+        """Give each connection one more response, with `Connection: close`, or so much time.
+
+        A client that is busy thus never writes into a connection that is being closed.
+        """
+        self.parting, self.fast = True, None
+        if self._all:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -157,6 +174,11 @@ class Connection(RequestHandler):
         self._head_since: int | None = None
         self._stuck_since: int | None = None
         self._unsent = 0
+
+    @property
+    def parting(self) -> bool:
+        """Whether the response being made is the last one here."""
+        return self._gate.parting
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         name = transport.get_extra_info("peername")

@@ -2,9 +2,10 @@
 
 A row is one line of JSON: {"line"?, "handle", "values", "on_exists"?: "refuse"|"replace"|"merge",
 "expected_version"?}; its result is {"line", "handle", "status", "version"?, "sequence"?,
-"error"?}. Rows go to the writer in batches, each one durable transaction; signatures that rows
+"error": text or null}. Rows go to the writer in batches, each one durable transaction; signatures that rows
 bring are verified, and missing ones made, here and not in the writer. With an Idempotency-Key the
-request may be sent again: row n of it has the key of its own that follows from n.
+request may be sent again: row n of it has the key of its own that follows from n. The same key
+with other rows is 422, and nothing of the request is written.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from protocol.errors import (
 from protocol.handle_json import parse_values
 from protocol.record import Reference
 from protocol.strict_json import parse_json
+from registry.idempotency import require_unused_keys
 from registry.records import read_record
 from registry.rules import is_signature
 from registry.signing import MAX_SIGNATURES, VERIFIED, node_signer, verify_signature
@@ -239,7 +241,7 @@ class _Stream:
 
     def _change(self, row: dict[str, Any], handle: str, number: int) -> Change:
         rule = row.get("on_exists", "refuse")
-        if rule not in _RULES:
+        if not isinstance(rule, str) or rule not in _RULES:
             raise ParseError(f"`on_exists` must be one of {', '.join(_RULES)}, not {rule!r:.40}")
         kind, overwrite = _RULES[rule]
         try:
@@ -265,6 +267,8 @@ class _Stream:
         rows = await asyncio.to_thread(self._prepared, batch.rows)
         changes = [row.change for row in rows if row.change is not None]
         first = not self._response.prepared and not self._waiting
+        if first and self._key is not None:
+            await asyncio.to_thread(require_unused_keys, self._node.store, changes)
         task = asyncio.create_task(self._written(changes, patient=not first))
         self._waiting.append((rows, task))
         if first:  # whether there is room at all is said with the status
@@ -354,8 +358,7 @@ def _result(row: Row, outcome: Outcome | None) -> bytes:
         if outcome.sequence is not None:
             shape["sequence"] = outcome.sequence
     error = row.error if outcome is None else outcome.error
-    if error is not None:
-        shape["error"] = error.encode("utf-8", "replace").decode()
+    shape["error"] = None if error is None else error.encode("utf-8", "replace").decode()
     return orjson.dumps(shape) + b"\n"
 
 

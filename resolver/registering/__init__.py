@@ -24,6 +24,8 @@ CHUNK_BYTES = 4 << 20
 AHEAD = 2
 """Chunks on their way while the next one is read."""
 REFUSED = "refused"
+REPLACED = "replaced"
+"""The record is another than before; of a batch file's DELETE: it is gone."""
 SHOWN = 5
 """Refusals shown when there is no results file."""
 
@@ -40,7 +42,7 @@ class Result:
     error: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """The line of the results file; fields that say nothing are left out."""
+        """The line of the results file; error is null where there is none."""
         shape: dict[str, Any] = {
             "line": self.line,
             "handle": self.handle.decode("utf-8", "replace"),
@@ -50,8 +52,7 @@ class Result:
             shape["version"] = self.version
         if self.sequence is not None:
             shape["sequence"] = self.sequence
-        if self.error is not None:
-            shape["error"] = self.error
+        shape["error"] = self.error
         return shape
 
 
@@ -101,7 +102,7 @@ class Summary:
         }
 
 
-_ALWAYS = ("created", "unchanged", "replaced", REFUSED)
+_ALWAYS = ("created", "unchanged", REPLACED, REFUSED)
 
 
 class Results:

@@ -24,12 +24,13 @@ from registry.store.lmdb_store import LmdbStore
 from registry.writer import Outcome, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
-from resolver.registering import Result, Row
+from resolver.registering import REPLACED, Result, Row
 from resolver.writer_link import Submitter, open_writer
 from resolver.writer_process import STORE, writer_settings
 
 TRIES = 20
-_BY_MERGE = {"changed": "replaced"}
+_REPLACING = ("changed", "deleted")
+"""What the writer says of a merge, and of a batch file's ADD, MODIFY, REMOVE and DELETE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,7 @@ class LocalSink:
 
 
 def _result(row: Row, outcome: Outcome) -> Result:
-    status = outcome.status
-    if row.change.kind is Kind.MERGE:
-        status = _BY_MERGE.get(status, status)
+    status = REPLACED if outcome.status in _REPLACING else outcome.status
     return Result(
         row.line, row.change.handle, status, outcome.version, outcome.sequence, outcome.error
     )

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from protocol.change import Change, Kind
 from protocol.errors import ResponseCode, UpstreamError
 from protocol.handle_json import format_values
-from resolver.registering import REFUSED, Result, Row
+from resolver.registering import REFUSED, REPLACED, Result, Row
 from resolver.registering.connection import Answer, Connection, error_of
 
 _NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -75,8 +75,7 @@ class RemoteSink:
         fields = answer.json() if answer.body else {}
         code = fields.get("responseCode") if isinstance(fields, dict) else None
         if answer.status in {200, 201} and code == ResponseCode.SUCCESS:
-            status = "deleted" if change.kind is Kind.DELETE else "changed"
-            return Result(row.line, change.handle, status)
+            return Result(row.line, change.handle, REPLACED)
         told = answer.problem() or f"code {code}, status {answer.status}"
         return Result(row.line, change.handle, REFUSED, error=told)
 
@@ -127,7 +126,7 @@ def _result(row: Row, line: bytes) -> Result:
     return Result(
         row.line,
         row.change.handle,
-        "replaced" if status == "changed" else status,
+        REPLACED if status == "changed" else status,
         _number(fields.get("version")),
         _number(fields.get("sequence")),
         str(fields["error"]) if fields.get("error") is not None else None,

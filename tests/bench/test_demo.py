@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +16,12 @@ ROOT = Path(__file__).parent.parent.parent
 def demo(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.demo", "--once", "--folder", str(folder), *more]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(320)
 def test_the_demo_enrols_registers_resolves_verifies_and_refuses(tmp_path: Path) -> None:
     """Five processes, both enterprises over three faces, one tampered record refused, exit 0."""
     done = demo(tmp_path / "demo", "--corpus-limit", "300")
@@ -32,7 +35,36 @@ def test_the_demo_enrols_registers_resolves_verifies_and_refuses(tmp_path: Path)
         "tampered with on disk: refused",
     ):
         assert words in done.stdout
-    assert not list((tmp_path / "demo").glob("*/run/*.pid"))
+    assert _running(tmp_path / "demo") == []
+
+
+@pytest.mark.slow
+def test_a_stopped_demo_takes_its_nodes_with_it(tmp_path: Path) -> None:
+    """SIGTERM to the demo in the middle: no node goes on by itself."""
+    command = [sys.executable, "-u", "-m", "bench.demo", "--folder", str(tmp_path / "demo")]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "five nodes started" in line:
+                break
+        assert len(_running(tmp_path / "demo")) == 5
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+    assert _running(tmp_path / "demo") == []
+
+
+def _running(folder: Path) -> list[Path]:
+    """The nodes whose lock is held."""
+    found = []
+    for path in folder.glob("*/run/serve.lock"):
+        with path.open("rb+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                found.append(path)
+    return found
 
 
 def test_the_demo_removes_no_folder_of_others(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ VOLATILE = tuple(
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"(SHA256|sha256):[\w+/]{16,}", "SHA256:X"),
         (r"process \d+", "process N"),
+        (r"\d+(\.\d+)? s (old|left)", r"N s \2"),
+        (r"\d+ octets", "N octets"),
         (r"until \d{4}-\d\d-\d\d", "until DATE"),
         (r"ey[\w-]+\.[\w-]+\.[\w-]+", "JWS"),
         (r"\s+", " "),

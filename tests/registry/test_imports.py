@@ -102,6 +102,34 @@ def test_csv_errors_name_their_place(row, names):
     assert rows[2].change is not None
 
 
+def test_a_quote_that_is_never_closed_costs_one_row():
+    """The rows that an open quote swallowed are read for themselves, each with its own line."""
+    rows = items(
+        Format.CSV,
+        'identifier,URL,DESC\n88.118.8/a,u,d\n88.118.8/b,"open,d\n88.118.8/c,u,d\n\n'
+        '88.118.8/d,"u",d\n88.118.8/e,"two\nlines",d\n88.118.8/f,"open\n88.118.8/g,u,d\n',
+    )
+    assert [(row.line, row.change is not None) for row in rows] == [
+        (2, True),
+        (3, False),
+        (4, True),
+        (6, True),
+        (7, True),
+        (9, False),
+        (10, True),
+    ]
+    assert "check the quotes" in rows[1].error
+    assert rows[4].change.values[0].data == b"two\nlines"
+
+
+def test_a_row_of_many_lines_is_bounded():
+    """A cell that goes on over more lines than a record may hold is one bad row."""
+    long = "x" * 1_000_000
+    text = f'identifier,URL\n88.118.8/a,"{long}\n{long}\n{long}"\n88.118.8/b,u\n'
+    rows = items(Format.CSV, text)
+    assert (rows[0].line, rows[0].change, rows[-1].handle) == (2, None, b"88.118.8/b")
+
+
 def test_csv_admin_cells():
     """HS_ADMIN is a reference, with all rights or with digits in the order of the REST interface."""
     text = (

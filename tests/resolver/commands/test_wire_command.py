@@ -106,3 +106,25 @@ def test_files_are_read_in_order(tmp_path: Path) -> None:
     result = run("check", "", *map(str, paths))
     assert [row["name"] for row in rows(result)] == ["one", "two"]
     assert run("check", "", str(tmp_path / "none")).exit_code == 2
+
+
+def test_a_broken_line_is_answered_and_the_next_ones_are_read(tmp_path):
+    """Each line of JSON lines has its answer; a line that is no row makes the exit code 2."""
+    text = '{"kind":"envelope","hex":NaN}\n' + '{"a":' * 5000 + "\n[]\n"
+    text += '{"name":"last\u2028","kind":"envelope","hex":"00"}\n'
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["decode", str(path)])
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 2
+    assert ["name" in answer for answer in answers] == [False, False, False, True]
+    assert all(answer["error"] for answer in answers)
+
+
+def test_arrays_one_after_the_other_are_read(tmp_path):
+    """`cat *.json` of several vector files is an input too."""
+    rows = json.dumps([{"name": "a", "kind": "envelope", "hex": "00"}], indent=1)
+    path = tmp_path / "rows.json"
+    path.write_text(rows + "\n" + rows, encoding="utf-8")
+    result = CliRunner().invoke(app, ["decode", str(path)])
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 2)

@@ -58,13 +58,14 @@ async def test_rows_that_cannot_be_read(served):
             {"values": []},
             {"handle": "86.999/a"},
             row("86.999/b", on_exists="maybe"),
+            row("86.999/b", on_exists=[]),
             row("86.999/c", expected_version="1"),
             {"handle": "86.999/d", "values": [{"index": 0, "type": "X", "data": "x"}]},
             row("86.999/good"),
         ).removesuffix(b"\n"),
     )
-    assert [one["status"] for one in results] == ["refused"] * 7 + ["created"]
-    assert all(one["error"] for one in results[:7])
+    assert [one["status"] for one in results] == ["refused"] * 8 + ["created"]
+    assert all(one["error"] for one in results[:8])
     assert results[4]["handle"] == "86.999/b"
 
 
@@ -111,8 +112,10 @@ async def test_idempotency_key(served):
     _, first = await post(served, body, {"Idempotency-Key": "k"})
     _, again = await post(served, body, {"Idempotency-Key": "k"})
     assert again == first
-    _, other = await post(served, lines(row("86.999/z")), {"Idempotency-Key": "k"})
-    assert other[0]["status"] == "refused"
+    other = lines(row("86.999/z"), row("86.999/new"))
+    answer, _ = await post(served, other, {"Idempotency-Key": "k"})
+    assert answer.status == 422
+    assert served.row("86.999/new") is None
     answer, _ = await post(served, body, {"Idempotency-Key": "k" * 300})
     assert answer.status == 400
 

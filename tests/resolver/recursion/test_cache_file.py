@@ -8,7 +8,7 @@ import pytest
 
 from protocol.errors import ResponseCode
 from protocol.record import HandleValue, encode_values
-from resolver.cache import Cache, State
+from resolver.cache import Cache, State, within
 from resolver.cache_file import CacheFile, Clocks, decode_entry, encode_entry, fingerprint
 from resolver.config import CacheSettings, RecursionSettings
 
@@ -161,3 +161,29 @@ async def test_a_purge_reaches_what_is_being_fetched():
             await recursion.close()
 
     await asyncio.to_thread(run, main())
+
+
+@pytest.mark.parametrize(
+    ("key", "inside"),
+    [
+        (b"88.118/a", True),
+        (b"88.118.8/a", True),
+        (b"0.NA/88.118", True),
+        (b"0.NA/88.118.8", True),
+        (b"88.1180/a", False),
+        (b"0.NA/88.1180", False),
+        (b"88/a", False),
+        (b"0.NA/88", False),
+        (b"10/88.118", False),
+    ],
+)
+def test_what_lies_under_a_prefix(key, inside):
+    """Names of the prefix and of those derived from it, and the records of them."""
+    assert within(key, b"88.118") is inside
+
+
+def test_what_lies_under_a_prefix_of_arcs():
+    """OIDs lie under their arcs, GS1 keys under their digits."""
+    assert within(b"1.2.156.3001", b"1.2.156")
+    assert not within(b"1.2.1560", b"1.2.156")
+    assert within(b"HTTPS://id.gs1.org/01/09506000134352", b"GS1.9.5")

@@ -186,7 +186,7 @@ def test_json_lines_and_batch_files(biaoshi, folder, tmp_path):
     )
     code, out, _ = biaoshi("register", "b.txt", "--node", "node", "--json")
     shape = json.loads(out)
-    assert (code, shape["created"], shape["changed"], shape["deleted"]) == (0, 1, 2, 1)
+    assert (code, shape["created"], shape["replaced"]) == (0, 1, 3)
     assert row_of(folder, b"88.118.8/j") is None
     assert {v.index for v in row_of(folder, b"88.118.8/b").values()} == {2, 100, 400}
     checked(folder)
@@ -410,10 +410,10 @@ def test_batch_operations_go_by_rest(node, credentials):
     done = sink.send([Row(n, change) for n, change in enumerate(changes)])
     assert [r.status for r in done] == [
         "created",
-        "changed",
-        "changed",
-        "changed",
-        "deleted",
+        "replaced",
+        "replaced",
+        "replaced",
+        "replaced",
         "refused",
     ]
     assert node.requests[-4:] == [
@@ -462,3 +462,11 @@ def test_key_files_in_both_forms(origin, tmp_path):
             Credentials.parse(f"300:0.NA/x={tmp_path / name}")
         (tmp_path / name).chmod(0o600)
         assert Credentials.parse(f"300:0.NA/x={tmp_path / name}").key is not None
+
+
+def test_the_results_never_overwrite_the_input(biaoshi, folder, tmp_path):
+    """A results file that is the input is refused, and the input is as it was."""
+    (tmp_path / "p.csv").write_text(CSV)
+    code, _, err = biaoshi("register", "p.csv", "--node", "node", "--results", "./p.csv")
+    assert (code, "is the input itself" in err) == (2, True)
+    assert (tmp_path / "p.csv").read_text() == CSV
