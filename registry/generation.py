@@ -1,6 +1,6 @@
 """The generation of the prefix table: eight octets that every process has mapped.
 
-The writer raises it after each commit that touches prefixes; a reader compares it with the one
+The writer raises it after each commit that touches prefixes or their namespaces; a reader compares it with the one
 its cached set was made at, which costs a memory read.
 """
 

@@ -149,7 +149,7 @@ class Prefixes:
 
     def _refresh(self) -> None:
         # The generation is read before the rows: a change in between is seen at the next call.
-        now = self._generation.value() if self._generation is not None else None
+        now = self.generation()
         if now is not None and now == self._seen:
             return
         rows = self.rows()
@@ -175,6 +175,10 @@ class Prefixes:
         folded = prefix.upper()
         data = self._store.get(Table.PREFIXES, folded)
         return None if data is None else PrefixRow.decode(folded, data)
+
+    def generation(self) -> int | None:
+        """Of the table and of the namespaces of prefixes; None when nobody counts them here."""
+        return self._generation.value() if self._generation is not None else None
 
     def homed(self) -> frozenset[bytes]:
         """The folded prefixes that this node answers for."""

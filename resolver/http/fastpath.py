@@ -34,6 +34,7 @@ from resolver.http.mounts import RESERVED
 from resolver.http.page import REDIRECT_BODY, SECURITY_HEADERS
 from resolver.http.proxy import safe_address
 from resolver.http.reply import gzipped, wants_gzip
+from resolver.namespaces import NO_CHAIN
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -207,7 +208,7 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
     One function with everything at hand: each call that is saved is 2 % of an answer.
     """
     get = node.store.getter(Table.JSON)
-    prefixes = node.prefixes
+    prefixes, namespaces = node.prefixes, node.lookup.namespaces
     mark, seen, homed = prefixes.mark, -1, frozenset[bytes]()
     log = node.query_log if node.settings.log.query_sample else None
     schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
@@ -252,8 +253,8 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
         if second != (at := int(now())):
             second, date = at, formatdate(at, usegmt=True).encode()
         if raw is None:
-            if not json:
-                return None  # a page
+            if not json or namespaces.divides(prefix):
+                return None  # a page, or what a template makes
             reply = absent(name, date, with_body)
             tally.absent += 1
         else:
@@ -261,6 +262,9 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
             if xxh3(raw[8:]) != checksum or long_name or len(raw) <= _NO_VALUES:
                 return None
             if not json:
+                chain = namespaces.of(prefix)
+                if chain is not NO_CHAIN and chain.for_browsers:
+                    return None
                 found = redirect(raw, second, date, schemes, with_body)
                 if found is None:
                     return None
