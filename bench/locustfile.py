@@ -4,7 +4,9 @@ Run by `biaoshi bench locust` (or `locust -f bench/locustfile.py`). Locust's own
 request is above a lookup's, so it shows behaviour under load, not the limit: for that there is
 `biaoshi bench saturate`.
 
-Options come from the command line: --irp, --keys, --absent, --p99-ms, --error-share.
+A user class each: HttpResolve, IrpUdp, IrpTcp, DnsUdp, Register, and MixedDay, which does all of
+it in the shares of a second-level node's day. Options: --irp, --dns, --keys, --domains, --absent,
+--auth, --register-prefix, --batch, --p99-ms, --error-share.
 """
 
 from __future__ import annotations
@@ -12,24 +14,25 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import socket
-import struct
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from locust import FastHttpUser, User, constant_pacing, events, tag, task
 from locust.env import Environment
+from locust.exception import StopUser
+from locust.runners import WorkerRunner
 
+from bench.askers import TIMEOUT_S, DnsAsker, IrpAsker, address_of
 from bench.names import Names
-from protocol.doirp.envelope import ENVELOPE_SIZE
-from protocol.wire import Writer
+from protocol.errors import BiaoshiError
+from resolver.registering.auth import Credentials
+from resolver.registering.connection import Connection
 
-TIMEOUT_S = 5.0
-REGISTER_ROWS = 100
+_RUN = f"{time.time_ns():x}"
+_batches = itertools.count(random.randrange(2**40))
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -40,18 +43,24 @@ def options(parser: Any) -> None:
     parser.add_argument("--keys", default="", help="file of identifiers, one a line")
     parser.add_argument("--domains", default="", help="file of domain names for DNS")
     parser.add_argument("--absent", type=float, default=0.05, help="share of names not there")
-    parser.add_argument("--authorization", default="", help="file with an Authorization header")
+    parser.add_argument("--auth", default="", help="who registers: INDEX:HANDLE=KEY-OR-SECRET-FILE")
     parser.add_argument("--register-prefix", default="", help="prefix to register under")
+    parser.add_argument("--batch", type=int, default=100, help="registrations in a request")
     parser.add_argument("--p99-ms", type=float, default=0, help="fail above this p99 (0: never)")
     parser.add_argument("--error-share", type=float, default=0.01, help="fail above this share")
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def judge(environment: Environment, **_: Any) -> None:
-    """Exit 1 when a threshold was passed."""
+    """Exit 1 when a threshold was passed; in the process that knows all figures."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
     total, wanted = environment.stats.total, environment.parsed_options or Namespace()
     late = total.get_response_time_percentile(0.99) or 0
-    if total.fail_ratio > getattr(wanted, "error_share", 1):
+    if not total.num_requests:
+        print("failed: nothing was asked")
+        environment.process_exit_code = 1
+    elif total.fail_ratio > getattr(wanted, "error_share", 1):
         print(f"failed: {total.fail_ratio:.2%} errors")
         environment.process_exit_code = 1
     elif getattr(wanted, "p99_ms", 0) and late > wanted.p99_ms:
@@ -59,10 +68,9 @@ def judge(environment: Environment, **_: Any) -> None:
         environment.process_exit_code = 1
 
 
-def names_of(user: User) -> Names:
-    """The identifiers a user asks for."""
-    wanted = user.environment.parsed_options or Namespace(keys="", absent=0)
-    return Names.read(wanted.keys, wanted.absent)
+def wanted_of(user: User) -> Namespace:
+    """The options of the run."""
+    return user.environment.parsed_options or Namespace()
 
 
 def timed(user: User, kind: str, name: str, act: Callable[[], int]) -> None:
@@ -71,7 +79,7 @@ def timed(user: User, kind: str, name: str, act: Callable[[], int]) -> None:
     size, error = 0, None
     try:
         size = act()
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, BiaoshiError) as problem:
         error = problem
     user.environment.events.request.fire(
         request_type=kind,
@@ -83,20 +91,41 @@ def timed(user: User, kind: str, name: str, act: Callable[[], int]) -> None:
     )
 
 
-class HttpResolve(FastHttpUser):
-    """Partners and phones: GET /api/handles/…, hot names, cold names and absent ones."""
+class Asking(User):
+    """Who asks by name."""
 
-    weight = 10
+    abstract = True
+
+    def on_start(self) -> None:
+        wanted = wanted_of(self)
+        self.names = Names.read(wanted.keys, wanted.absent)
+        self.irp = IrpAsker(address_of(wanted.irp))
+
+    def on_stop(self) -> None:
+        self.irp.close()
+
+
+class Browsing(FastHttpUser):
+    """Who asks over HTTP."""
+
+    abstract = True
     connection_timeout = network_timeout = TIMEOUT_S
 
     def on_start(self) -> None:
-        self.names = names_of(self)
+        wanted = wanted_of(self)
+        self.names = Names.read(wanted.keys, wanted.absent)
 
     def ask(self, name: str, label: str) -> None:
         path = f"/api/handles/{quote(name)}"
         with self.client.get(path, name=label, catch_response=True) as reply:
             if reply.status_code in (200, 404):
                 reply.success()
+
+
+class HttpResolve(Browsing):
+    """Partners and phones: GET /api/handles/…, hot names, cold names and absent ones."""
+
+    weight = 10
 
     @tag("resolve", "hot")
     @task(8)
@@ -109,124 +138,157 @@ class HttpResolve(FastHttpUser):
         self.ask(self.names.cold(), "GET cold name")
 
 
-class IrpUser(User):
-    """A Handle client. Each subclass has its way to carry the message."""
+class IrpUdp(Asking):
+    """Handle clients over UDP, a socket a user."""
 
-    abstract = True
-    wait_time = constant_pacing(0)
-    ids = itertools.count(random.randrange(1, 2**30))
+    weight = 5
 
-    def on_start(self) -> None:
-        self.names = names_of(self)
-        host, _, port = (self.environment.parsed_options or Namespace(irp="")).irp.rpartition(":")
-        self.peer = (host.strip("[]"), int(port))
+    @tag("resolve", "hot")
+    @task(8)
+    def hot(self) -> None:
+        timed(self, "IRP/UDP", "hot name", lambda: self.irp.udp(self.names.hot()))
 
-    def request(self, name: str) -> tuple[int, bytes]:
-        """A resolution request of all public values (RFC 3652 §3.2), and its id."""
-        number = next(self.ids) & 0x7FFFFFFF
-        body = Writer().octets(name.encode()).u4(0).u4(0).finish()
-        expires = int(time.time()) + 43_200
-        header = struct.pack(">IIIHBBII", 1, 0, 0x11000000, 0xFFFF, 0, 0, expires, len(body))
-        message = header + body + bytes(4)
-        envelope = struct.pack(">BBBBIIII", 2, 11, 2, 11, 0, number, 0, len(message))
-        return number, envelope + message
-
-    @staticmethod
-    def judge(data: bytes, number: int) -> int:
-        """The reply's length. Raises ValueError when it is another's or an error."""
-        if len(data) < 28 or int.from_bytes(data[8:12], "big") != number:
-            raise ValueError("an answer to another question")
-        code = int.from_bytes(data[24:28], "big")
-        if code not in (1, 100):
-            raise ValueError(f"response code {code}")
-        return len(data)
+    @tag("resolve", "cold")
+    @task(2)
+    def cold(self) -> None:
+        timed(self, "IRP/UDP", "cold name", lambda: self.irp.udp(self.names.cold()))
 
 
-class IrpUdp(IrpUser):
-    """DO-IRP over UDP, one socket a user."""
+class IrpTcp(Asking):
+    """Handle clients over TCP, one connection a request: what deployed ones do."""
+
+    weight = 2
+
+    @tag("resolve")
+    @task
+    def resolve(self) -> None:
+        timed(self, "IRP/TCP", "hot name", lambda: self.irp.tcp(self.names.hot()))
+
+
+class DnsUdp(User):
+    """Resolvers that ask for NAPTR records of OIDs and GTINs."""
 
     weight = 5
 
     def on_start(self) -> None:
-        super().on_start()
-        family = socket.AF_INET6 if ":" in self.peer[0] else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
-        self.socket.settimeout(TIMEOUT_S)
-        self.socket.connect(self.peer)
+        wanted = wanted_of(self)
+        if not wanted.dns:
+            raise StopUser
+        self.names = Names.read(wanted.domains, 0)
+        self.dns = DnsAsker(address_of(wanted.dns))
 
-    def exchange(self) -> int:
-        number, message = self.request(self.names.hot())
-        self.socket.send(message)
-        return self.judge(self.socket.recv(2048), number)
-
-    @tag("resolve")
+    @tag("resolve", "dns")
     @task
     def resolve(self) -> None:
-        timed(self, "IRP/UDP", "resolve", self.exchange)
+        timed(self, "DNS/UDP", "NAPTR", lambda: self.dns.naptr(self.names.hot()))
 
 
-class IrpTcp(IrpUser):
-    """DO-IRP over TCP, one connection a request: what deployed Handle clients do."""
+class Registering(User):
+    """Who registers in batches, over HTTPS, proved by a key or a secret."""
 
-    weight = 2
+    abstract = True
 
-    def exchange(self) -> int:
-        number, message = self.request(self.names.hot())
-        with socket.create_connection(self.peer, TIMEOUT_S) as connection:
-            connection.sendall(message)
-            data = b""
-            while chunk := connection.recv(65_536):
-                data += chunk
-                if len(data) >= ENVELOPE_SIZE:
-                    whole = ENVELOPE_SIZE + int.from_bytes(data[16:20], "big")
-                    if len(data) >= whole:
-                        break
-        return self.judge(data, number)
+    def begin(self) -> None:
+        wanted = wanted_of(self)
+        self.prefix, self.size = wanted.register_prefix, wanted.batch
+        self.connection: Connection | None = None
+        if self.prefix and wanted.auth:
+            host = str(self.host or "")
+            self.connection = Connection(host, Credentials.parse(wanted.auth), insecure=True)
 
-    @tag("resolve")
-    @task
-    def resolve(self) -> None:
-        timed(self, "IRP/TCP", "resolve", self.exchange)
+    def register(self) -> None:
+        """One batch of new identifiers. Each has the same Idempotency-Key when sent again."""
+        if self.connection is not None:
+            timed(self, "POST", f"register {self.size}", self._batch)
+
+    def _batch(self) -> int:
+        batch = f"{_RUN}-{next(_batches):x}"
+        body = "".join(
+            json.dumps(
+                {
+                    "handle": f"{self.prefix}/L{batch}-{number}",
+                    "values": [{"index": 1, "type": "DESC", "data": f"item {number}"}],
+                }
+            )
+            + "\n"
+            for number in range(self.size)
+        )
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": f"locust-{batch}"}
+        if self.connection is None:
+            return 0
+        path = "/api/registrations"
+        answer = self.connection.request("POST", path, body.encode(), headers)
+        if answer.status == 401:  # the session ended
+            self.connection.renew()
+            answer = self.connection.request("POST", path, body.encode(), headers)
+        if answer.status != 200 or answer.body.count(b'"created"') != self.size:
+            raise ValueError(f"{answer.status}: {answer.body[:120]!r}")
+        return len(answer.body)
 
 
-class Register(FastHttpUser):
-    """An enterprise's ERP: batches of new identifiers over HTTPS."""
+class Register(Registering):
+    """An enterprise's ERP: a batch of new identifiers every second."""
 
     weight = 1
-    insecure = True
     wait_time = constant_pacing(1)
-    batches = itertools.count(int(time.time()))
 
     def on_start(self) -> None:
-        wanted = self.environment.parsed_options or Namespace(authorization="", register_prefix="")
-        self.prefix = wanted.register_prefix
-        file = wanted.authorization
-        self.authorization = Path(file).read_text().strip() if file else ""
+        self.begin()
+        if self.connection is None:
+            raise StopUser
 
     @tag("register")
     @task
     def batch(self) -> None:
-        if not self.prefix:
-            return
-        batch = next(self.batches)
-        rows = (
-            {
-                "handle": f"{self.prefix}/L{batch}-{random.getrandbits(32):08x}-{n}",
-                "values": [{"index": 1, "type": "DESC", "data": f"item {n}"}],
-            }
-            for n in range(REGISTER_ROWS)
-        )
-        headers = {
-            "Authorization": self.authorization,
-            "Content-Type": "application/x-ndjson",
-            "Idempotency-Key": f"locust-{batch}",
-        }
-        body = "".join(json.dumps(row) + "\n" for row in rows)
-        with self.client.post(
-            "/api/registrations", data=body, headers=headers, catch_response=True
-        ) as reply:
-            text = reply.text or ""
-            if reply.status_code == 200 and text.count('"created"') == REGISTER_ROWS:
-                reply.success()
-            else:
-                reply.failure(f"{reply.status_code}: {text[:120]}")
+        self.register()
+
+
+class MixedDay(Browsing, Registering):
+    """A second-level node's day: mostly look-ups by HTTP and Handle clients, some registering.
+
+    Of a thousand things: 700 GETs (most of hot names), 200 by UDP, 60 by TCP, 35 by DNS where
+    there is a DNS face, 5 batches of registrations where --auth and --register-prefix say how.
+    """
+
+    weight = 1
+    wait_time = constant_pacing(0.05)
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.begin()
+        wanted = wanted_of(self)
+        self.irp = IrpAsker(address_of(wanted.irp))
+        self.dns = DnsAsker(address_of(wanted.dns)) if wanted.dns else None
+        self.domains = Names.read(wanted.domains, 0) if wanted.dns else self.names
+
+    @tag("resolve", "hot")
+    @task(560)
+    def hot(self) -> None:
+        self.ask(self.names.hot(), "GET hot name")
+
+    @tag("resolve", "cold")
+    @task(140)
+    def cold(self) -> None:
+        self.ask(self.names.cold(), "GET cold name")
+
+    @tag("resolve")
+    @task(200)
+    def udp(self) -> None:
+        timed(self, "IRP/UDP", "hot name", lambda: self.irp.udp(self.names.hot()))
+
+    @tag("resolve")
+    @task(60)
+    def tcp(self) -> None:
+        timed(self, "IRP/TCP", "hot name", lambda: self.irp.tcp(self.names.hot()))
+
+    @tag("resolve", "dns")
+    @task(35)
+    def naptr(self) -> None:
+        dns = self.dns
+        if dns is not None:
+            timed(self, "DNS/UDP", "NAPTR", lambda: dns.naptr(self.domains.hot()))
+
+    @tag("register")
+    @task(5)
+    def batch(self) -> None:
+        self.register()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "results"
-LIBRARIES = ("aiohttp", "lmdb", "cryptography", "uvloop", "msgpack", "orjson", "locust")
+LIBRARIES = ("aiohttp", "lmdb", "cryptography", "uvloop", "msgpack", "orjson", "xxhash", "locust")
 
 
 def machine() -> dict[str, Any]:
@@ -59,7 +59,8 @@ def save(name: str, figures: Any) -> Path:
 
 def load(name: str | None = None) -> list[dict[str, Any]]:
     """Runs by age, oldest first; of one name or all."""
-    return [json.loads(file.read_text()) for file in sorted(FOLDER.glob(f"{name or ''}*.json"))]
+    files = FOLDER.glob(f"{name or '*'}-[0-9]*T[0-9]*.json")
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda run: str(run["at"]))
 
 
 def _processor() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
@@ -116,6 +117,7 @@ def parse(text: str, scheme: str | None = None) -> Identifier:
     )
 
 
+@lru_cache(maxsize=8192)  # a registration asks for the key of its name eight times
 def key_of(name: bytes) -> bytes:
     """The store key of a name as DO-IRP carries it (ARCHITECTURE §10).
 

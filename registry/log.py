@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Any, NamedTuple
@@ -133,6 +134,7 @@ def _wire(values: Sequence[HandleValue], encoded: Sequence[bytes] | None) -> byt
     return b"".join((_U4.pack(len(encoded)), *encoded))
 
 
+@lru_cache(maxsize=1024)
 def key_id(actor: Reference | None) -> bytes:
     """Eight octets that name the key of an actor; none for the node's own operator."""
     return sha256(actor.text().encode()).digest()[:8] if actor else b""
