@@ -26,6 +26,9 @@ demo: $(STAMP) ## five nodes, real products, resolved and verified; ARGS=--once 
 test: $(STAMP) ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+faults: $(STAMP) ## kills, bit flips, full disks: the short form, with figures
+	@$(BIN)/python -m pytest -s tests/faults tests/registry/test_crash.py tests/registry/test_store_faults.py $(ARGS)
+
 check: $(STAMP) ## format, lint, strict types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .

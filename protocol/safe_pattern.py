@@ -42,7 +42,7 @@ class SafePattern:
             said = error.args[0] if error.args else error
             why = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
             raise ParseError(
-                f"the expression {expression!r} is not taken: {why}; use RE2's syntax, which has "
+                f"the expression `{expression}` is not taken: {why}; use RE2's syntax, which has "
                 "no look-around and no back-references"
             ) from None
         self.size = int(self._pattern.programsize)
@@ -72,7 +72,7 @@ def _check_classes(expression: str) -> None:
             within = char == "["
         elif char == "[" or expression.startswith("&&", at):
             raise ParseError(
-                f"the expression {expression!r} has a class within a class, or `&&` in one; "
+                f"the expression `{expression}` has a class within a class, or `&&` in one; "
                 "write one class instead"
             )
         elif char == "]":

@@ -128,9 +128,9 @@ class _Run:
             self._elements(element, None, self.made, names)
             return True
         index, colon, handle = reference.partition(":")
-        if not colon or not _index(index):
+        if not colon or not _index(index) or int(index) > MAX_INDEX:
             return False
-        if self._citations >= MAX_CITED:
+        if self._citations >= MAX_CITED or int(index) < 1:
             raise _NotFound
         self._citations += 1
         data = self._cited(Reference(handle.encode(), int(index)))

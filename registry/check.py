@@ -5,14 +5,16 @@ Store.check() walks the database; this walks what the rows mean. Nothing is chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from protocol import merkle, note, tiles
 from protocol.change import Kind
-from protocol.errors import BiaoshiError, StoreError
+from protocol.errors import BiaoshiError, ParseError, SignatureInvalid, StoreError
 from protocol.identifier import key_of
 from protocol.name import described_prefix
 from protocol.record import Record
+from registry import tree
 from registry.alter import RECORD_KINDS
 from registry.content import same_content
 from registry.log import (
@@ -32,11 +34,21 @@ from registry.store.row import Row, decode_row, decode_values_of, row_version, r
 MAX_FINDINGS = 1_000
 
 
-def check_node(store: Store, *, most: int = MAX_FINDINGS) -> list[str]:
-    """Everything that does not add up, a line each; empty when all is well."""
+def check_node(
+    store: Store, *, most: int = MAX_FINDINGS, signer: tree.LogSigner | None = None
+) -> list[str]:
+    """Everything that does not add up, a line each; empty when all is well.
+
+    signer: of the log's checkpoints, whose signatures are verified then.
+    """
     findings = store.check()
     with store.snapshot() as state:
-        for walk in (_records, _ready_bodies, _log, _prefixes):
+        keys = [] if signer is None else list(map(signer.verifier, range(tree.epoch_of(state) + 1)))
+
+        def walk_tree(state: Snapshot) -> Iterator[str]:
+            return _tree(state, keys)
+
+        for walk in (_records, _ready_bodies, _log, walk_tree, _prefixes):
             try:
                 for finding in walk(state):
                     findings.append(finding)
@@ -122,6 +134,70 @@ def _log(state: Snapshot) -> Iterator[str]:
             yield f"bodies: {read_sequence(key)} has no leaf"
 
 
+def _tree(state: Snapshot, keys: Sequence[note.Key]) -> Iterator[str]:
+    """Tiles are the hashes of the leaves; each checkpoint has the root of its size."""
+    size = tree.tree_size(state)
+    hashed = _Hashed(state)
+    signed = {read_sequence(key): raw for key, raw in state.scan(Table.CHECKPOINTS)}
+    frontier = merkle.Frontier()
+    for key, leaf in state.scan(Table.CHANGES):
+        if frontier.size >= size:
+            break
+        hash_ = merkle.leaf_hash(leaf)
+        frontier.append(hash_)
+        yield from hashed.add(hash_)
+        note_raw = signed.pop(read_sequence(key), None)
+        if note_raw is not None:
+            yield from _checkpoint(note_raw, frontier, keys)
+    if frontier.size != size:
+        yield f"tiles: the tree has {size} leaves, the log {frontier.size}"
+    yield from hashed.finish()
+    for beyond in signed:
+        yield f"checkpoints: one over {beyond} leaves, the tree has {size}"
+
+
+class _Hashed:
+    """The tiles of every level made again, and compared as each is whole."""
+
+    def __init__(self, state: Snapshot) -> None:
+        self._state = state
+        self._levels: list[tuple[int, list[bytes]]] = []
+
+    def add(self, hash_: bytes, level: int = 0) -> Iterator[str]:
+        """Append a hash at a level."""
+        if level == len(self._levels):
+            self._levels.append((0, []))
+        index, hashes = self._levels[level]
+        hashes.append(hash_)
+        if len(hashes) == tiles.WIDTH:
+            self._levels[level] = (index + 1, [])
+            yield from self._compare(level, index, hashes)
+            yield from self.add(tiles.joined(b"".join(hashes)), level + 1)
+
+    def finish(self) -> Iterator[str]:
+        """Compare what is not whole yet."""
+        for level, (index, hashes) in enumerate(self._levels):
+            if hashes:
+                yield from self._compare(level, index, hashes)
+
+    def _compare(self, level: int, index: int, hashes: list[bytes]) -> Iterator[str]:
+        if self._state.get(Table.TILES, tree.tile_key(level, index)) != b"".join(hashes):
+            yield f"tiles: {tiles.path(level, index)} does not hold the hashes below it"
+
+
+def _checkpoint(raw: bytes, frontier: merkle.Frontier, keys: Sequence[note.Key]) -> Iterator[str]:
+    try:
+        signed = note.decode(raw)
+        said = note.parse_checkpoint(signed.text)
+        if keys:
+            note.verify(signed, keys)
+    except (ParseError, SignatureInvalid) as error:
+        yield f"checkpoints: {frontier.size}: {error}"
+        return
+    if (said.size, said.root) != (frontier.size, frontier.root()):
+        yield f"checkpoints: the one over {frontier.size} leaves has another root than the leaves"
+
+
 def _body(
     state: Snapshot, sequence: int, leaf: Mapping[str, Any], raw: bytes, missing: dict[bytes, int]
 ) -> Iterator[str]:
@@ -162,6 +238,15 @@ def _prefixes(state: Snapshot) -> Iterator[str]:
         if body is None:
             continue
         name, content = decode_body(body)
-        logged = (content.attributes or {}).get("state")
-        if described_prefix(name) != prefix or logged != row.state:
-            yield f"prefixes: {prefix!r} is {row.state}, change {row.sequence} says otherwise"
+        leaf = state.get(Table.CHANGES, sequence_key(row.sequence))
+        time_s = int(decode_leaf(leaf)["time"]) if leaf is not None else row.time
+        logged = content.attributes or {}
+        made = PrefixRow(
+            prefix,
+            str(logged.get("state")),
+            time_s,
+            row.sequence,
+            logged.get("attributes") or {},
+        )
+        if described_prefix(name) != prefix or made.encode() != raw:
+            yield f"prefixes: {prefix!r} is not what change {row.sequence} made of it"

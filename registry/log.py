@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from protocol.change import pack, pack_flat, unpack
 from protocol.errors import ParseError, StoreError
-from protocol.record import HandleValue, Reference, decode_values, encode_values
+from protocol.record import HandleValue, Reference, decode_values, encode_value, encode_values
 from registry.store import Table, Write
 
 SEQUENCE_KEY = b"sequence"
@@ -97,11 +97,34 @@ def entry(
             "body": sha256(body_salt + content).digest(),
             "key": sha256(key_salt + folded).digest(),
             "kind": body.kind,
+            "public": _public_digest(body.after, after, body_salt),
             "sequence": sequence,
             "time": time_s,
         }
     )
     return Entry(sequence, leaf, key_salt + body_salt + content)
+
+
+def public_salt(body_salt: bytes) -> bytes:
+    """The salt of the digest of the public values: it may be shown, the one of the body not."""
+    return sha256(b"public" + body_salt).digest()[:SALT_BYTES]
+
+
+def public_digest(salt: bytes, public: bytes) -> bytes:
+    """What a leaf says of the public values. public: u4 count and values, as they are answered."""
+    return sha256(salt + public).digest()
+
+
+def _public_digest(
+    values: Sequence[HandleValue] | None, encoded: Sequence[bytes] | None, body_salt: bytes
+) -> bytes:
+    """Empty where no record is left."""
+    if values is None:
+        return b""
+    wire = map(encode_value, values) if encoded is None else encoded
+    shown = [data for value, data in zip(values, wire, strict=True) if value.public]
+    public = b"".join((_U4.pack(len(shown)), *shown))
+    return public_digest(public_salt(body_salt), public)
 
 
 def _wire(values: Sequence[HandleValue], encoded: Sequence[bytes] | None) -> bytes:
@@ -149,12 +172,21 @@ def decode_body(data: bytes) -> tuple[bytes, Body]:
 
 
 def commits_to(leaf: Mapping[str, Any], folded: bytes, body: bytes) -> bool:
-    """Whether a leaf is that of a stored body and its key."""
+    """Whether a leaf is that of a stored body and its key. Raises StoreError: a damaged body."""
     key_salt, body_salt = body[:SALT_BYTES], body[SALT_BYTES : 2 * SALT_BYTES]
-    return bool(
-        leaf["key"] == sha256(key_salt + folded).digest()
-        and leaf["body"] == sha256(body_salt + body[2 * SALT_BYTES :]).digest()
-    )
+    if leaf["key"] != key_digest(key_salt, folded):
+        return False
+    if leaf["body"] != sha256(body_salt + body[2 * SALT_BYTES :]).digest():
+        return False
+    if "public" not in leaf:  # logs written before leaves had it
+        return True
+    _, content = decode_body(body)
+    return bool(leaf["public"] == _public_digest(content.after, None, body_salt))
+
+
+def key_digest(key_salt: bytes, folded: bytes) -> bytes:
+    """What a leaf says of the name."""
+    return sha256(key_salt + folded).digest()
 
 
 def _values(data: bytes | None) -> tuple[HandleValue, ...] | None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
 from protocol.identifier import key_of
-from protocol.name import fold, prefix_of, prefix_record
+from protocol.name import described_prefix, fold, parent_prefix, prefix_of, prefix_record
 from protocol.record import MAX_INDEX, HandleValue, encode_values
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, decode_admin, encode_admin
 from protocol.values.hs_vlist import decode_vlist
@@ -201,10 +201,15 @@ def is_signature(value: HandleValue) -> bool:
 
 
 def default_admin(handle: bytes, taken: Collection[int] = ()) -> HandleValue:
-    """HS_ADMIN of the prefix's administrators, 200:0.NA/P, at 100 or the next free index."""
+    """HS_ADMIN of the prefix's administrators, 200:0.NA/P, at 100 or the next free index.
+
+    A prefix record gets those of the prefix above it, its own where there is none.
+    """
     index = ADMIN_INDEX
     while index in taken:
         index += 1
-    record = prefix_record(prefix_of(handle))
+    described = described_prefix(fold(handle))
+    owner = prefix_of(handle) if described is None else parent_prefix(described) or described
+    record = prefix_record(owner)
     admin = Admin(ALL_PERMISSIONS, record, ADMIN_LIST_INDEX)
     return HandleValue(index, HS_ADMIN, encode_admin(admin))

@@ -25,14 +25,16 @@ from protocol.errors import (
     VersionConflict,
 )
 from protocol.identifier import key_of
+from protocol.merkle import leaf_hash
 from protocol.name import described_prefix, prefix_of, record_of
 from protocol.record import HandleValue, encode_value
-from registry import idempotency
+from registry import idempotency, tree
 from registry.access import Access, AccessSettings
 from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
 from registry.alter_prefix import alter_prefix, changed_prefix
 from registry.batch import Batch, Held
 from registry.content import same_content
+from registry.fence import require_open
 from registry.generation import Generation
 from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
@@ -45,6 +47,7 @@ from registry.rules import (
 )
 from registry.signing import NodeSigner, RecordGuard
 from registry.store import Store, Table, Write
+from registry.tree import LogSigner
 
 _VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
 
@@ -94,12 +97,14 @@ class Writer:
         access: Access | None = None,
         generation: Generation | None = None,
         signer: NodeSigner | None = None,
+        log_signer: LogSigner | None = None,
     ) -> None:
         """now: seconds since 1970. random: octets for salts.
 
         access: default: no server administrators. generation: raised when prefixes change.
         signer: renews the node's own signatures when their records change, and signs changes
-        with the attribute `sign`.
+        with the attribute `sign`. log_signer: signs a checkpoint with each commit; without one
+        the tree grows unsigned.
         """
         self._store = store
         self._now = now
@@ -108,6 +113,9 @@ class Writer:
         self._access = access or Access(store, AccessSettings())
         self._generation = generation
         self._guard = RecordGuard(signer)
+        self._log_signer = log_signer
+        self.checkpoint: bytes | None = None
+        """The last checkpoint that a commit of this writer made durable."""
 
     def commit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
         """Write changes in one durable transaction; one outcome a change, in order.
@@ -120,14 +128,18 @@ class Writer:
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """Write several submissions in one durable transaction; their outcomes, in order."""
         now_s = int(self._now())
+        self.complete_tree()
         with self._store.snapshot() as state:
+            require_open(state)
             first = last_sequence(state.get(Table.META, SEQUENCE_KEY))
             batch = Batch(state, first)
             access = self._access.reading(batch.values)
             outcomes = [self._submit(batch, access, one, now_s) for one in submissions]
             writes = self._writes(batch, first, now_s)
+            grown, checkpoint = self._grown(batch)
         if writes:
-            self._store.apply(writes)
+            self._store.apply(writes + grown)
+            self.checkpoint = checkpoint or self.checkpoint
         if batch.prefixes_changed and self._generation is not None:
             self._generation.bump()
         return outcomes
@@ -275,6 +287,21 @@ class Writer:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
         return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
+
+    def complete_tree(self) -> None:
+        """Changes that were logged before stores had a tree are brought into it."""
+        tree.complete(self._store, self._log_signer)
+
+    def _grown(self, batch: Batch) -> tuple[list[Write], bytes | None]:
+        """The tree over the batch's leaves, and its checkpoint: one for the whole commit."""
+        if not batch.entries:
+            return [], None
+        growth = tree.grow(batch.state, [leaf_hash(logged.leaf) for logged in batch.entries])
+        if self._log_signer is None:
+            return growth.writes, None
+        epoch = tree.epoch_of(batch.state)
+        signed = tree.checkpoint_write(self._log_signer, growth.size, growth.root, epoch)
+        return [*growth.writes, signed], signed.value
 
     def _writes(self, batch: Batch, first: int, now_s: int) -> list[Write]:
         writes = batch.writes()

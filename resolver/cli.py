@@ -36,6 +36,16 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
     "dnssec": ("resolver.commands.dnssec", "Keys that sign the node's DNS zones; zone files."),
+    "backup": ("resolver.commands.backup", "Write a node at one position into a file."),
+    "restore": ("resolver.commands.restore", "Make a node's folder from backups."),
+    "check": ("resolver.commands.check", "Make the tables again from the log, and compare."),
+    "export": ("resolver.commands.export", "Write records as JSON lines with proofs."),
+    "epoch": ("resolver.commands.epoch", "Begin a new epoch of the log, after a loss."),
+    "witness": ("resolver.commands.witness", "Cosign a log's checkpoint after checking it."),
+    "promote": ("resolver.commands.promote", "Make a mirror the primary."),
+    "audit": ("resolver.commands.audit", "Replay a node's log; name what does not add up."),
+    "verify": ("resolver.commands.verify", "Check records, answers and receipts offline."),
+    "sign": ("resolver.commands.sign", "Sign records with a key."),
     "wire": ("resolver.commands.wire", "The wire codec as a tool: decode, encode, check."),
 }
 GROUP: Final = "biaoshi.commands"

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 # ruff: noqa: RUF009 - setting() and section() make dataclass fields and nothing else
 
 FILE_NAME: Final = "biaoshi.toml"
-ROLES: Final = ("top", "second", "enterprise", "recursive")
+ROLES: Final = ("top", "second", "enterprise", "recursive", "mirror")
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class NodeSettings:
 
     role: str = setting(
         "enterprise",
-        "What the node is in the hierarchy: top, second, enterprise or recursive.",
+        "What the node is: top, second, enterprise, recursive, or mirror (a copy of another node).",
         choices=ROLES,
     )
     prefix: str = setting(
@@ -477,6 +477,31 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorSettings:
+    """Copies of a node: whom a mirror follows, and which copies a primary has."""
+
+    of: str = setting(
+        "", "A mirror: address of the primary's HTTPS face, such as https://id.example.org:8443."
+    )
+    auth: str = setting(
+        "",
+        "A mirror: an administrator of the primary that may read the log's content, as "
+        "INDEX:HANDLE=FILE (FILE: a private key or a secret).",
+    )
+    certificate: str = setting(
+        "", "A mirror: the primary's tls/cert.pem, where it is self-made and not on loopback."
+    )
+    every_s: float = setting(
+        0.5, "A mirror asks for new changes so often, in seconds.", least=0.05, most=3600
+    )
+    copies: tuple[str, ...] = setting(
+        (),
+        "A primary: HTTP addresses of its mirrors. One that was promoted while this node was "
+        "away is asked before writes are taken.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set."""
 
@@ -494,3 +519,4 @@ class Settings:
     signing: SigningSettings = section(SigningSettings)
     log: LogSettings = section(LogSettings)
     admin: AdminSettings = section(AdminSettings)
+    mirror: MirrorSettings = section(MirrorSettings)

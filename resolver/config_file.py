@@ -149,6 +149,8 @@ def _check_together(settings: Settings, source: str) -> None:
     node = settings.node
     if not node.prefix and node.role != "recursive":
         raise SettingsError(f"{source}: node.prefix is empty; only role recursive goes without one")
+    if (node.role == "mirror") != bool(settings.mirror.of):
+        raise SettingsError(f"{source}: mirror.of is for role mirror, which needs it")
     if "/" in node.prefix or node.prefix != node.prefix.strip():
         raise SettingsError(f"{source}: node.prefix = {node.prefix!r} is no prefix: write 88.118.8")
     _check_hosts(settings, source)

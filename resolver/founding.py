@@ -27,6 +27,7 @@ from registry.prefix_record import MAX_SECRET_BYTES, own_prefix_values
 from registry.prefixes import HOMED, WAITING
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.place import sync_folder, sync_tree
+from registry.tree import LogSigner, log_name
 from registry.writer import Writer
 from resolver.config import FILE_NAME, Settings
 from resolver.config_file import format_settings, parse_settings
@@ -35,6 +36,8 @@ from resolver.keyfiles import read_public_keys
 from resolver.pem import format_public_pem
 from resolver.site import make_sites, write_site_info
 from resolver.sockets import Ports
+from resolver.trust.following import PRIMARY, fence_mirror
+from resolver.trust.kept import Kept, write_kept
 
 ROOT_KEY: Final = Path("keys/root_pub.pem")
 """The public key of a node that stands alone, for those who trust it as their root."""
@@ -76,9 +79,13 @@ def found(
     *,
     secret: bytes | None = None,
     root_key: Path | None = None,
+    primary_log_key: bytes | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Founded:
-    """Make a node's folder. It must not exist, or be empty. Raises SettingsError or StoreError."""
+    """Make a node's folder. It must not exist, or be empty. Raises SettingsError or StoreError.
+
+    primary_log_key: of the node that a mirror follows; None is learnt at the first contact.
+    """
     settings = _completed(settings, root_key, secret=secret is not None)
     if secret is not None and not settings.node.prefix:
         raise SettingsError(
@@ -92,6 +99,8 @@ def found(
         _remove_abandoned(folder)
         aside.mkdir(mode=0o700)
         state, keys = _build(aside, settings, secret, roots, progress)
+        if primary_log_key is not None:
+            write_kept(aside / PRIMARY, Kept(primary_log_key))
         sync_tree(aside)
         aside.rename(folder)
         sync_folder(folder.parent)
@@ -172,7 +181,7 @@ def _build(
         (folder / TRUSTED).parent.mkdir(mode=0o700)
         _write(folder / TRUSTED, b"".join(map(format_public_pem, roots)), 0o644)
     stands_alone = bool(settings.node.prefix) and not settings.node.parent
-    if stands_alone:
+    if stands_alone and settings.node.role != "mirror":
         _write(folder / ROOT_KEY, format_public_pem(keys.site_public), 0o644)
     progress("store")
     create(folder / "store", map_bytes=settings.store.map_size_gib << 30)
@@ -180,6 +189,9 @@ def _build(
     write_site_info(folder, sites[0])
     if not settings.node.prefix:
         return "", keys
+    if settings.node.role == "mirror":
+        fence_mirror(folder / "store", settings.mirror.of)
+        return "mirror", keys
     state = HOMED if stands_alone else WAITING
     prefix = settings.node.prefix.encode()
     values = own_prefix_values(
@@ -194,7 +206,8 @@ def _build(
     change = Change(Kind.HOME, prefix_record(prefix), values, attributes={"state": state})
     store = LmdbStore.open(folder / "store", readonly=False)
     try:
-        (outcome,) = Writer(store).commit([change])
+        signer = LogSigner(log_name(settings.node.prefix), keys.log_private)
+        (outcome,) = Writer(store, log_signer=signer).commit([change])
     finally:
         store.close()
     if outcome.status == "refused":

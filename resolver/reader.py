@@ -96,7 +96,7 @@ async def start_reader(app: App, number: int, metrics: Metrics) -> Reader:
         keeper = CacheKeeper(node, node.recursion)
         await keeper.start()
         faces.append(keeper)
-    if number == 0 and node.prefix:
+    if number == 0 and node.prefix and node.settings.node.role != "mirror":
         faces.append(Homing(node))
     path = run_folder(app.folder) / socket_name(number)
     local = LocalServer(listen(path), node.siblings.handlers)

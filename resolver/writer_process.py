@@ -13,7 +13,9 @@ from typing import Final
 import structlog
 
 from protocol.change import Change
+from registry import tree
 from registry.access import Access
+from registry.fence import Known, compare_known, fence_of, fence_write
 from registry.generation import Generation
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
@@ -28,6 +30,7 @@ from resolver.metrics import Metrics
 from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
+from resolver.trust.following import Following, superseded
 from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
 
 log = structlog.get_logger()
@@ -49,6 +52,12 @@ def writer_settings(settings: Settings) -> WriterSettings:
     )
 
 
+def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
+    """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
+    prefix = settings.node.prefix
+    return tree.LogSigner(tree.log_name(prefix), keys.log_private) if prefix else None
+
+
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
     """The store, for writing: takes its lock. Raises StoreError."""
     return LmdbStore.open(
@@ -67,7 +76,9 @@ class NodeWriter(Writer):
         *,
         generation: Generation,
         metrics: Metrics | None = None,
+        known: Known | None = None,
     ) -> None:
+        """known: the file of the last checkpoint; compared with the store now, kept up later."""
         prefix = settings.node.prefix.encode().upper()
         signer = NodeSigner(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
         super().__init__(
@@ -78,13 +89,34 @@ class NodeWriter(Writer):
             access=Access(store, access_settings(settings)),
             generation=generation,
             signer=signer,
+            log_signer=log_signer(settings, keys),
         )
         self._metrics = metrics
+        self._known = known
+        self.generation = generation
+        self._compare(store, known)
+
+    def fence(self) -> str | None:
+        """Why the store takes no writes; None while it does."""
+        with self._store.snapshot() as state:
+            return fence_of(state)
+
+    def _compare(self, store: LmdbStore, known: Known | None) -> None:
+        """Complete the tree and compare it with the known checkpoint; may fence the store."""
+        signer = self._log_signer
+        tree.complete(store, signer)
+        if known is None or signer is None:
+            return
+        why = compare_known(store, known.read(), signer)
+        if why is not None:
+            log.error("writes_refused", why=why)
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
         started = time.monotonic()
         results = super().commit_all(submissions)
+        if self._known is not None:
+            self._known.keep(self.checkpoint)
         if self._metrics is not None:
             self._metrics.commits.inc()
             self._metrics.commit_time.observe(time.monotonic() - started)
@@ -92,6 +124,11 @@ class NodeWriter(Writer):
                 for outcome in outcomes:
                     self._metrics.changes[outcome.status].inc()
         return results
+
+    def close(self) -> None:
+        """Write the last checkpoint down."""
+        if self._known is not None:
+            self._known.keep(self.checkpoint, at_once=True)
 
 
 class WriterProcess:
@@ -101,6 +138,7 @@ class WriterProcess:
         self, store: LmdbStore, writer: NodeWriter, settings: Settings, metrics: Metrics
     ) -> None:
         self._store = store
+        self._writer = writer
         self._metrics = metrics
         self._queue = GroupCommit(
             writer,
@@ -109,12 +147,18 @@ class WriterProcess:
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
         self._local: LocalServer | None = None
+        self._following: Following | None = None
 
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
         self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
         await self._local.start()
+
+    def follow(self, following: Following) -> None:
+        """Follow a primary until the end."""
+        self._following = following
+        following.start()
 
     async def _submit(self, changes: Sequence[Change], atomic: bool) -> list[Outcome]:
         self._metrics.queue.set(self._queue.waiting + len(changes))
@@ -125,10 +169,13 @@ class WriterProcess:
 
     async def close(self, grace_s: float) -> None:
         """Answer what was taken, then let go of the store."""
+        if self._following is not None:
+            await self._following.close()
         await self._space.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
+        self._writer.close()
         self._store.close()
 
 
@@ -156,11 +203,26 @@ async def start_writer(
         load_keys(folder),
         generation=Generation(run / "generation", writable=True),
         metrics=metrics,
+        known=Known(folder),
     )
-    update_site(folder, settings, ports, store, writer)
+    await _ask_copies(settings, store, writer)
+    if writer.fence() is None:
+        update_site(folder, settings, ports, store, writer)
     running = WriterProcess(store, writer, settings, metrics)
+    if settings.node.role == "mirror":
+        running.follow(Following(folder, settings, store, writer.generation))
     await running.start(run)
     return running
+
+
+async def _ask_copies(settings: Settings, store: LmdbStore, writer: NodeWriter) -> None:
+    """Before the first write: was a mirror of this node promoted while it was away?"""
+    if not settings.mirror.copies or writer.fence() is not None:
+        return
+    why = await asyncio.to_thread(superseded, settings, store)
+    if why is not None:
+        store.apply([fence_write(why)])
+        log.error("writes_refused", why=why)
 
 
 class _OwnWriter:
@@ -181,6 +243,10 @@ def own_writer(folder: Path) -> Iterator[Submitter]:
     store = open_store(folder, settings)
     try:
         generation = Generation(run_folder(folder) / "generation", writable=True)
-        yield _OwnWriter(NodeWriter(store, settings, keys, generation=generation))
+        writer = NodeWriter(store, settings, keys, generation=generation, known=Known(folder))
+        try:
+            yield _OwnWriter(writer)
+        finally:
+            writer.close()
     finally:
         store.close()

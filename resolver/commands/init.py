@@ -13,6 +13,7 @@ import typer
 from protocol.errors import SettingsError
 from resolver.config import (
     FaceSettings,
+    MirrorSettings,
     NodeSettings,
     OutboundSettings,
     Port,
@@ -26,6 +27,8 @@ Examples:
   biaoshi init ./top --role top --prefix 88
   biaoshi init ./steel --role enterprise --prefix 88.118.8 --parent https://parent.example.org:8443
   biaoshi init ./door --role recursive --parent http://127.0.0.1:8000 --root-key top/keys/root_pub.pem
+  biaoshi init ./copy --role mirror --prefix 88.118.8 --of https://id.example.org:8443
+      --auth 300:0.NA/88.118.8=admin_300.pem --cert cert.pem --log-key steel-log.pub
   biaoshi init ./test --role enterprise --prefix 86.999 --irp 0 --http 0 --https off
 \b
 Without --parent the node stands alone: it certifies its own keys and is home to its prefix at
@@ -41,6 +44,7 @@ class Role(StrEnum):
     SECOND = "second"
     ENTERPRISE = "enterprise"
     RECURSIVE = "recursive"
+    MIRROR = "mirror"
 
 
 def _port(option: str, text: str) -> Port:
@@ -87,6 +91,22 @@ def init(
         Path | None,
         typer.Option(metavar="FILE", help="Public key that is trusted as the root."),
     ] = None,
+    of: Annotated[
+        str, typer.Option(metavar="URL", help="For a mirror: HTTPS address of its primary.")
+    ] = "",
+    auth: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY", help="For a mirror: INDEX:HANDLE=FILE, an administrator of the primary."
+        ),
+    ] = "",
+    cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For a mirror: the primary's tls/cert.pem.")
+    ] = None,
+    log_key: Annotated[
+        str,
+        typer.Option(metavar="FILE|KEY", help="For a mirror: the primary's log key, to be sure."),
+    ] = "",
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="One line, published in the site record.")
     ] = "",
@@ -115,15 +135,46 @@ def init(
             dns=_port("--dns", dns),
         ),
         outbound=OutboundSettings(allow=_reachable(hosts)),
+        mirror=_mirror(role, of, auth, cert),
     )
     if not prefix and role is not Role.RECURSIVE:
         raise SettingsError(f"--role {role} needs --prefix P, such as --prefix 88.118.8")
     secret = read_secret(admin_secret) if admin_secret is not None else None
-    made = found(folder.absolute(), settings, secret=secret, root_key=root_key)
+    if log_key and role is not Role.MIRROR:
+        raise SettingsError("--log-key is for --role mirror")
+    pinned = None
+    if log_key:
+        from resolver.trust.source import read_log_key
+
+        pinned = read_log_key(log_key)
+    made = found(
+        folder.absolute(), settings, secret=secret, root_key=root_key, primary_log_key=pinned
+    )
     if as_json:
         _print_json(made.folder, made.settings, made.state)
     else:
         _print_text(made.folder, made.settings, made.state)
+
+
+def _mirror(role: Role, of: str, auth: str, cert: Path | None) -> MirrorSettings:
+    """Whom a mirror follows. Raises SettingsError."""
+    if role is not Role.MIRROR:
+        if of or auth or cert:
+            raise SettingsError("--of, --auth and --cert are for --role mirror")
+        return MirrorSettings()
+    if not of or not auth:
+        raise SettingsError(
+            "a mirror needs --of URL and --auth INDEX:HANDLE=FILE, an administrator of the primary"
+        )
+    from resolver.registering.auth import Credentials
+
+    Credentials.parse(auth)  # said now rather than at the first start
+    name, _, file = auth.rpartition("=")
+    return MirrorSettings(
+        of=of.rstrip("/"),
+        auth=f"{name}={Path(file.removeprefix('@')).absolute()}",
+        certificate="" if cert is None else str(cert.absolute()),
+    )
 
 
 def _reachable(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -160,5 +211,7 @@ def _print_text(folder: Path, settings: Settings, state: str) -> None:
     if state == "homed":
         print(f"It is home to {node.prefix}. Others trust it by keys/root_pub.pem.")
     print(f"Next: biaoshi serve {folder}")
+    if state == "mirror":
+        print(f"It follows {settings.mirror.of} and takes no writes of its own.")
     if state == "waiting":
         print(f"Then: biaoshi prefix request --node {folder}")

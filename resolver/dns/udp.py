@@ -57,7 +57,7 @@ class DnsUdp:
         self._limited = node.metrics.udp_limited
         self._log = node.query_log if node.settings.log.query_sample else None
         self._turns = 0
-        self._sums = [0, 0, 0]  # plain answers, octets in, octets out
+        self._sums = (0, 0, 0)  # plain answers, octets in, octets out: of this turn
         inet6 = sock.family == socket.AF_INET6
         self._address_at = (8, 24) if inet6 else (4, 8)
         if batched and batch.available():
@@ -83,23 +83,34 @@ class DnsUdp:
         self._tally(started)
 
     def _answer_slots(self, waiting: int, get: Get) -> None:
-        slots, reply_to = self._batch, self._reply
+        """One loop without calls but the answer's: each costs 0.1 µs a datagram."""
+        slots, answer, known = self._batch, self._plain.answer, self._sources.known
         inbox, outbox, names = slots.inbox, slots.outbox, slots.names
         in_slot, out_slot, name_slot = slots.in_slot, slots.out_slot, batch.NAME_SLOT
         sizes, lengths = slots.sizes, slots.lengths
         size_at, size_step = slots.size_at, slots.size_step
         start, end = self._address_at
-        first = 0
+        first = found = taken = given = 0
         for slot in range(waiting):
-            at = slot * in_slot
-            name = slot * name_slot
-            reply = reply_to(
-                inbox[at : at + sizes[slot * size_step + size_at]],
-                names[name + start : name + end],
-                get,
-            )
-            if reply:
-                size = len(reply)
+            at, name = slot * in_slot, slot * name_slot
+            size = sizes[slot * size_step + size_at]
+            data = inbox[at : at + size]
+            address = names[name + start : name + end]
+            taken += size
+            try:
+                reply = answer(data, get, False)
+                if reply is not None:
+                    found += 1
+                else:
+                    reply = self._general(data)
+                if known.get(address) is not PROVEN or self._log is not None:
+                    reply = self._limited_reply(data, reply, address)
+            except Exception:
+                log.exception("datagram_failed", peer=address.hex())
+                reply = b""
+            size = len(reply)
+            if size:
+                given += size
                 at = slot * out_slot
                 outbox[at : at + size] = reply
                 lengths[2 * slot + 1] = size
@@ -107,6 +118,7 @@ class DnsUdp:
                 self._send_slots(first, slot)
                 first = slot + 1
         self._send_slots(first, waiting)
+        self._sums = found, taken, given
 
     def _send_slots(self, first: int, last: int) -> None:
         lost = self._batch.send(first, last) if last > first else 0
@@ -118,7 +130,8 @@ class DnsUdp:
         receive, send = self._socket.recvfrom, self._socket.sendto
         started = perf_counter()
         self._turn()
-        get = self._face.names.get
+        answer, get = self._plain.answer, self._face.names.get
+        found = taken = given = 0
         for _ in range(_TURN):
             try:
                 data, address = receive(_RECEIVE)
@@ -126,61 +139,66 @@ class DnsUdp:
                 break
             except OSError:  # an earlier reply met a closed port: nothing of ours to do
                 continue
-            host = address[0].partition("%")[0]
-            reply = self._reply(data, socket.inet_pton(self._socket.family, host), get)
+            taken += len(data)
             try:
+                reply = answer(data, get, False)
+                if reply is not None:
+                    found += 1
+                else:
+                    reply = self._general(data)
+                host = socket.inet_pton(self._socket.family, address[0].partition("%")[0])
+                reply = self._limited_reply(data, reply, host)
+                given += len(reply)
                 if reply:
                     send(reply, address)
             except OSError:  # a full buffer, or no way there: the client asks again
                 self._limited["dropped"].inc()
+            except Exception:
+                log.exception("datagram_failed", peer=str(address[0]))
+        self._sums = found, taken, given
         self._tally(started)
 
     def _turn(self) -> None:
         self._sources.turn()
         self._face.turn()
 
-    def _reply(self, data: bytes, address: bytes, get: Get) -> bytes:
-        """The datagram that answers this one; empty: nothing is said. Never raises."""
-        sums, sources = self._sums, self._sources
-        size = len(data)
-        sums[1] += size
-        try:
-            reply = self._plain.answer(data, get, False)
-            if reply is None:
-                reply = self._face.reply(data, tcp=False)
-                if not reply:
-                    return b""
-                count(self._metrics, FACE, reply)
-            else:
-                sums[0] += 1
-            if self._log is not None and self._log.due():
-                self._log.write(FACE, asked_name(data), response_code(reply), 0, "store")
-            source = sources.known.get(address) or sources.learn(address)
-            if source is not PROVEN:
-                account, counter, _, _ = source
-                account[0] += size
-                if counter[0] != sources.second:
-                    counter[0], counter[1] = sources.second, 0
-                counter[1] += 1
-                sent = account[1] + len(reply)
-                if counter[1] <= sources.per_s and (
-                    sent <= sources.allowance_bytes or sent <= sources.factor * account[0]
-                ):
-                    account[1] = sent
-                elif sources.exceeds(address, source, len(reply), reply[12:size]):
-                    self._limited["truncated"].inc()
-                    reply = truncated(reply)
-                    account[1] += len(reply)
-        except Exception:
-            log.exception("datagram_failed", peer=address.hex())
-            return b""
-        sums[2] += len(reply)
+    def _general(self, data: bytes) -> bytes:
+        """The reply to what is no plain question; empty: nothing is said."""
+        reply = self._face.reply(data, tcp=False)
+        if reply:
+            count(self._metrics, FACE, reply)
+        return reply
+
+    def _limited_reply(self, data: bytes, reply: bytes, address: bytes) -> bytes:
+        """What may go out of a reply to a source, which is counted unless it is proven."""
+        if not reply:
+            return reply
+        if self._log is not None and self._log.due():
+            self._log.write(FACE, asked_name(data), response_code(reply), 0, "store")
+        sources = self._sources
+        source = sources.known.get(address) or sources.learn(address)
+        if source is PROVEN:
+            return reply
+        account, counter, _, _ = source
+        account[0] += len(data)
+        if counter[0] != sources.second:
+            counter[0], counter[1] = sources.second, 0
+        counter[1] += 1
+        sent = account[1] + len(reply)
+        if counter[1] <= sources.per_s and (
+            sent <= sources.allowance_bytes or sent <= sources.factor * account[0]
+        ):
+            account[1] = sent
+        elif sources.exceeds(address, source, len(reply), reply[12 : len(data)]):
+            self._limited["truncated"].inc()
+            reply = truncated(reply)
+            account[1] += len(reply)
         return reply
 
     def _tally(self, started: float) -> None:
         """Hand the sums of a turn over to the metrics."""
         found, taken, given = self._sums
-        self._sums[:] = (0, 0, 0)
+        self._sums = (0, 0, 0)
         if found:
             self._found.inc(found)
             self._lookups.inc(found)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
+from registry.fence import fence_of
 from registry.store import Table
 from resolver.exposition import exposition
 from resolver.http.asked import Senders, in_networks
 from resolver.http.problem import problem
+from resolver.trust.following import read_status
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -41,6 +43,7 @@ class Health:
             "store": self._store_reads(),
             "homed": not node.prefix or node.prefix in node.prefixes.homed(),
             "serving": not node.board.draining,
+            **self._log(),
         }
         whole = all(checks.values())
         body = {
@@ -63,6 +66,13 @@ class Health:
         facts = {"role": settings.role, "prefix": settings.prefix}
         text = exposition(self._node.board, facts, records)
         return web.Response(body=text, headers={"Content-Type": METRICS_TYPE})
+
+    def _log(self) -> dict[str, bool]:
+        """A primary takes writes; a mirror follows its primary."""
+        if self._node.settings.node.role == "mirror":
+            return {"following": read_status(self._node.dir).get("state") == "following"}
+        with self._node.store.snapshot() as state:
+            return {"writes": fence_of(state) is None}
 
     def _store_reads(self) -> bool:
         try:

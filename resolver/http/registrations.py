@@ -39,8 +39,9 @@ from resolver.groups import memberships
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
+from resolver.http.challenged import challenged
 from resolver.http.handles import idempotency_key
-from resolver.http.problem import problem, problem_of
+from resolver.http.problem import problem_of
 from resolver.registering.local import Signing
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Registrations:
             idempotency_key(key)
             _check_type(request)
         except (NotProved, AuthenticationNeeded) as error:
-            return self._challenged(request, error)
+            return challenged(request, error, self._authenticator, self._senders)
         # Once for all rows: what lists of other nodes say of the actor under this node's prefix.
         groups = await memberships(self._node, actor, self._node.record_name)
         return await _Stream(self._node, request, actor, key, groups).run()
@@ -115,21 +116,6 @@ class Registrations:
                 "challenge or a client certificate over TLS"
             )
         return caller.identity
-
-    def _challenged(
-        self, request: web.Request, error: NotProved | AuthenticationNeeded
-    ) -> web.Response:
-        if isinstance(error, NotProved):
-            response = problem_of(error)
-            lines = self._authenticator.challenge(error.session, error.fields, error=True)
-        elif not self._senders.secure(request):
-            return problem(403, "tls-needed", "Credentials are taken over TLS only")
-        else:
-            response = problem_of(error)
-            lines = self._authenticator.challenge(None, None)
-        for line in lines:
-            response.headers.add("WWW-Authenticate", line)
-        return response
 
 
 class _Stream:

@@ -77,6 +77,8 @@ class Connection:
         certificate: Path | None = None,
         insecure: bool = False,
         sleep: Callable[[float], None] = time.sleep,
+        timeout_s: float = TIMEOUT_S,
+        tries: int = TRIES,
     ) -> None:
         """url: `https://HOST:PORT`; for `http` with credentials the node's HTTPS face is used.
 
@@ -88,6 +90,8 @@ class Connection:
         self._pinned = _pinned(certificate) if certificate is not None else None
         self._insecure = insecure
         self._sleep = sleep
+        self._timeout_s = timeout_s
+        self._tries = tries
         self._open: HTTPConnection | None = None
         self._authorization: str | None = None
         if credentials is not None:
@@ -107,12 +111,12 @@ class Connection:
         a refused identity.
         """
         wait_s = 0.2
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, self._tries + 1):
             try:
                 answer = self._once(method, path, body, headers or {})
             except (OSError, HTTPException) as error:
                 self.close()
-                if isinstance(error, ssl.SSLError) or attempt == TRIES:
+                if isinstance(error, ssl.SSLError) or attempt == self._tries:
                     raise UpstreamError(
                         f"{self._host} port {self._port} cannot be used: {_plain(error)}; "
                         "is the node running, and is this its address?"
@@ -123,7 +127,7 @@ class Connection:
                     return answer
                 self._sleep(min(WAIT_MOST_S, answer.retry_after_s or wait_s))
             wait_s = min(WAIT_MOST_S, wait_s * 2)
-        raise ServerBusy(f"the node stayed busy over {TRIES} tries; run this again later")
+        raise ServerBusy(f"the node stayed busy over {self._tries} tries; run this again later")
 
     def _once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
@@ -142,10 +146,10 @@ class Connection:
 
     def _connect(self) -> HTTPConnection:
         if not self._tls:
-            self._open = HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+            self._open = HTTPConnection(self._host, self._port, timeout=self._timeout_s)
             return self._open
         try:
-            made = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S)
+            made = HTTPSConnection(self._host, self._port, timeout=self._timeout_s)
             if self._pinned is not None or self._insecure or self._is_loopback():
                 raise ssl.SSLCertVerificationError("not asked")
             made.connect()
@@ -153,7 +157,7 @@ class Connection:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE  # the key is compared below
-            made = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
+            made = HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
             made.connect()
             self._check_key(made)
         self._open = made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.change import Kind
 from protocol.record import HandleValue, Record
@@ -12,9 +13,11 @@ from registry.prefixes import DELEGATED, PrefixRow
 from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.row import ready_json, rows, store_key
+from registry.tree import TREE_KEY, LogSigner, tile_key
 from registry.writer import Writer
 from tests.registry.conftest import Desk, url
 
+SIGNER = LogSigner("biaoshi/88.118.8", Ed25519PrivateKey.from_private_bytes(b"k" * 32))
 H = b"88.118.8/X"
 
 
@@ -22,7 +25,7 @@ H = b"88.118.8/X"
 def spoilt(tmp_path):
     """A desk whose store is not checked at the end."""
     create(tmp_path / "store")
-    desk = Desk(tmp_path / "store")
+    desk = Desk(tmp_path / "store", log_signer=SIGNER)
     desk.do(Kind.HOME, b"0.NA/88.118.8")
     desk.create(H, url())
     desk.create(b"88.118.8/Y", url())
@@ -62,14 +65,20 @@ def test_every_damage_is_found(spoilt):
         [PrefixRow(b"88.118.8", DELEGATED, 5, 1).write()],
         [PrefixRow(b"88.118.8", "homed", 5, 2).write()],
         [Write(Table.PREFIXES, b"88.118.8", b"x")],
+        [flipped(desk, Table.TILES, tile_key(0, 0))],
+        [Write(Table.TILES, tile_key(0, 0), None)],
+        [Write(Table.META, TREE_KEY, sequence_key(3))],
+        [flipped(desk, Table.CHECKPOINTS, seq)],
+        [Write(Table.CHECKPOINTS, seq, SIGNER.checkpoint(2, b"7" * 32, 0))],
+        [Write(Table.CHECKPOINTS, sequence_key(9), SIGNER.checkpoint(9, b"7" * 32, 0))],
         [Write(Table.PREFIXES, b"a", desk.store.get(Table.PREFIXES, b"88.118.8"))],
     ]
     for writes in cases:
         before = [Write(w.table, w.key, desk.store.get(w.table, w.key)) for w in writes]
         desk.store.apply(writes)
-        assert check_node(desk.store), writes
+        assert check_node(desk.store, signer=SIGNER), writes
         desk.store.apply(before)
-        assert check_node(desk.store) == [], writes
+        assert check_node(desk.store, signer=SIGNER) == [], writes
 
 
 def test_an_erased_body_is_no_fault(spoilt):

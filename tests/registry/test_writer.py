@@ -383,3 +383,19 @@ def test_prefix_changes_raise_the_generation(make_desk, tmp_path):
     desk.do(Kind.HOME, b"88.9")
     assert generation.value() == 2
     assert Prefixes(desk.store, generation).get(b"88.9").state == HOMED
+
+
+def test_namespaces_of_prefixes_raise_the_generation(make_desk, tmp_path):
+    """A namespace that comes, changes or goes; other values of a prefix record do not count."""
+    generation = Generation(tmp_path / "generation", writable=True)
+    desk = make_desk(generation=generation)
+    record = b"0.NA/88.118.8"
+    space = HandleValue(500, b"hs_namespace", b"<namespace/>")
+    before = generation.value()
+    desk.create(record, url(), overwrite=True)
+    desk.create(H, space)
+    assert generation.value() == before
+    assert desk.do(Kind.ADD, record, space).error is None
+    assert generation.value() == before + 1
+    assert desk.do(Kind.REMOVE, record, indexes=(500,)).error is None
+    assert generation.value() == before + 2

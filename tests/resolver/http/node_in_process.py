@@ -31,6 +31,7 @@ from resolver.node import Node, Siblings
 from resolver.site import read_site_info
 from resolver.sockets import Ports
 from resolver.writer_link import access_settings
+from resolver.writer_process import log_signer
 
 SECRET = "geheim: Schlüssel 泵".encode()
 ADMIN = "301:0.NA/86.999"
@@ -39,9 +40,12 @@ ADMIN = "301:0.NA/86.999"
 class DirectWriter:
     """The writer of the same process, as a node's readers see theirs."""
 
-    def __init__(self, store, settings, generation):
+    def __init__(self, store, settings, generation, keys):
         self.writer = Writer(
-            store, access=Access(store, access_settings(settings)), generation=generation
+            store,
+            access=Access(store, access_settings(settings)),
+            generation=generation,
+            log_signer=log_signer(settings, keys),
         )
         self.error = None
         self.batches = []
@@ -153,7 +157,7 @@ async def serving(founded, folder, **changed):
         keys=load_keys(folder),
         site=read_site_info(folder),
         ports=Ports(None, *ports, None),
-        writer=DirectWriter(store, settings, generation),
+        writer=DirectWriter(store, settings, generation, load_keys(folder)),
         access=access,
         prefixes=prefixes,
         metrics=metrics,

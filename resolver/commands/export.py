@@ -1,0 +1,77 @@
+"""biaoshi export: the records of a node as JSON lines, each with its proof."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from protocol.errors import SettingsError
+
+app = typer.Typer()
+
+_EPILOG = """\b
+Examples:
+  biaoshi export ./steel > steel.jsonl
+  biaoshi export ./steel --output steel.jsonl --prefix 88.118.8
+  biaoshi export ./steel --all --no-proofs --output everything.jsonl
+\b
+A line is {"handle", "values", "receipt"}: `biaoshi register` reads it, `biaoshi verify` checks it.
+Public values only, unless --all is given. One consistent state of the node, which may run.
+\b
+Exit codes: 0 written; 2 a file or an option cannot be used; 3 the store cannot be read."""
+
+
+@app.command(epilog=_EPILOG)
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A new file; default: standard output.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(metavar="P", help="Only handles of this prefix.")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="With values that are not public.")
+    ] = False,
+    proofs: Annotated[
+        bool, typer.Option("--proofs/--no-proofs", help="With a receipt for each record.")
+    ] = True,
+) -> None:
+    """Write the records of a node as JSON lines with proofs."""
+    from resolver.config_file import load_settings
+    from resolver.trust.exporting import export_lines
+    from resolver.trust.source import FolderSource
+
+    node = folder.resolve()
+    load_settings(node)
+    source = FolderSource(node)
+    count = 0
+    try:
+        with _output(output) as stream:
+            wanted = prefix.encode() if prefix else None
+            for line in export_lines(source.store, wanted, everything=everything, proofs=proofs):
+                stream.write(line)
+                count += 1
+    finally:
+        source.close()
+    sys.stderr.write(f"{count} records\n")
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be made: {error.strerror}") from None
+    with os.fdopen(handle, "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())

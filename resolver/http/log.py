@@ -1,0 +1,260 @@
+"""/log: the log of this node as static octets, for auditors, witnesses and mirrors.
+
+GET /log/checkpoint[?size=N]           the newest signed note; or the oldest one over N changes
+GET /log/tile/L/N[.p/W]                hashes (C2SP tlog-tiles), for ever the same
+GET /log/tile/entries/N[.p/W]          leaves, each with its length as u2
+GET /log/proof/inclusion?index&size    GET /log/proof/consistency?old&new
+GET /log/receipt?sequence= | ?handle=  the proof of one change
+GET /log/bodies?from=N                 leaves and content, for administrators of the server
+
+Leaves commit and show nothing, so all but the last is public.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+from protocol import merkle, tiles
+from protocol.change import pack
+from protocol.errors import AuthenticationNeeded, BiaoshiError, HandleNotFound, ParseError
+from protocol.record import Record, Reference
+from registry import tree
+from registry.log import decode_body, read_sequence, sequence_key
+from registry.receipt import Opened, make_receipt
+from registry.records import read_row
+from registry.store import Snapshot, Table
+from registry.store.row import Row
+from resolver.http.asked import Parameters, Senders, raw_path
+from resolver.http.auth import Authenticator
+from resolver.http.auth_errors import NotProved
+from resolver.http.challenged import challenged
+from resolver.http.problem import method_not_allowed, not_found
+from resolver.http.reply import is_known
+
+if TYPE_CHECKING:
+    from resolver.node import Node
+
+FOREVER: Final = "public, max-age=31536000, immutable"
+NEWEST: Final = "public, no-cache"
+PRIVATE: Final = "private, no-store"
+BODIES_TYPE: Final = "application/vnd.biaoshi.log+msgpack"
+"""A row of msgpack arrays: sequence, leaf, body or nil where it was erased."""
+MOST_BODIES: Final = 4_096
+MOST_BODY_BYTES: Final = 4 << 20
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def setup(app: web.Application, node: Node, authenticator: Authenticator, senders: Senders) -> None:
+    """Mount the routes."""
+    log = Log(node, authenticator, senders)
+    for path, handler in (
+        ("/log/checkpoint", log.checkpoint),
+        ("/log/tile/{path:.+}", log.tile),
+        ("/log/proof/inclusion", log.inclusion),
+        ("/log/proof/consistency", log.consistency),
+        ("/log/receipt", log.receipt),
+        ("/log/bodies", log.bodies),
+    ):
+        app.router.add_route("*", path, _only_get(handler))
+
+
+def _only_get(handler: Handler) -> Handler:
+    async def run(request: web.Request) -> web.StreamResponse:
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed("GET, HEAD")
+        return await handler(request)
+
+    return run
+
+
+class Log:
+    """The resources, in one reader."""
+
+    def __init__(self, node: Node, authenticator: Authenticator, senders: Senders) -> None:
+        self._node = node
+        self._authenticator = authenticator
+        self._senders = senders
+
+    async def checkpoint(self, request: web.Request) -> web.Response:
+        """The newest signed note, or the oldest that covers `size` changes."""
+        size = Parameters.of(request).integer("size")
+        with self._node.store.snapshot() as state:
+            if size is None:
+                found = tree.latest_checkpoint(state)
+            else:
+                found = tree.checkpoint_at(state, size) if 0 <= size < 1 << 63 else None
+        if found is None:
+            return not_found()
+        return _octets(request, found, "text/plain; charset=utf-8", NEWEST)
+
+    async def tile(self, request: web.Request) -> web.Response:
+        """Hashes or leaves. A part of a tile is as unchangeable as the whole."""
+        level, index, width = tiles.parse_path(
+            "tile/" + raw_path(request).removeprefix("/log/tile/")
+        )
+        if index >= 1 << 55:
+            return not_found()
+        with self._node.store.snapshot() as state:
+            found = (
+                _entries(state, index, width)
+                if level is None
+                else _tile(state, level, index, width)
+            )
+        if found is None:
+            return not_found()
+        return _octets(request, found, "application/octet-stream", FOREVER)
+
+    async def inclusion(self, request: web.Request) -> web.Response:
+        """The path of leaf `index` to the root of `size` leaves."""
+        parameters = Parameters.of(request)
+        index, size = _needed(parameters, "index"), _needed(parameters, "size")
+        with self._node.store.snapshot() as state:
+            _within(state, size)
+            if index >= size:
+                raise ParseError(f"leaf {index} is not among {size}")
+            proof = tree.inclusion(state, index, size)
+            leaf = tree.leaves(state, index, 1)[0]
+        shape = {"index": index, "size": size, "leafHash": _text(merkle.leaf_hash(leaf))}
+        return _json(request, shape | {"proof": list(map(_text, proof))}, FOREVER)
+
+    async def consistency(self, request: web.Request) -> web.Response:
+        """That the tree of `old` leaves begins the tree of `new`."""
+        parameters = Parameters.of(request)
+        old, new = _needed(parameters, "old"), _needed(parameters, "new")
+        with self._node.store.snapshot() as state:
+            _within(state, new)
+            if not 0 < old <= new:
+                raise ParseError(f"there is no proof from {old} to {new} leaves")
+            proof = tree.consistency(state, old, new)
+        shape = {"old": old, "new": new, "proof": list(map(_text, proof))}
+        return _json(request, shape, FOREVER)
+
+    # --- receipts
+
+    async def receipt(self, request: web.Request) -> web.Response:
+        """The proof of one change, opened as far as the caller may read."""
+        parameters = Parameters.of(request)
+        handle, sequence = parameters.first("handle"), parameters.integer("sequence")
+        if (handle is None) == (sequence is None):
+            raise ParseError("give one of `sequence` and `handle`")
+        try:
+            actor = (await self._authenticator.caller(request)).identity
+        except NotProved as error:
+            return challenged(request, error, self._authenticator, self._senders)
+        with self._node.store.snapshot() as state:
+            opened = Opened.NOTHING
+            if handle is not None:
+                row = read_row(state, handle.encode("utf-8", "replace"))
+                if row is None or not (row.public_count or self._may_read(actor, row)):
+                    raise HandleNotFound(f"no record of {handle} lies here")
+                sequence, opened = row.version, Opened.PUBLIC
+            assert sequence is not None  # noqa: S101 - one of the two was given
+            if actor is not None and self._may_open(state, actor, sequence):
+                opened = Opened.BODY
+            made = make_receipt(state, sequence, opened)
+        return _json(request, made.shape(), PRIVATE if opened is Opened.BODY else NEWEST)
+
+    def _may_read(self, actor: Reference | None, row: Row) -> bool:
+        if actor is None:
+            return False
+        try:
+            self._node.access.forget()
+            self._node.access.require_read(actor, Record(row.name, row.values()))
+        except BiaoshiError:
+            return False
+        return True
+
+    def _may_open(self, state: Snapshot, actor: Reference, sequence: int) -> bool:
+        """Whoever made the change, and who may read all of its record now."""
+        raw = state.get(Table.BODIES, sequence_key(sequence)) if 0 < sequence < 1 << 63 else None
+        if raw is None:
+            return False
+        if self._node.access.is_server_admin(actor):
+            return True
+        folded, body = decode_body(raw)
+        if body.actor == actor:
+            return True
+        row = read_row(state, folded) if folded else None
+        return row is not None and self._may_read(actor, row)
+
+    # --- content
+
+    async def bodies(self, request: web.Request) -> web.Response:
+        """Leaves and content from change `from` on, as many as fit one answer."""
+        try:
+            actor = (await self._authenticator.caller(request)).identity
+            if actor is None:
+                raise AuthenticationNeeded("the content of the log is for administrators; say who")
+        except (NotProved, AuthenticationNeeded) as error:
+            return challenged(request, error, self._authenticator, self._senders)
+        self._node.access.forget()
+        self._node.access.require_server_admin(actor, "read the content of the log")
+        parameters = Parameters.of(request)
+        first = _needed(parameters, "from")
+        limit = min(parameters.integer("limit") or MOST_BODIES, MOST_BODIES)
+        if not 0 < first < 1 << 63 or limit < 1:
+            raise ParseError(f"`from` is a change from 1 on, not {first}")
+        body = await asyncio.to_thread(self._portion, first, limit)
+        return _octets(request, body, BODIES_TYPE, PRIVATE)
+
+    def _portion(self, first: int, limit: int) -> bytes:
+        made = bytearray()
+        with self._node.store.snapshot() as state:
+            for key, leaf in state.scan(Table.CHANGES, sequence_key(first), limit=limit):
+                made += pack([read_sequence(key), leaf, state.get(Table.BODIES, key)])
+                if len(made) > MOST_BODY_BYTES:
+                    break
+        return bytes(made)
+
+
+def _tile(state: Snapshot, level: int, index: int, width: int) -> bytes | None:
+    hashes = tree.tile_reader(state)(level, index)
+    wanted = width * merkle.HASH_SIZE
+    return hashes[:wanted] if len(hashes) >= wanted else None
+
+
+def _entries(state: Snapshot, index: int, width: int) -> bytes | None:
+    first = index * tiles.WIDTH
+    if first + width > tree.tree_size(state):
+        return None
+    found = tree.leaves(state, first, width)
+    return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in found)
+
+
+def _within(state: Snapshot, size: int) -> None:
+    held = tree.tree_size(state)
+    if not 0 < size <= held:
+        raise ParseError(f"the log has {held} leaves; there is no tree of {size}")
+
+
+def _needed(parameters: Parameters, name: str) -> int:
+    value = parameters.integer(name)
+    if value is None or not 0 <= value < 1 << 63:
+        raise ParseError(f"give `{name}`, a number from 0 on")
+    return value
+
+
+def _octets(request: web.Request, body: bytes, kind: str, cache: str) -> web.Response:
+    etag = sha256(body).hexdigest()[:32]
+    headers = {"Cache-Control": cache, "Content-Type": kind}
+    if cache != PRIVATE:
+        headers |= {"ETag": f'"{etag}"', "Access-Control-Allow-Origin": "*"}
+        if is_known(request, etag):
+            return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers=headers)
+
+
+def _json(request: web.Request, shape: Any, cache: str) -> web.Response:
+    return _octets(request, orjson.dumps(shape), "application/json", cache)
+
+
+def _text(octets: bytes) -> str:
+    return b64encode(octets).decode()

@@ -1,0 +1,1 @@
+"""Trust from outside: following, checking and cosigning the log of a node."""

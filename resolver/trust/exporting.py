@@ -1,0 +1,39 @@
+"""Records with their receipts, a line each, out of one consistent state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+
+from protocol.handle_json import format_values, json_text
+from protocol.name import PREFIX_RECORDS, fold, prefix_of
+from registry.receipt import Opened, make_receipt
+from registry.store import Store, Table
+from registry.store.row import decode_row, decode_values_of
+
+
+def export_lines(
+    store: Store, prefix: bytes | None, *, everything: bool, proofs: bool
+) -> Iterator[bytes]:
+    """JSON lines in the order of keys; prefix records come with each prefix.
+
+    everything: with values that are not public. Raises StoreError for a damaged row.
+    """
+    folded = None if prefix is None else fold(prefix)
+    own_record = b"" if folded is None else PREFIX_RECORDS + folded
+    with store.snapshot() as state:
+        for _, raw in state.scan(Table.RECORDS):
+            row = decode_row(raw)
+            name = fold(row.name)
+            if folded is not None and folded != prefix_of(name) and name != own_record:
+                continue
+            values = decode_values_of(row)
+            shown = values if everything else tuple(value for value in values if value.public)
+            if not shown:
+                continue
+            line = b'{"handle":%b,"values":%b' % (json_text(row.name), format_values(shown))
+            if proofs:
+                receipt = make_receipt(state, row.version, Opened.PUBLIC)
+                line += b',"receipt":' + orjson.dumps(receipt.shape())
+            yield line + b"}\n"

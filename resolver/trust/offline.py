@@ -1,0 +1,202 @@
+"""What can be said of a record from a file alone: its signatures, its chain, its place in a log.
+
+A file is a receipt, an answer of the Handle interface or of /api/resolve, or JSON lines of records
+as `biaoshi export` writes them. Nothing is fetched: certificates come from the files given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from protocol.chain import Roots
+from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
+from protocol.handle_json import parse_values
+from protocol.keys import PublicKey
+from protocol.name import fold_prefix
+from protocol.record import HandleValue, encode_values
+from protocol.signature import verify_record as verify_signature
+from protocol.strict_json import parse_json
+from registry.receipt import FORMAT, Receipt, parse_receipt, verify_receipt, verify_record
+from registry.signing import signatures
+from resolver.verify import Need, Verifier
+
+MAX_FILE_BYTES: Final = 256 << 20
+_MAX_LINE_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to verify. line: in its file. handle: b"" for a bare receipt."""
+
+    line: int
+    handle: bytes
+    values: tuple[HandleValue, ...]
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What the verifier believes.
+
+    roots: keys where chains may end. signers: keys that are believed by themselves. log_keys:
+    32 octets each. now: seconds since 1970, for time windows.
+    """
+
+    roots: tuple[PublicKey, ...]
+    signers: tuple[PublicKey, ...]
+    log_keys: tuple[bytes, ...]
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found. held: each check that held, in words. problem: the first that did not."""
+
+    item: Item
+    held: tuple[str, ...]
+    problem: str | None
+
+    def shape(self) -> dict[str, Any]:
+        """As JSON shows it."""
+        return {
+            "line": self.item.line,
+            "handle": self.item.handle.decode("utf-8", "replace") or None,
+            "ok": self.problem is None,
+            "held": list(self.held),
+            "problem": self.problem,
+        }
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """What a file holds: one JSON document, or one a line. Raises SettingsError, ParseError."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise SettingsError(f"{path} is above {MAX_FILE_BYTES} octets; verify it in parts")
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        whole = parse_json(data, path.name) if len(data) <= _MAX_LINE_BYTES else None
+    except ParseError:
+        whole = None
+    if isinstance(whole, Mapping):
+        yield _item(1, whole)
+        return
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            yield _item(number, parse_json(line, f"line {number}"))
+
+
+def _item(line: int, fields: Any) -> Item:
+    if not isinstance(fields, Mapping):
+        raise ParseError(f"line {line} is no JSON object")
+    if fields.get("format") == FORMAT:
+        return Item(line, b"", (), parse_receipt(fields))
+    name = fields.get("handle", fields.get("identifier"))
+    if isinstance(name, Mapping):
+        name = name.get("handle", name.get("normalized"))
+    if not isinstance(name, str) or not name:
+        raise ParseError(f"line {line} has no `handle`; is it an answer, a record or a receipt?")
+    receipt = fields.get("receipt")
+    return Item(
+        line,
+        name.encode("utf-8", "replace"),
+        _values(fields.get("values")),
+        None if receipt is None else parse_receipt(receipt),
+    )
+
+
+def _values(items: Any) -> tuple[HandleValue, ...]:
+    """Values as an answer has them: with the timestamps, which the log covers."""
+    values = parse_values({"values": items})
+    return tuple(
+        replace(value, timestamp=_seconds(item.get("timestamp")))
+        for value, item in zip(values, items, strict=True)
+    )
+
+
+def _seconds(text: Any) -> int:
+    try:
+        moment = (
+            datetime.fromisoformat(text) if text is not None else datetime.fromtimestamp(0, UTC)
+        )
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (TypeError, ValueError, OverflowError):
+        raise ParseError(f"{str(text)[:40]!r} is no timestamp of a value") from None
+
+
+async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item]) -> Verdict:
+    """Everything that can be checked of one item. records: by folded name, for certificates."""
+    held: list[str] = []
+    try:
+        if item.receipt is not None:
+            _receipt(item, item.receipt, trusted, held)
+        if item.handle and (trusted.roots or trusted.signers):
+            await _signature(item, trusted, _fetch(records), held)
+    except BiaoshiError as error:
+        return Verdict(item, tuple(held), str(error))
+    if not held:
+        return Verdict(
+            item, (), "nothing was checked: give --root-key, --key or --log-key, and a receipt"
+        )
+    return Verdict(item, tuple(held), None)
+
+
+def _receipt(item: Item, receipt: Receipt, trusted: Trusted, held: list[str]) -> None:
+    if not trusted.log_keys:
+        if not trusted.roots and not trusted.signers:
+            raise SignatureInvalid("there is a receipt and no log key to check it with: --log-key")
+        return
+    said = verify_receipt(receipt, trusted.log_keys)
+    held.append(f"change {receipt.index + 1} is in {said.origin} of {said.size} changes")
+    if item.handle:
+        public = tuple(value for value in item.values if value.public)
+        verify_record(receipt, item.handle, encode_values(public))
+        held.append("it wrote these values under this name")
+
+
+async def _signature(
+    item: Item,
+    trusted: Trusted,
+    fetch: Callable[[bytes], Awaitable[Sequence[HandleValue]]],
+    held: list[str],
+) -> None:
+    public = tuple(value for value in item.values if value.public)
+    if trusted.signers:
+        _by_key(item.handle, public, trusted, held)
+        return
+    verifier = Verifier(wall=lambda: trusted.now)
+    found = await verifier.verify(
+        item.handle, public, Need.REQUIRED, Roots.of(trusted.roots, None), fetch
+    )
+    held += found.lines()
+
+
+def _by_key(
+    handle: bytes, values: Sequence[HandleValue], trusted: Trusted, held: list[str]
+) -> None:
+    """A signature by a key that is believed without a chain."""
+    problem = "it has no HS_SIGNATURE value"
+    for signature in signatures(values):
+        for key in trusted.signers:
+            report = verify_signature(handle, values, signature.data, key, trusted.now)
+            try:
+                report.require()
+            except SignatureInvalid as error:
+                problem = str(error)
+            else:
+                held.append(f"signature {signature.index} holds for {len(report.verified)} values")
+                return
+    raise SignatureInvalid(problem)
+
+
+def _fetch(records: Mapping[bytes, Item]) -> Callable[[bytes], Awaitable[Sequence[HandleValue]]]:
+    async def fetch(name: bytes) -> Sequence[HandleValue]:
+        found = records.get(fold_prefix(name))
+        return () if found is None else [value for value in found.values if value.public]
+
+    return fetch

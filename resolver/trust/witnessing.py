@@ -1,0 +1,61 @@
+"""A witness: cosigns a checkpoint only if it extends the last one that it cosigned.
+
+What it keeps is made durable before the cosignature leaves: a witness that forgets could be shown
+two histories (C2SP tlog-witness, tlog-cosignature).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocol import merkle, note
+from protocol.errors import SignatureInvalid
+from registry.replay import read_checkpoint
+from resolver.trust.kept import Kept, read_kept, write_kept
+from resolver.trust.source import LogSource
+
+
+def cosign(
+    source: LogSource,
+    log_key: bytes | None,
+    name: str,
+    key: Ed25519PrivateKey,
+    state: Path,
+    now_s: int,
+) -> bytes:
+    """The log's newest checkpoint with the witness's cosignature on it.
+
+    log_key: pinned; else the kept one, else the one the log names at the first contact.
+    Raises SignatureInvalid or ParseError, and nothing is signed.
+    """
+    kept = read_kept(state)
+    if kept is not None and log_key is not None and kept.log_key != log_key:
+        raise SignatureInvalid("the log key given is not the one that was kept")
+    pinned = log_key or (kept.log_key if kept is not None else source.log_key())
+    raw = source.checkpoint()
+    newest = read_checkpoint(raw, pinned)
+    earlier = kept.checkpoint if kept is not None else None
+    if earlier is not None:
+        _require_extension(source, earlier, newest)
+    write_kept(state, Kept(pinned, raw))
+    signed = note.decode(raw)
+    mine = note.cosign(signed.text, name, key, now_s)
+    return note.Note(signed.text, (*signed.signatures, mine)).encode()
+
+
+def _require_extension(
+    source: LogSource, earlier: note.Checkpoint, newest: note.Checkpoint
+) -> None:
+    """Raise SignatureInvalid unless the newest tree begins with the earlier one.
+
+    A new epoch goes on in the same tree, so it is held to the same.
+    """
+    if newest.size < earlier.size:
+        raise SignatureInvalid(
+            f"the log says it has {newest.size} changes; {earlier.size} were cosigned already"
+        )
+    between = earlier.size not in {0, newest.size}
+    proof = source.consistency(earlier.size, newest.size) if between else []
+    merkle.verify_consistency(earlier.size, earlier.root, newest.size, newest.root, proof)

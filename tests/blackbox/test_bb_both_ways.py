@@ -1,0 +1,139 @@
+"""Both directions with a Handle.Net server of the distribution in HSJ: moving from it, resolving it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from protocol.doirp.header import OpCode
+from tests.blackbox.handle_net import PREFIX, HandleNetServer
+from tests.blackbox.java_client import JavaClient, require_hsj
+from tests.blackbox.target import COMMAND, ENVIRONMENT, OURS
+from tests.blackbox.wire import Wire, admin, value, valued
+
+pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+
+
+def biaoshi(*arguments):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """A running Handle.Net server with some records."""
+    require_hsj()
+    server = HandleNetServer(tmp_path_factory.mktemp("handle-net"))
+    wire = Wire(server.target)
+    for number in range(120):
+        name = server.target.name(f"thing-{number}")
+        url = value(1, "URL", f"https://example.org/{number}", ttl=number)
+        hidden = value(5, "NOTE", b"\x00\xff hidden", 0b1100)
+        assert wire.create(name, url, hidden, admin(server.target)).code == 1
+    yield server
+    server.stop()
+
+
+def test_moving_while_it_runs(old, tmp_path):
+    """`biaoshi import --from`: every record, what was changed meanwhile, the same digest at the end."""
+    node = tmp_path / "new"
+    done = biaoshi(
+        *("init", node, "--role", "enterprise", "--prefix", PREFIX),
+        *("--irp", "0", "--http", "0", "--https", "0"),
+    )
+    assert done.returncode == 0, done.stderr
+    move = [
+        *("import", "--from", f"127.0.0.1:{old.target.irp}", "--node", node, "--json"),
+        *("--server-key", old.folder / "siteinfo.json"),
+    ]
+    first = biaoshi(*move, "--auth", f"301:0.NA/{PREFIX}={old.folder / 'secret.txt'}")
+    assert first.returncode == 0, first.stdout + first.stderr
+    told = json.loads(first.stdout)
+    assert told["comparison"]["same"] is True
+    assert told["comparison"]["ours"] == 120
+    assert told["moved_keys"] == [[300, f"303:0.NA/{PREFIX}"]]
+    wire = Wire(old.target)
+    changed, gone = old.target.name("thing-1"), old.target.name("thing-2")
+    assert wire.administer(OpCode.MODIFY_VALUE, valued(changed, value(1, "URL", "new"))).code == 1
+    second = biaoshi(*move, "--auth", f"300:0.NA/{PREFIX}={old.folder / 'admpriv.bin'}")
+    told = json.loads(second.stdout)
+    assert told["records"] == {"replaced": 1, "unchanged": 119}
+    assert told["comparison"]["same"] is True
+    assert wire.delete(gone).code == 1
+    third = biaoshi(*move, "--auth", f"300:0.NA/{PREFIX}={old.folder / 'admpriv.bin'}")
+    assert third.returncode == 1
+    assert json.loads(third.stdout)["comparison"]["differing"] == [gone.decode().upper()]
+
+
+def test_who_may_not_move_it(old, tmp_path):
+    """A wrong secret and a wrong server key are told apart, and nothing is written."""
+    node = tmp_path / "new"
+    biaoshi(*("init", node, "--role", "enterprise", "--prefix", PREFIX, "--irp", "0"))
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text("nonsense")
+    wrong.chmod(0o600)
+    source = ("import", "--from", f"127.0.0.1:{old.target.irp}", "--node", node)
+    done = biaoshi(*source, "--auth", f"301:0.NA/{PREFIX}={wrong}")
+    assert done.returncode == 4
+    assert "did not accept" in done.stderr
+    right = f"301:0.NA/{PREFIX}={old.folder / 'secret.txt'}"
+    key = node / "keys" / "root_pub.pem"
+    done = biaoshi(*source, "--auth", right, "--server-key", key)
+    assert done.returncode != 0
+    assert "another key" in done.stderr
+
+
+def test_our_tree_resolves_it(old, tmp_path):
+    """A prefix record of ours with its HS_SITE is all that our resolver needs."""
+    from protocol.record import Record  # noqa: F401 - the form that is registered below
+    from protocol.values.hs_site import encode_site
+
+    top = tmp_path / "top"
+    ports = ("--irp", "0", "--http", "0", "--https", "0")
+    assert biaoshi("init", top, "--role", "top", "--prefix", "86", *ports).returncode == 0
+    from base64 import b64encode
+
+    site = {"format": "base64", "value": b64encode(encode_site(old.site)).decode()}
+    row = {
+        "handle": f"0.NA/{PREFIX}",
+        "values": [{"index": 1, "type": "HS_SITE", "data": site}],
+    }
+    rows = tmp_path / "delegation.jsonl"
+    rows.write_text(json.dumps(row))
+    assert biaoshi("register", rows, "--node", top).returncode == 0
+    from tests.resolver.nodes import Serving
+
+    node = Serving(top)
+    try:
+        for name, code in (("thing-7", 0), ("nothing", 1)):
+            done = biaoshi("resolve", f"{PREFIX}/{name}", "--root", top, "--json")
+            assert done.returncode == code, done.stdout + done.stderr
+            assert ("https://example.org/7" in done.stdout) is (code == 0)
+    finally:
+        node.stop()
+        node.end()
+
+
+def test_java_finds_ours_by_our_prefix_record(target, wire, fresh, tmp_path):
+    """A client that knows only who answers for 0.NA follows the HS_SITE of our prefix record."""
+    require_hsj()
+    if target.kind != OURS:
+        pytest.skip("this is about the prefix records of our nodes")
+    from tests.blackbox.rest import Rest
+
+    site = Rest(target).get("/api/site").json["site"]
+    java = JavaClient(tmp_path / "java", site)
+    (java.home / ".handle" / "local_nas").write_text("0.NA\n")
+    name = fresh("found")
+    assert wire.create(name, value(1, "URL", "https://example.org/found"), admin(target)).code == 1
+    done = java.tool("hdl-qresolver", name.decode())
+    assert "https://example.org/found" in done.stdout, done.stdout + done.stderr
+    assert wire.delete(name).code == 1
