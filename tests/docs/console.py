@@ -44,6 +44,7 @@ VOLATILE = tuple(
         (r"\d+(\.\d+)? s (old|left)", r"N s \2"),
         (r"\d+ octets", "N octets"),
         (r"until \d{4}-\d\d-\d\d", "until DATE"),
+        (r"[0-9a-f]{64}", "HEX"),
         (r"ey[\w-]+\.[\w-]+\.[\w-]+", "JWS"),
         (r"\s+", " "),
     )
