@@ -33,7 +33,6 @@ from bench.tamper import tamper
 CATALOGUE = Path(__file__).parent / "catalogue"
 COMMAND = (sys.executable, "-m", "resolver.cli")
 HOSTS = ("127.0.0.1", "::1")
-START_S = 30
 MARK = "made-by-biaoshi-demo"
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)

@@ -59,12 +59,6 @@ def prefix_of(handle: bytes) -> bytes:
     return prefix.upper() if slash else b"0.NA"
 
 
-def suffix_of(handle: bytes) -> bytes:
-    """What stands after the first slash; the whole name if there is none."""
-    _, slash, suffix = handle.partition(b"/")
-    return suffix if slash else handle
-
-
 def prefix_record(prefix: bytes) -> bytes:
     """The handle that describes a prefix: b"88.118" -> b"0.NA/88.118"."""
     return PREFIX_RECORDS + prefix.upper()

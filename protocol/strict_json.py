@@ -1,7 +1,7 @@
 """JSON from strangers: one parse error, and none of what two readers could read differently.
 
 Refused: duplicate names, NaN and infinities, numbers of more than 20 digits, nesting deeper than
-64, octets that are not UTF-8. A number with a fraction keeps the text it was written with.
+64, more than 300,000 items, octets that are not UTF-8. A number with a fraction keeps the text it was written with.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from protocol.errors import ParseError
 
 MAX_DEPTH = 64
 MAX_NUMBER = 20
+MAX_ITEMS = 300_000
+"""Members and elements of one text, far above a record's 2,048 values: an item takes an object of
+a hundred octets and more in memory, and the text of it two."""
 
 _strings = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_NOT_MARKS = bytes(set(range(256)) - set(b"[]{},"))
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -41,6 +45,7 @@ def parse_json(data: bytes, what: str = "the body") -> Any:
         raise ParseError(
             f"{what} is not UTF-8: octet {data[error.start]:#04x} at {error.start}"
         ) from None
+    _check_size(data, what)
     _check_depth(data, what)
     try:
         return _DECODER.decode(text)
@@ -50,6 +55,14 @@ def parse_json(data: bytes, what: str = "the body") -> Any:
         ) from None
     except (ValueError, RecursionError) as error:
         raise ParseError(f"{what} is not acceptable JSON: {error}") from None
+
+
+def _check_size(data: bytes, what: str) -> None:
+    if sum(map(data.count, (b",", b"[", b"{"))) <= MAX_ITEMS:
+        return
+    marks = _strings.sub(b"", data).translate(None, _NOT_MARKS)
+    if sum(map(marks.count, (b",", b"[", b"{"))) > MAX_ITEMS:
+        raise ParseError(f"{what} has more than {MAX_ITEMS} items; send it in several")
 
 
 def _check_depth(data: bytes, what: str) -> None:

@@ -12,7 +12,6 @@ from protocol.errors import ParseError
 from protocol.wire import Reader, Writer
 
 FROM_2_9: Version = (2, 9)
-NEXT_TXN_NAME = b"0.SITE/NEXT-TXN-ID"
 _OWN_LOG = 0
 _ALL_SOURCES = 1
 

@@ -76,7 +76,7 @@ class RemoteSink:
         code = fields.get("responseCode") if isinstance(fields, dict) else None
         if answer.status in {200, 201} and code == ResponseCode.SUCCESS:
             return Result(row.line, change.handle, REPLACED)
-        told = answer.problem() or f"code {code}, status {answer.status}"
+        told = answer.problem() or _meaning(code, answer.status)
         return Result(row.line, change.handle, REFUSED, error=told)
 
 
@@ -103,6 +103,16 @@ def _rest(change: Change) -> tuple[str, str]:
     if change.kind is Kind.ADD:
         return "PUT", "?index=various&overwrite=false"
     return "PUT", "?" + "&".join(f"index={value.index}" for value in change.values)
+
+
+def _meaning(code: object, status: int) -> str:
+    """What a Handle answer without a message says."""
+    if code == ResponseCode.HANDLE_NOT_FOUND:
+        return "does not exist; create it first, or check its spelling"
+    try:
+        return f"the node answered {ResponseCode(code).name} ({code}), status {status}"  # type: ignore[arg-type]
+    except ValueError:
+        return f"the node answered code {code}, status {status}"
 
 
 def _results(rows: Sequence[Row], answer: Answer) -> list[Result]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import ParseError
 from protocol.handle_json import parse_data
-from protocol.strict_json import parse_json
+from protocol.strict_json import MAX_ITEMS, parse_json
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,25 @@ def test_any_bytes(data):
         parse_json(data)
     except ParseError:
         return
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"[" + b"{}," * MAX_ITEMS + b"{}]",
+        b"[" + b"0," * MAX_ITEMS + b"0]",
+        b"{" + b",".join(b'"%d":0' % n for n in range(MAX_ITEMS + 1)) + b"}",
+        b'["' + b",[" * MAX_ITEMS + b'"' + b",0" * MAX_ITEMS + b"]",
+    ],
+    ids=["objects", "numbers", "names", "beside a string"],
+)
+def test_text_of_very_many_items_is_refused_before_it_is_built(bomb):
+    """Sixteen MiB of `{},` would be some hundred MiB of objects."""
+    with pytest.raises(ParseError, match="more than 300000 items"):
+        parse_json(bomb)
+
+
+def test_what_stands_in_a_string_is_no_item():
+    """A long text with commas and brackets is one value."""
+    text = ",[{" * MAX_ITEMS
+    assert parse_json(b'["%b"]' % text.encode()) == [text]

@@ -28,7 +28,7 @@ from registry.store.row import HAS_SIGNATURE
 from resolver.cli import main
 from resolver.config import FaceSettings, NodeSettings, Settings
 from resolver.founding import found
-from resolver.registering import Result, Results, Row, run
+from resolver.registering import Result, Results, Row, remote, run
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
 from resolver.registering.local import LocalSink
@@ -470,3 +470,12 @@ def test_the_results_never_overwrite_the_input(biaoshi, folder, tmp_path):
     code, _, err = biaoshi("register", "p.csv", "--node", "node", "--results", "./p.csv")
     assert (code, "is the input itself" in err) == (2, True)
     assert (tmp_path / "p.csv").read_text() == CSV
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(100, "does not exist"), (400, "(400), status 404"), (99999, "code 99999"), (None, "None")],
+)
+def test_an_answer_without_a_message_is_put_in_words(code, said):
+    """What a Handle server refuses by a number alone is said by its meaning."""
+    assert said in remote._meaning(code, 404)
