@@ -35,10 +35,10 @@ def is_oid(name: bytes) -> bool:
 def is_arcwise(handle: bytes) -> bool:
     """Whether a name is delegated arc by arc, not by what stands before its first slash.
 
-    OIDs are, and GS1 keys as URIs; URNs and the like are written so too and belong to nobody.
+    OIDs are, and GS1 keys as URIs.
     """
     prefix, slash, _ = handle.partition(b"/")
-    return b":" in prefix or not prefix or (not slash and is_oid(handle))
+    return b":" in prefix or not prefix if slash else is_oid(handle)
 
 
 def prefix_of(handle: bytes) -> bytes:
@@ -83,8 +83,8 @@ def parent_prefix(prefix: bytes) -> bytes | None:
 
 
 def whole_name(handle: bytes) -> bytes:
-    """A name without a slash stands for its prefix record, unless it is an OID or a URN."""
-    if b"/" in handle or is_arcwise(handle):
+    """A name without a slash stands for its prefix record, unless it is an OID."""
+    if b"/" in handle or is_oid(handle):
         return handle
     return prefix_record(handle)
 

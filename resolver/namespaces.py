@@ -84,8 +84,9 @@ class Namespaces:
     def __init__(self, prefixes: Prefixes, get: Callable[[bytes], bytes | None]) -> None:
         """get: the stored row of a key."""
         self._prefixes = prefixes
+        self._mark = prefixes.mark
         self._get = get
-        self._seen: int | None = None
+        self._seen = -1
         self._chains: dict[bytes, Chain] = {}
         self._delimiters: dict[bytes, bytes] = {}
 
@@ -122,9 +123,9 @@ class Namespaces:
         return self.of(prefix_of(handle))
 
     def _refresh(self) -> None:
-        # The generation is read before the records: a change in between is seen at the next call.
-        now = self._prefixes.generation()
-        if now is None or now != self._seen:
+        # The mark is read before the records: a change in between is seen at the next call.
+        now = self._mark[0]
+        if now != self._seen:
             self._chains.clear()
             self._delimiters.clear()
             self._seen = now
