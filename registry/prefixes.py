@@ -149,7 +149,7 @@ class Prefixes:
 
     def _refresh(self) -> None:
         # The generation is read before the rows: a change in between is seen at the next call.
-        now = self.generation()
+        now = self._generation.value() if self._generation is not None else None
         if now is not None and now == self._seen:
             return
         rows = self.rows()
@@ -159,7 +159,7 @@ class Prefixes:
 
     @property
     def mark(self) -> Sequence[int]:
-        """Its first item differs from what it was before once homed() or delegated() changed.
+        """Its first item differs once homed(), delegated() or a prefix's namespace changed.
 
         For loops where a call costs too much; read it before the set it stands for.
         """
@@ -175,10 +175,6 @@ class Prefixes:
         folded = prefix.upper()
         data = self._store.get(Table.PREFIXES, folded)
         return None if data is None else PrefixRow.decode(folded, data)
-
-    def generation(self) -> int | None:
-        """Of the table and of the namespaces of prefixes; None when nobody counts them here."""
-        return self._generation.value() if self._generation is not None else None
 
     def homed(self) -> frozenset[bytes]:
         """The folded prefixes that this node answers for."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from protocol.errors import ResponseCode
-from protocol.name import described_prefix, is_arcwise, prefix_of, whole_name
+from protocol.name import described_prefix, is_arcwise, whole_name
 from protocol.record import HandleValue, Reference, decode_value
 from protocol.template import divide, expand
 from protocol.value_slices import slices
@@ -33,12 +33,11 @@ class Elsewhere(Exception):  # a turn of the way, not an error
 
 def may_derive(lookup: Lookup, name: bytes) -> bool:
     """Whether a name that lies here and has no record may come from a template."""
-    return (
-        b"/" in name
-        and described_prefix(name) is None
-        and not is_arcwise(name)
-        and lookup.namespaces.divides(prefix_of(name))
-    )
+    prefix, slash, _ = name.partition(b"/")
+    if not slash or described_prefix(name) is not None or is_arcwise(name):
+        return False
+    delimiter = lookup.namespaces.delimiter(prefix.upper())
+    return bool(delimiter) and name.find(delimiter, len(prefix)) >= 0
 
 
 def derived_values(

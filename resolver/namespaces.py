@@ -84,26 +84,27 @@ class Namespaces:
     def __init__(self, prefixes: Prefixes, get: Callable[[bytes], bytes | None]) -> None:
         """get: the stored row of a key."""
         self._prefixes = prefixes
+        self._mark = prefixes.mark
         self._get = get
-        self._seen: int | None = None
+        self._seen = -1
         self._chains: dict[bytes, Chain] = {}
-        self._dividing: dict[bytes, bool] = {}
+        self._delimiters: dict[bytes, bytes] = {}
 
-    def dividing(self) -> dict[bytes, bool]:
-        """Whether names of a prefix may come from a template, for the prefixes asked about so far.
+    def delimiters(self) -> dict[bytes, bytes]:
+        """What `delimiter()` says, for the prefixes asked about so far.
 
-        For loops that look many names up in one turn; what is not in it, `divides()` tells.
+        For loops that look many names up in one turn.
         """
         self._refresh()
-        return self._dividing
+        return self._delimiters
 
-    def divides(self, prefix: bytes) -> bool:
-        """Whether names of a folded prefix may come from a template."""
+    def delimiter(self, prefix: bytes) -> bytes:
+        """What divides names of a folded prefix that come from a template; empty: none do."""
         self._refresh()
-        known = self._dividing.get(prefix)
+        known = self._delimiters.get(prefix)
         if known is None:
-            known = bool(self.of(prefix).delimiter)
-            self._dividing[prefix] = known
+            known = self.of(prefix).delimiter.encode()
+            self._delimiters[prefix] = known
         return known
 
     def of(self, prefix: bytes) -> Chain:
@@ -113,7 +114,7 @@ class Namespaces:
         if chain is None:
             if len(self._chains) >= _MAX_KEPT:
                 self._chains.clear()
-                self._dividing.clear()
+                self._delimiters.clear()
             chain = self._chains[prefix] = self._read(prefix)
         return chain
 
@@ -122,11 +123,11 @@ class Namespaces:
         return self.of(prefix_of(handle))
 
     def _refresh(self) -> None:
-        # The generation is read before the records: a change in between is seen at the next call.
-        now = self._prefixes.generation()
-        if now is None or now != self._seen:
+        # The mark is read before the records: a change in between is seen at the next call.
+        now = self._mark[0]
+        if now != self._seen:
             self._chains.clear()
-            self._dividing.clear()
+            self._delimiters.clear()
             self._seen = now
 
     def _read(self, prefix: bytes) -> Chain:

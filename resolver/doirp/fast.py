@@ -133,13 +133,13 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
     numbers, pack, row_of, checksum = NUMBERS.unpack_from, REST.pack, ROW.unpack_from, xxh3
     namespaces = lookup.namespaces
     homed: frozenset[bytes] = frozenset()
-    dividing: dict[bytes, bool] = {}
+    delimiters: dict[bytes, bytes] = {}
     second = 0
     tails: list[bytes] = []
 
     def turn() -> None:
-        nonlocal second, homed, dividing, tails
-        homed, dividing = lookup.prefixes.homed(), namespaces.dividing()
+        nonlocal second, homed, delimiters, tails
+        homed, delimiters = lookup.prefixes.homed(), namespaces.delimiters()
         this = int(now())
         if this != second:
             second, expires, own = this, this + EXPIRATION_S, serial()
@@ -187,8 +187,10 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         if raw is None:
             if prefix == ROOT or not _is_text(key):
                 return None
-            divides = dividing.get(prefix)
-            if divides or (divides is None and namespaces.divides(prefix)):
+            delimiter = delimiters.get(prefix)
+            if delimiter is None:
+                delimiter = namespaces.delimiter(prefix)
+            if delimiter and data.find(delimiter, 48 + len(prefix), end) >= 0:
                 return None  # a template may make it
             body, said, name = _ZERO, codes.not_found, b""
         else:

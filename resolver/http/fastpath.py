@@ -253,8 +253,11 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
         if second != (at := int(now())):
             second, date = at, formatdate(at, usegmt=True).encode()
         if raw is None:
-            if not json or namespaces.divides(prefix):
-                return None  # a page, or what a template makes
+            if not json:
+                return None  # a page
+            delimiter = namespaces.delimiter(prefix)
+            if delimiter and name.find(delimiter, len(prefix)) >= 0:
+                return None  # a template may make it
             reply = absent(name, date, with_body)
             tally.absent += 1
         else:

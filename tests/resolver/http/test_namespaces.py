@@ -66,12 +66,13 @@ async def test_a_refused_template_is_an_error_in_words(node):
 
 
 async def test_the_fast_way_leaves_made_names_alone(fed):  # noqa: F811
-    """Hits stay fast; a miss is fast until the prefix has a template, and again once it has none."""
+    """Hits stay fast, and misses that the prefix's template does not divide."""
     hit, miss = get(b"/api/handles/86.999/p1"), get(b"/api/handles/86.999/p1@x")
     page = get(b"/86.999/p1")
     assert [await same(fed, one) for one in (hit, miss, page)] == [1, 1, 1]
     give(fed, TEMPLATE)
     assert [await same(fed, one) for one in (hit, miss, page)] == [1, 0, 1]
+    assert await same(fed, get(b"/api/handles/86.999/absent")) == 1
     give(fed, "<locs>86.999/locs</locs>")
     assert [await same(fed, one) for one in (hit, miss, page)] == [1, 1, 0]
     give(fed, "<status>inactive</status>")
