@@ -122,6 +122,11 @@ def _delegate(change: Change, prefix: bytes, row: PrefixRow | None) -> PrefixAlt
 
 
 def _refuse(change: Change, prefix: bytes, row: PrefixRow | None) -> PrefixAltered:
+    if row is not None and row.state == DELEGATED:
+        raise HandleExists(
+            f"{_text(prefix)} is delegated already; to take it back, delete its record "
+            f"0.NA/{_text(prefix)}: `biaoshi register` reads DELETE in a batch file"
+        )
     if row is None or row.state not in {REQUESTED, REFUSED}:
         raise HandleNotFound(
             f"nobody applied for {_text(prefix)}; `biaoshi prefix list` shows what waits"

@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from typing import NamedTuple
 
 from protocol.identifier import key_of
+from protocol.name import PREFIX_RECORDS
 from protocol.record import HandleValue, Record
 from registry.log import Entry
 from registry.prefixes import DELEGATED, PrefixRow, is_responsible
@@ -82,6 +83,10 @@ class Batch:
 
     def put(self, folded: bytes, held: Held | None) -> None:
         """Set a record, or delete it."""
+        if folded.startswith(PREFIX_RECORDS) and (
+            _has_namespace(held) or _has_namespace(self.held(folded))
+        ):
+            self.prefixes_changed = True  # readers keep what namespaces say of a prefix
         self._new[folded] = held
 
     # --- prefixes
@@ -155,3 +160,7 @@ class Batch:
         for logged in self.entries:
             made += logged.writes()
         return made + self.extra
+
+
+def _has_namespace(held: Held | None) -> bool:
+    return held is not None and any(v.type.upper() == b"HS_NAMESPACE" for v in held.values)

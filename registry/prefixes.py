@@ -6,8 +6,9 @@ prefix record `0.NA/Q` when Q or an ancestor of Q is (do-irp 17.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final
 
 from protocol.change import pack, unpack
@@ -125,6 +126,16 @@ def delegation_above(
     return next(filter(delegated, ancestors(described)), None)
 
 
+class _Restless(tuple[int, ...]):
+    """A mark that always differs: where there is no generation to compare."""
+
+    __slots__ = ()
+    _count = count()
+
+    def __getitem__(self, _: Any) -> Any:
+        return next(self._count)
+
+
 class Prefixes:
     """The prefix table, its sets kept in memory until the generation changes."""
 
@@ -138,13 +149,21 @@ class Prefixes:
 
     def _refresh(self) -> None:
         # The generation is read before the rows: a change in between is seen at the next call.
-        now = self._generation.value() if self._generation is not None else None
+        now = self.generation()
         if now is not None and now == self._seen:
             return
         rows = self.rows()
         self._homed = frozenset(row.prefix for row in rows if row.state == HOMED)
         self._delegated = frozenset(row.prefix for row in rows if row.state == DELEGATED)
         self._seen = now
+
+    @property
+    def mark(self) -> Sequence[int]:
+        """Its first item differs from what it was before once homed() or delegated() changed.
+
+        For loops where a call costs too much; read it before the set it stands for.
+        """
+        return self._generation.mark if self._generation is not None else _Restless()
 
     def rows(self) -> list[PrefixRow]:
         """Every prefix known, in the order of names."""
@@ -156,6 +175,10 @@ class Prefixes:
         folded = prefix.upper()
         data = self._store.get(Table.PREFIXES, folded)
         return None if data is None else PrefixRow.decode(folded, data)
+
+    def generation(self) -> int | None:
+        """Of the table and of the namespaces of prefixes; None when nobody counts them here."""
+        return self._generation.value() if self._generation is not None else None
 
     def homed(self) -> frozenset[bytes]:
         """The folded prefixes that this node answers for."""

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,6 +119,7 @@ def serve(folder: Path, readers: int | None = None) -> int:
     for module in _PRELOADED:
         importlib.import_module(module)
     run = run_folder(folder)
+    raise_open_files()
     with running_lock(run):
         count = readers or settings.processes.readers or len(os.sched_getaffinity(0))
         ports, sockets = open_sockets(settings.faces, settings.node.hosts, count)
@@ -134,6 +136,18 @@ def serve(folder: Path, readers: int | None = None) -> int:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 (run / STATE).unlink()
+
+
+def raise_open_files() -> None:
+    """Let this process and its children open as many files as the system permits them.
+
+    The customary soft limit of 1,024 is far below limits.connections: a few hundred idle clients
+    would keep all others out.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems refuse an unlimited number
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _supervise(app: App, supervisor: Supervisor, run: Path) -> int:

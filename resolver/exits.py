@@ -32,6 +32,7 @@ _CODES: Final[tuple[tuple[type[BiaoshiError], Exit], ...]] = (
     (errors.AuthenticationFailed, Exit.DENIED),
     (errors.AuthenticationTimeout, Exit.DENIED),
     (errors.InvalidCredential, Exit.DENIED),
+    (errors.SignatureInvalid, Exit.DENIED),
 )
 
 

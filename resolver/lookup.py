@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocol.errors import NotAuthorized, ResponseCode
@@ -20,10 +20,12 @@ from protocol.record import (
     ADMIN_READ,
     PUBLIC_READ,
     HandleValue,
+    Record,
     Reference,
     decode_value,
     encode_value,
 )
+from protocol.template import TemplateRefused
 from protocol.value_slices import EMPTY, ValueSlice, chosen, join, slices
 from registry.prefixes import Prefixes, ancestors
 from registry.store import Store, Table
@@ -37,6 +39,8 @@ from registry.store.row import (
     row_version,
     store_key,
 )
+from resolver.derived import Elsewhere, derived_values, may_derive
+from resolver.namespaces import Namespaces
 
 if TYPE_CHECKING:
     from registry.access import Access
@@ -125,6 +129,7 @@ class Lookup:
         self.access = access
         self.recursion = recursion
         self.get: Callable[[bytes], bytes | None] = store.getter(Table.RECORDS)
+        self.namespaces = Namespaces(prefixes, self.get)
 
     def answer_now(self, query: Query) -> Answer | None:
         """The answer, if no other node has to be asked for it."""
@@ -134,8 +139,11 @@ class Lookup:
                     return None
                 continue
             answer = step(self, query)
+            if iscoroutine(answer):
+                answer.close()
+                return None
             if answer is not None:
-                assert isinstance(answer, Answer)  # noqa: S101 - only waiting steps await
+                assert isinstance(answer, Answer)  # noqa: S101 - steps await by coroutines
                 return answer
         return not_here(self, query)
 
@@ -183,6 +191,20 @@ def from_store(lookup: Lookup, query: Query) -> Answer | None:
     return _full_answer(lookup, query, decode_row(raw))
 
 
+def from_template(lookup: Lookup, query: Query) -> Answer | Awaitable[Answer] | None:
+    """Names of homed prefixes that have no record, but a namespace with a template.
+
+    Waits only where the template cites a value of another node.
+    """
+    name = whole_name(query.handle)
+    if not may_derive(lookup, name):
+        return None
+    try:
+        return _derived(lookup, query, name, {})
+    except Elsewhere as where:
+        return _derived_after(lookup, query, name, where)
+
+
 def from_cache(lookup: Lookup, query: Query) -> Answer | None:
     """Other nodes' answers, until their TTL."""
     if lookup.recursion is None or not query.recursive:
@@ -199,7 +221,7 @@ def from_referral(lookup: Lookup, query: Query) -> Awaitable[Answer] | None:
 
 Step = Callable[[Lookup, Query], Answer | Awaitable[Answer] | None]
 
-LOOKUP_STEPS: tuple[Step, ...] = (from_store, from_cache, from_referral)
+LOOKUP_STEPS: tuple[Step, ...] = (from_store, from_template, from_cache, from_referral)
 # A step returns an Answer, or None for "not mine". It never knows what ran before it.
 WAITING_STEPS = frozenset({from_referral})
 
@@ -233,6 +255,8 @@ def _absent(lookup: Lookup, query: Query, name: bytes) -> Answer | None:
             authoritative=True,
             message="the identifier is not UTF-8",
         )
+    if may_derive(lookup, name):
+        return None  # the next step says what the template makes of it
     if described_prefix(name) is None or query.do_not_refer:
         return absent(query.handle)
     referral = _referral(lookup, query, name)
@@ -262,16 +286,28 @@ def _public_answer(query: Query, raw: bytes) -> Answer:
 
 
 def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:
-    """Public and other values, for whoever may read them (do-irp 7.1, 17.3).
-
-    A chosen value that nobody may read refuses the whole answer, whoever asks.
-    """
+    """Public and other values, for whoever may read them (do-irp 7.1, 17.3)."""
     values = [
         value
         for part, at in ((row.public, 4), (row.private, 0))
         for value in slices(bytes(part), at)
         if chosen(value, query.indexes, query.types)
     ]
+    values.sort(key=_by_index)
+    return _readable(lookup, query, values, row.record, row.version)
+
+
+def _readable(
+    lookup: Lookup,
+    query: Query,
+    values: list[ValueSlice],
+    record: Callable[[], Record],
+    version: int,
+) -> Answer:
+    """The chosen values, if the asker may read each of them. record: the whole one.
+
+    A chosen value that nobody may read refuses the whole answer, whoever asks.
+    """
     if not values:
         return _none_chosen(query)
     withheld = [v for v in values if not v.permissions & PUBLIC_READ]
@@ -292,11 +328,44 @@ def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:
             )
         try:
             with lookup.access.knowing(query.memberships):
-                lookup.access.require_read(query.identity, row.record())
+                lookup.access.require_read(query.identity, record())
         except NotAuthorized as error:
             return Answer(error.code, query.handle, authoritative=True, message=str(error))
-    values.sort(key=_by_index)
-    return _success(query, join(values), row.version, private=bool(withheld))
+    return _success(query, join(values), version, private=bool(withheld))
+
+
+def _derived(
+    lookup: Lookup, query: Query, name: bytes, fetched: Mapping[Reference, Answer]
+) -> Answer:
+    """What a template makes of a name. Raises Elsewhere where another node must be asked.
+
+    It has no version: it may change with the base, the namespace or what is cited.
+    """
+    try:
+        made = derived_values(lookup, query, name, fetched)
+    except TemplateRefused as error:
+        return Answer(error.code, query.handle, authoritative=True, message=str(error))
+    if made is None:
+        return absent(query.handle)
+    values = [
+        value
+        for value in slices(b"".join(map(encode_value, made)))
+        if chosen(value, query.indexes, query.types)
+        and (value.permissions & PUBLIC_READ or not query.public_only)
+    ]
+    return _readable(lookup, query, values, lambda: Record(name, made), 0)
+
+
+async def _derived_after(lookup: Lookup, query: Query, name: bytes, where: Elsewhere) -> Answer:
+    """The same, asking for what the template cites; it cites a few values at most."""
+    fetched: dict[Reference, Answer] = {}
+    while lookup.recursion is not None:
+        fetched[where.reference] = await lookup.recursion.resolve(where.question)
+        try:
+            return _derived(lookup, query, name, fetched)
+        except Elsewhere as further:
+            where = further
+    return absent(query.handle)
 
 
 def _by_index(value: ValueSlice) -> int:

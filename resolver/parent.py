@@ -117,8 +117,10 @@ class ParentLink:
             ) as reply:
                 data = await _read(reply)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # aiohttp's own text names the TLS context by its address in memory.
+            why = getattr(error, "strerror", None) or str(error) or "time-out"
             raise UpstreamError(
-                f"the parent at {self._url} does not answer ({error or 'time-out'}); "
+                f"the parent at {self._url} does not answer ({why}); "
                 "is it running, and is node.parent right?"
             ) from None
         if reply.status >= 300:

@@ -47,7 +47,7 @@ class Namespace:
 def decode_namespace(data: bytes | memoryview) -> Namespace:
     """Unknown elements are passed over. Raises ParseError."""
     root = parse_xml(bytes(data))
-    if root.name != ROOT:
+    if root.name.lower() != ROOT:
         raise ParseError(f"HS_NAMESPACE begins with <{root.name}>, not <{ROOT}>")
     locs = root.all("locs")
     marks = [root, *locs]

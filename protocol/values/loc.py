@@ -9,11 +9,13 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from urllib.parse import quote
 
 from protocol.errors import ParseError
 from protocol.xmltree import Element, format_xml, parse_xml
 
 ROOT = "locations"
+_NO_NAMESPACE = "no_nslocs"
 DEFAULT_ORDER = ("locatt", "address", "country", "score", "weighted")
 
 
@@ -30,6 +32,20 @@ class Location:
     def href(self) -> str:
         return self.attribute("href") or ""
 
+    def of_name(self, name: str) -> Location:
+        """With the href that its `href_template` gives for a name, where it has none.
+
+        `{hdl}` stands for the name with all but letters, digits and `-._~` encoded, `{hdl:path}`
+        for the same with its slashes kept.
+        """
+        template = self.attribute("href_template")
+        if template is None or self.href:
+            return self
+        href = template.replace("{hdl}", quote(name, safe="")).replace(
+            "{hdl:path}", quote(name, safe="/")
+        )
+        return Location((*self.attributes, ("href", href)))
+
     @property
     def weight(self) -> float:
         """1 where it is missing or no number; 0: only when nothing else is left."""
@@ -42,10 +58,14 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """chooseby: the methods in their order."""
+    """chooseby: the methods in their order.
+
+    namespace_locs: the locations that the prefix's namespace gives apply as well.
+    """
 
     locations: tuple[Location, ...]
     chooseby: tuple[str, ...] = DEFAULT_ORDER
+    namespace_locs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +87,26 @@ def decode_loc(data: bytes | memoryview) -> Locations:
     root = parse_xml(bytes(data))
     if root.name != ROOT:
         raise ParseError(f"10320/loc begins with <{root.name}>, not <{ROOT}>")
-    chooseby = root.attribute("chooseby")
+    chooseby = root.attribute("choose_by") or root.attribute("chooseby")
     order = tuple(word.strip().lower() for word in chooseby.split(",")) if chooseby else ()
     return Locations(
         tuple(Location(element.attributes) for element in root.all("location")),
         tuple(word for word in order if word) or DEFAULT_ORDER,
+        (root.attribute(_NO_NAMESPACE) or "").lower() not in {"yes", "true", "1"},
     )
 
 
 def encode_loc(locations: Locations) -> bytes:
     """The data of a 10320/loc value."""
-    order = () if locations.chooseby == DEFAULT_ORDER else (",".join(locations.chooseby),)
+    head: list[tuple[str, str]] = []
+    if locations.chooseby != DEFAULT_ORDER:
+        head.append(("chooseby", ",".join(locations.chooseby)))
+    if not locations.namespace_locs:
+        head.append((_NO_NAMESPACE, "true"))
     return format_xml(
         Element(
             ROOT,
-            tuple(("chooseby", text) for text in order),
+            tuple(head),
             tuple(Element("location", location.attributes) for location in locations.locations),
         )
     )

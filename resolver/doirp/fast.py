@@ -131,13 +131,15 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
     codes_of: dict[bytes, _Codes | None] = {}
     get = lookup.get
     numbers, pack, row_of, checksum = NUMBERS.unpack_from, REST.pack, ROW.unpack_from, xxh3
+    namespaces = lookup.namespaces
     homed: frozenset[bytes] = frozenset()
+    dividing: dict[bytes, bool] = {}
     second = 0
     tails: list[bytes] = []
 
     def turn() -> None:
-        nonlocal second, homed, tails
-        homed = lookup.prefixes.homed()
+        nonlocal second, homed, dividing, tails
+        homed, dividing = lookup.prefixes.homed(), namespaces.dividing()
         this = int(now())
         if this != second:
             second, expires, own = this, this + EXPIRATION_S, serial()
@@ -185,6 +187,9 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         if raw is None:
             if prefix == ROOT or not _is_text(key):
                 return None
+            divides = dividing.get(prefix)
+            if divides or (divides is None and namespaces.divides(prefix)):
+                return None  # a template may make it
             body, said, name = _ZERO, codes.not_found, b""
         else:
             try:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from html import escape
+from string import ascii_lowercase, ascii_uppercase
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -33,6 +34,7 @@ from resolver.http.mounts import RESERVED
 from resolver.http.page import REDIRECT_BODY, SECURITY_HEADERS
 from resolver.http.proxy import safe_address
 from resolver.http.reply import gzipped, wants_gzip
+from resolver.namespaces import NO_CHAIN
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -46,9 +48,10 @@ _MEMO: Final = 1_024
 _ROW: Final = Struct(">QxxHQ")  # checksum, length of a shortened key's name, version
 _NO_VALUES: Final = JSON_HEAD_SIZE + len(b"[]")
 
-_plain: Final = re.compile(
-    rb"[A-Za-z0-9._~!$&'()*+,;=:@-]+/[A-Za-z0-9._~!$&'()*+,;=:@/-]+"
-).fullmatch
+_PLAIN: Final = b"%b%b0123456789._~!$&'()*+,;=:@/-" % (
+    ascii_uppercase.encode(),
+    ascii_lowercase.encode(),
+)
 """What stands in a path and in JSON as it is."""
 _line: Final = re.compile(
     rb"([A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"
@@ -205,22 +208,25 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
     One function with everything at hand: each call that is saved is 2 % of an answer.
     """
     get = node.store.getter(Table.JSON)
-    homed = node.prefixes.homed
+    prefixes, namespaces = node.prefixes, node.lookup.namespaces
+    mark, seen, homed = prefixes.mark, -1, frozenset[bytes]()
     log = node.query_log if node.settings.log.query_sample else None
     schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
     heads: dict[bytes, Head | None] = {}
-    row_at, plain, now = _ROW.unpack_from, _plain, node.now
+    row_at, now = _ROW.unpack_from, node.now
     second, date = -1, b""
 
-    def answer(data: bytes) -> bytes | None:
-        nonlocal second, date
-        with_body = data.startswith(b"GET /")
-        if not with_body and not data.startswith(b"HEAD /"):
-            return None
-        start = 5 if with_body else 6
-        json = data.startswith(b"api/handles/", start)
-        if json:
-            start += 12
+    def answer(data: bytes) -> bytes | None:  # noqa: PLR0915 - as above
+        nonlocal second, date, seen, homed
+        start, with_body, json = 17, True, True
+        if not data.startswith(b"GET /api/handles/"):
+            with_body = data.startswith(b"GET /")
+            if not with_body and not data.startswith(b"HEAD /"):
+                return None
+            start = 5 if with_body else 6
+            json = data.startswith(b"api/handles/", start)
+            if json:
+                start += 12
         end = data.find(b" ", start)
         rest = data[end:]
         try:
@@ -232,11 +238,13 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
         if head is None:
             return None
         name = data[start:end]
-        if not plain(name) or len(name) > _MAX_NAME:
+        if name.translate(None, _PLAIN) or len(name) > _MAX_NAME:
             return None
+        if seen != (count := mark[0]):
+            seen, homed = count, prefixes.homed() - _NOT_HERE
         key = name.upper()
-        prefix = key[: key.index(b"/")]
-        if prefix not in homed() or prefix in _NOT_HERE:
+        prefix, _, suffix = key.partition(b"/")
+        if prefix not in homed or not suffix:
             return None
         try:
             raw = get(key)
@@ -245,15 +253,18 @@ def fast_answers(node: Node, tally: Tally) -> FastAnswer:  # noqa: PLR0915 - fla
         if second != (at := int(now())):
             second, date = at, formatdate(at, usegmt=True).encode()
         if raw is None:
-            if not json:
-                return None  # a page
+            if not json or namespaces.divides(prefix):
+                return None  # a page, or what a template makes
             reply = absent(name, date, with_body)
             tally.absent += 1
         else:
             checksum, long_name, version = row_at(raw)
-            if xxh3(memoryview(raw)[8:]) != checksum or long_name or len(raw) <= _NO_VALUES:
+            if xxh3(raw[8:]) != checksum or long_name or len(raw) <= _NO_VALUES:
                 return None
             if not json:
+                chain = namespaces.of(prefix)
+                if chain is not NO_CHAIN and chain.for_browsers:
+                    return None
                 found = redirect(raw, second, date, schemes, with_body)
                 if found is None:
                     return None

@@ -146,7 +146,9 @@ class Handles:
             # What an identity was needed for is its alone; the rest of its answers may differ
             # from anybody's as well, so caches keep none of them.
             private = found.private or asked.caller.identity is not None
-            return Answer(body, etag=etag, private=private)
+            # Handle JSON has no member for it; caches of HTTP know this header (RFC 7234 §5.5.1).
+            stale = {"Warning": '110 - "Response is Stale"'} if found.stale else {}
+            return Answer(body, etag=etag, private=private, headers=stale)
         if code == ResponseCode.VALUES_NOT_FOUND:
             return Answer(b'{"responseCode":200,"values":[],"handle":%b}' % json_text(handle))
         if code == ResponseCode.AUTHENTICATION_NEEDED:

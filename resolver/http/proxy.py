@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode, urlsplit
-from xml.sax.saxutils import quoteattr
 
 from aiohttp import web
 
 from protocol.errors import BadIdentifier, BiaoshiError, ParseError, ResponseCode
 from protocol.identifier import parse
 from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values, select
-from protocol.values.loc import Caller, Location, Locations, choose, decode_loc
+from protocol.values.loc import Caller, Locations
 from resolver.aliases import HS_ALIAS, MUTUAL, follow
 from resolver.http.asked import Parameters, Senders, decoded, raw_path
+from resolver.http.locations import chain_for, shared_locations, target
+from resolver.http.locations import shown as listed_locations
 from resolver.http.page import (
     SECURITY_HEADERS,
     error_page,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = "page"
 _METHODS: Final = ("GET", "HEAD", "POST")
-_LOC: Final = b"10320/LOC"
-_URL: Final = b"URL"
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 """Reserved characters stay as they are in a target; the rest is percent-encoded where needed."""
 _SPELLED: Final = ("hdl:", "doi:", "info:", "urn:", "oid:", "did:")
@@ -86,6 +85,9 @@ class Proxy:
         if MUTUAL in answer.values and not parameters.has("ignore_aliases"):
             answer = (await follow(self._ask, query, mutual_only=True)).answer
         shown = handle.decode("utf-8", "replace")
+        chain = await chain_for(lookup, self._ask, answer)
+        if chain.inactive:
+            return error_page(404, "This prefix is inactive", shown, chain.message)
         if answer.code == ResponseCode.VALUES_NOT_FOUND:
             return record_page(shown, (), "It has no public values.")
         if answer.code != ResponseCode.SUCCESS:
@@ -93,7 +95,7 @@ class Proxy:
         self._node.metrics.lookups[answer.source].inc()
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
-            return _locations(values)
+            return _locations(shown, values, await shared_locations(self._ask, chain))
         indexes, types = parameters.indexes(), parameters.types()
         chosen = select(values, indexes, types)
         if only_page or parameters.has("noredirect"):
@@ -102,7 +104,8 @@ class Proxy:
             alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
                 return _to_alias(alias.data, parameters)
-        return self._redirected(request, parameters, shown, chosen)
+        shared = await shared_locations(self._ask, chain)
+        return self._redirected(request, parameters, shown, chosen, shared)
 
     async def _ask(self, query: Query) -> Answer:
         lookup = self._node.lookup
@@ -114,11 +117,12 @@ class Proxy:
         parameters: Parameters,
         shown: str,
         values: Sequence[HandleValue],
+        shared: Locations,
     ) -> web.StreamResponse:
-        target, value = self._target(request, parameters, values)
+        found, value = target(shown, values, shared, self._caller(request, parameters))
         if value is None:
             return record_page(shown, values)
-        address = safe_address(target, parameters.first("urlappend") or "", self._schemes)
+        address = safe_address(found, parameters.first("urlappend") or "", self._schemes)
         if address is None:
             note = "The address below is not one that this server sends browsers to."
             return record_page(shown, values, note)
@@ -126,34 +130,13 @@ class Proxy:
         until = value.ttl if value.ttl_type == TTL_ABSOLUTE else now + value.ttl
         return redirect(302, address, {"Expires": formatdate(min(until, 2**32), usegmt=True)})
 
-    def _target(
-        self, request: web.Request, parameters: Parameters, values: Sequence[HandleValue]
-    ) -> tuple[str, HandleValue | None]:
-        """The address to go to and the value it stands in; 10320/loc before URL."""
-        for value in values:
-            if value.type.upper() == _LOC:
-                location = self._chosen(request, parameters, value)
-                if location is not None:
-                    return location.href, value
-        for value in values:
-            if value.type.upper() == _URL:
-                return value.data.decode("utf-8", "replace"), value
-        return "", None
-
-    def _chosen(
-        self, request: web.Request, parameters: Parameters, value: HandleValue
-    ) -> Location | None:
-        try:
-            locations = decode_loc(value.data)
-        except ParseError:
-            return None  # shown on the page; other values may still lead somewhere
+    def _caller(self, request: web.Request, parameters: Parameters) -> Caller:
         name, colon, wanted = (parameters.first("locatt") or "").partition(":")
-        caller = Caller(
+        return Caller(
             draw=self._draw(),
             locatt=(name, wanted) if colon else None,
             address=self._senders.host(request),
         )
-        return choose(locations, caller)
 
 
 def name_of(octets: bytes) -> bytes:
@@ -222,38 +205,9 @@ def _path_of(name: str) -> str:
     return "/" + quote(name, safe="/:").lstrip("/")
 
 
-def _locations(values: Sequence[HandleValue]) -> web.Response:
-    """`action=showurls`: each URL as a location, and those of 10320/loc values."""
-    lines = []
-    for value in values:
-        if value.type.upper() == _URL:
-            href = quoteattr(_xml_text(value.data.decode("utf-8", "replace")))
-            lines.append(f'<location mode="legacy" weight="1.0" href={href}/>')
-        elif value.type.upper() == _LOC:
-            lines += _loc_lines(value.data)
-    body = '<?xml version="1.0" encoding="UTF-8"?>\n<locations>\n{}\n</locations>\n'.format(
-        "\n".join(lines)
-    )
+def _locations(name: str, values: Sequence[HandleValue], shared: Locations) -> web.Response:
     headers = {**SECURITY_HEADERS, "Content-Type": "text/xml;charset=UTF-8"}
-    return web.Response(body=body.encode(), headers=headers)
-
-
-def _loc_lines(data: bytes) -> list[str]:
-    try:
-        found: Locations = decode_loc(data)
-    except ParseError:
-        return []
-    return [
-        "<location {}/>".format(
-            " ".join(f"{name}={quoteattr(_xml_text(text))}" for name, text in one.attributes)
-        )
-        for one in found.locations
-    ]
-
-
-def _xml_text(text: str) -> str:
-    """Without characters that XML 1.0 cannot hold."""
-    return "".join(char for char in text if char >= " " or char in "\t\r\n")
+    return web.Response(body=listed_locations(name, values, shared), headers=headers)
 
 
 def _failed(answer: Answer, shown: str) -> web.Response:

@@ -47,6 +47,10 @@ DIFFERENCES: dict[str, Difference] = {
     "index-nought": Difference(400, 1, "index 0 proves the key that fits, and has its rights"),
     "after-the-end": Difference(1, 500, "a session that was ended is gone"),
     "no-such-key": Difference(400, 403, "which keys an identity has is not told to strangers"),
+    "nonce-after-failure": Difference(
+        True, False, "a nonce that was answered wrongly is not used again"
+    ),
+    "dangerous-redirect": Difference(302, 200, "no redirect to javascript:, data: and the like"),
     "grant-more": Difference(1, 400, "nobody hands out rights that are not their own"),
     "challenge-again": Difference(1, 405, "a challenge is answered once"),
     "small-group": Difference(1, 501, "a group below `auth.min_dh_bits`"),

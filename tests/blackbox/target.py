@@ -24,7 +24,7 @@ from protocol.record import Reference
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 COMMAND = (sys.executable, "-m", "resolver.cli")
-SECRET = b"geheim:Schl\xc3\xbcssel 7"
+SECRET = b"geheim:Schluessel 7"
 OURS, HANDLE_NET = "biaoshi", "handle.net"
 
 

@@ -89,6 +89,7 @@ def test_an_error_has_its_exit_code(error, code):
     ("raised", "code", "told"),
     [
         (errors.StoreError("the disk\nis full"), 3, "biaoshi: the disk is full\n"),
+        (OSError(28, "No space left", "/disk/a"), 3, "biaoshi: /disk/a: No space left\n"),
         (ValueError("odd"), 70, "biaoshi: internal error: ValueError: odd; add --debug"),
         (KeyboardInterrupt(), 130, ""),
     ],

@@ -194,7 +194,7 @@ def test_the_parents_key_is_pinned(tmp_path, serve, parent):
     other = make(tmp_path / "impostor", "88", role="top")
     wrong.write_bytes((other / "keys/root_pub.pem").read_bytes())
     refused = biaoshi("prefix", "request", "--node", folder, "--parent-key", wrong)
-    assert refused.returncode == 1
+    assert refused.returncode == 4
     assert "--parent-key" in refused.stderr
     assert load_pinned(folder) is None
     _ok("prefix", "request", "--node", folder, "--parent-key", right)
@@ -224,6 +224,20 @@ def test_a_child_that_moved_tells_its_parent(tmp_path, serve, parent):
 
     until(published)
     until(lambda: _said(node.ask(b"0.NA/88.125")[1]) == _said(parent.ask(b"0.NA/88.125")[1]))
+
+
+def test_a_given_prefix_is_taken_back_by_deleting_its_record(tmp_path, parent):
+    """Refusing comes too late once it is given: the message says how, and then it is free again."""
+    folder = _child(tmp_path, parent, "88.131")
+    _ok("prefix", "request", "--node", folder)
+    _ok("prefix", "approve", "88.131", "--node", parent.folder)
+    done = biaoshi("prefix", "approve", "88.131", "--refuse", "--node", parent.folder)
+    assert (done.returncode, "delete its record 0.NA/88.131" in done.stderr) == (1, True)
+    (tmp_path / "away.txt").write_text("DELETE 0.NA/88.131\n")
+    _ok("register", tmp_path / "away.txt", "--node", parent.folder)
+    assert "88.131" not in _ok("prefix", "list", "--node", parent.folder)
+    other = make(tmp_path / "other", "88.131", parent=parent.url)
+    _ok("prefix", "request", "--node", other)
 
 
 def test_what_nobody_asked_for_cannot_be_approved(tmp_path, parent):

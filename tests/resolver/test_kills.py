@@ -18,7 +18,8 @@ from registry.store.lmdb_store import LmdbStore
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import Serving, make, until
 
-KILLS = 9
+KILLS = int(os.environ.get("BIAOSHI_NODE_KILLS", "9"))
+"""More with the variable: the gate is 1,000."""
 BATCH = 5
 
 
@@ -60,7 +61,7 @@ def _children(pid):
     return [int(word) for word in text.split()]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(180 + 10 * KILLS)
 def test_nothing_acknowledged_is_lost_whoever_is_killed(tmp_path):
     """Readers, the writer and the supervisor are shot at random while batches are registered."""
     folder = make(tmp_path / "n")

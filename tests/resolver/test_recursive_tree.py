@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +202,8 @@ def _killed_one_by_one(tree):
             assert code == ResponseCode.SUCCESS
             assert values[0].data == f"https://example.org/{name}".encode()
             assert time.monotonic() - began < 5
+    with urllib.request.urlopen(f"{tree.recursive.url}/api/handles/{NAMES[1]}") as reply:
+        assert reply.headers["Warning"].startswith("110")
     status, _ = tree.api("88.118.8/never-asked")
     assert status in {404, 502, 503}
     done = biaoshi("resolve", NAMES[2], "--server", f"127.0.0.1:{tree.recursive.ready['irp']}")

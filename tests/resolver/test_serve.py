@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -243,6 +244,21 @@ def test_a_store_of_a_newer_format_is_refused(tmp_path):
     assert done.returncode == 3
     assert "store has format 99" in done.stderr
     assert not done.stdout
+
+
+def test_a_node_may_open_as_many_files_as_the_system_permits(tmp_path, serve):
+    """The customary soft limit would let a few hundred idle clients keep all others out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        node = serve(make(tmp_path / "n"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text()
+    for child in children.split():
+        limits = Path(f"/proc/{child}/limits").read_text()
+        (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        assert line.split()[3] == str(hard)
 
 
 def test_a_folder_is_served_once(tmp_path, serve):

@@ -38,8 +38,9 @@ def site_value(index: int = 1, type_: bytes = b"HS_SITE", serial: int = 9) -> Ha
 
 
 def test_the_steps_stand_in_their_order() -> None:
-    """Store, cache, other nodes."""
-    assert [step.__name__ for step in LOOKUP_STEPS] == ["from_store", "from_cache", "from_referral"]
+    """Store, templates, cache, other nodes."""
+    names = ["from_store", "from_template", "from_cache", "from_referral"]
+    assert [step.__name__ for step in LOOKUP_STEPS] == names
 
 
 def test_a_name_without_slash_is_its_prefix_record(world: World) -> None:
