@@ -25,6 +25,7 @@ def fold_prefix(handle: bytes) -> bytes:
 
 
 _OID = re.compile(rb"[012](?:\.(?:0|[1-9][0-9]*))+")
+_URN = re.compile(rb"(?i:urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:).+", re.DOTALL)
 
 
 def is_oid(name: bytes) -> bool:
@@ -32,13 +33,20 @@ def is_oid(name: bytes) -> bool:
     return name[1:2] == b"." and _OID.fullmatch(name) is not None
 
 
+def is_urn(name: bytes) -> bool:
+    """Whether a name is a URN: `urn:`, its namespace, a colon, and something (RFC 8141 §2)."""
+    return name[:4].upper() == b"URN:" and _URN.fullmatch(name) is not None
+
+
 def is_arcwise(handle: bytes) -> bool:
     """Whether a name is delegated arc by arc, not by what stands before its first slash.
 
-    OIDs are, and GS1 keys as URIs.
+    OIDs are, and GS1 keys as URIs; URNs are written so too and belong to nobody.
     """
     prefix, slash, _ = handle.partition(b"/")
-    return b":" in prefix or not prefix if slash else is_oid(handle)
+    if slash:
+        return b":" in prefix or not prefix
+    return is_oid(handle) or is_urn(handle)
 
 
 def prefix_of(handle: bytes) -> bytes:
@@ -77,8 +85,8 @@ def parent_prefix(prefix: bytes) -> bytes | None:
 
 
 def whole_name(handle: bytes) -> bytes:
-    """A name without a slash stands for its prefix record, unless it is an OID."""
-    if b"/" in handle or is_oid(handle):
+    """A name without a slash stands for its prefix record, unless it is an OID or a URN."""
+    if b"/" in handle or is_oid(handle) or is_urn(handle):
         return handle
     return prefix_record(handle)
 
