@@ -147,18 +147,28 @@ def parse_jws(data: bytes) -> Jws:
     )
 
 
-def sign_jws(payload: bytes, key: PrivateKey, algorithm: str | None = None) -> bytes:
+def sign_jws(
+    payload: bytes,
+    key: PrivateKey,
+    algorithm: str | None = None,
+    *,
+    header: str | None = None,
+    detached: bool = False,
+) -> bytes:
     """A compact JWS over `payload`.
 
-    algorithm: RS256, ES256 or Ed25519 by the key when None; the weak ones only by name.
-    Raises ParseError when it does not fit the key.
+    algorithm: RS256, ES256 or Ed25519 by the key when None; the weak ones only by name. header: the
+    protected header in base64url, where it says more than the algorithm. detached: without the
+    payload (RFC 7515 appendix F). Raises ParseError when the algorithm does not fit the key.
     """
     name = algorithm or algorithm_for(key)
     row = _known(name)
-    signed = f"{_protected(name)}.{format_base64url(payload)}".encode()
+    protected = header or _protected(name)
+    signed = f"{protected}.{format_base64url(payload)}".encode()
     if algorithm is not None and not isinstance(key.public_key(), row.kind):
         raise ParseError(f"algorithm {name} does not fit a {type(key).__name__}")
-    return signed + b"." + format_base64url(_sign(signed, key, row.hash)).encode()
+    signature = format_base64url(_sign(signed, key, row.hash)).encode()
+    return b"%b..%b" % (protected.encode(), signature) if detached else signed + b"." + signature
 
 
 @cache

@@ -30,10 +30,11 @@ from protocol.name import described_prefix, prefix_of, record_of
 from protocol.record import HandleValue, encode_value
 from registry import idempotency, tree
 from registry.access import Access, AccessSettings
-from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
+from registry.alter import CHANGED, CREATED, RECORD_KINDS, REFUSED, UNCHANGED, alter
 from registry.alter_prefix import alter_prefix, changed_prefix
 from registry.batch import Batch, Held
 from registry.content import same_content
+from registry.events.writing import captured, first_same, logged, require_entitled
 from registry.fence import require_open
 from registry.generation import Generation
 from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
@@ -64,7 +65,8 @@ class Outcome:
     of its error class, for programs.
 
     Creating what is there already with the same values is `unchanged` and writes nothing; its
-    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for.
+    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for. Of events, which have no version,
+    `unchanged` has the sequence of the first capture.
     """
 
     code: ResponseCode
@@ -172,11 +174,13 @@ class Writer:
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
-            held = _version(batch, change.handle)
+            held = 0 if change.kind is Kind.EVENT else _version(batch, change.handle)
             return _refusal(change, error, held)
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
+        if change.kind is Kind.EVENT:
+            return self._event(batch, access, change, now_s)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
         return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
@@ -256,6 +260,23 @@ class Writer:
             after=after,
             attributes=attributes,
         )
+
+    # --- events
+
+    def _event(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """An event: once. Repeated with the same content it is `unchanged`, at its first place."""
+        attributes = change.attributes or {}
+        require_entitled(batch, access, change)
+        event = captured(change.handle, attributes)
+        first = first_same(batch, access, change, event.row)
+        if first is not None:
+            return Outcome(ResponseCode.SUCCESS, UNCHANGED, 0, first, None, change.handle)
+        batch.sequence += 1
+        body = Body(change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes))
+        salts = self._random(2 * SALT_BYTES)
+        batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts))
+        batch.put_event(event, batch.sequence)
+        return Outcome(ResponseCode.SUCCESS, CREATED, 0, batch.sequence, None, change.handle)
 
     # --- what every change ends in
 
