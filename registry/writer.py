@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocol.change import Change, Kind
+from protocol.change import Change, Kind, Ready
 from protocol.errors import (
     BiaoshiError,
     ReadOnly,
@@ -30,16 +30,26 @@ from protocol.name import described_prefix, prefix_of, record_of
 from protocol.record import HandleValue, encode_value
 from registry import idempotency, tree
 from registry.access import Access, AccessSettings
-from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
+from registry.alter import CHANGED, CREATED, RECORD_KINDS, REFUSED, UNCHANGED, alter
 from registry.alter_prefix import alter_prefix, changed_prefix
-from registry.batch import Batch, Held
+from registry.batch import Batch, Held, ReadyHeld
 from registry.content import same_content
 from registry.fence import require_open
 from registry.generation import Generation
-from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
+from registry.log import (
+    SALT_BYTES,
+    SEQUENCE_KEY,
+    Body,
+    entry,
+    last_sequence,
+    ready_entry,
+    sequence_key,
+)
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
+from registry.ready import plain_change
 from registry.rules import (
     HS_VLIST,
+    REFUSE,
     WriterSettings,
     check_handle,
     check_size,
@@ -162,6 +172,11 @@ class Writer:
     def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """One change: done in the batch, or refused without a trace."""
         try:
+            if change.ready is not None:
+                made = self._ready(batch, access, change, change.ready, now_s)
+                if made is not None:
+                    return made
+                change = plain_change(change, change.ready)
             if change.idempotency_key is None:
                 return self._do(batch, access, change, now_s)
             key = idempotency.row_key(change)
@@ -218,6 +233,30 @@ class Writer:
             before=before,
             after=after,
         )
+
+    def _ready(
+        self, batch: Batch, access: Access, change: Change, ready: Ready, now_s: int
+    ) -> Outcome | None:
+        """What _do() comes to for a new record that came ready; None: it must go that way."""
+        handle = change.handle
+        folded = key_of(handle)
+        if batch.is_part or change.expected_version or batch.held_key(folded) is not None:
+            return None
+        check_handle(handle, self._settings)
+        _require_served(batch, change)
+        row = batch.prefix(prefix_of(handle))
+        unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+        if unsigned == REFUSE:
+            return None
+        access.require(change, None, None)
+        batch.sequence += 1
+        sequence, salts = batch.sequence, self._random(2 * SALT_BYTES)
+        batch.entries.append(
+            ready_entry(sequence, now_s, folded, handle, ready.values, change.actor, salts)
+        )
+        batch.put(folded, ReadyHeld(handle, ready, sequence, now_s))
+        access.changed(handle)
+        return Outcome(ResponseCode.SUCCESS, CREATED, sequence, sequence, None, handle)
 
     # --- prefixes
 
