@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from protocol.change import Ready
 from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS
-from protocol.record import HandleValue, Record, decode_values
+from protocol.record import HandleValue, Record, Reference, decode_values
 from registry.log import Entry
 from registry.prefixes import DELEGATED, PrefixRow, is_responsible
 from registry.records import read_row
@@ -73,6 +73,9 @@ class Batch:
         self.prefixes_changed = False
         self.served: set[bytes] = set()
         """Prefixes whose handles were found to lie here; forgotten when prefixes change."""
+        self.creators: set[tuple[bytes, Reference | None, tuple[Reference, ...]]] = set()
+        """Prefixes and who was found to be allowed new records there; forgotten when anything
+        else than a ready record is written."""
         self._new: dict[bytes, AnyHeld | None] = {}
         self._known: MutableMapping[bytes, AnyHeld | None] = above._known if above else {}
         self._records: MutableMapping[bytes, AnyHeld | None] = (
@@ -120,7 +123,18 @@ class Batch:
             _has_namespace(held) or _has_namespace(self.held(folded))
         ):
             self.prefixes_changed = True  # readers keep what namespaces say of a prefix
+        self.creators.clear()
         self._new[folded] = held
+
+    def put_ready(self, folded: bytes, held: ReadyHeld) -> None:
+        """Add a record that came ready: nobody's rights and no prefix depend on it."""
+        self._new[folded] = held
+
+    def has_key(self, folded: bytes) -> bool:
+        """Whether there is a record under a plain key."""
+        if folded in self._records:
+            return self._records[folded] is not None
+        return self.state.get(Table.RECORDS, folded) is not None
 
     # --- prefixes
 
@@ -150,6 +164,7 @@ class Batch:
         """Set a prefix's row, or delete it."""
         self._new_prefixes[prefix] = row
         self.prefixes_changed = True
+        self.creators.clear()
         self.served.clear()
 
     # --- idempotency keys
@@ -172,6 +187,7 @@ class Batch:
     def absorb(self, part: Batch) -> None:
         """Take over what a part did."""
         self.sequence = part.sequence
+        self.creators.clear()
         self.served.clear()
         self.entries += part.entries
         self.extra += part.extra

@@ -190,7 +190,7 @@ class Drafter:
             b'{"index":%d,"type":%b,"data":%b,"ttl":%d,"timestamp":"%b"}'
             % (index, kind.shown, shown, ttl, self._time)
         )
-        if self._signer is not None:
+        if self._signer is not None and kind is not _SIGNATURE:
             digest = b2a_base64(sha256(wire[8:]).digest(), newline=False)
             draft.digests.append(b'{"index":%d,"digest":"%b"}' % (index, digest))
 

@@ -57,6 +57,7 @@ from registry.rules import (
 )
 from registry.signing import NodeSigner, RecordGuard
 from registry.store import Store, Table, Write
+from registry.store.row import MAX_KEY
 from registry.tree import LogSigner
 
 _VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
@@ -239,24 +240,37 @@ class Writer:
     ) -> Outcome | None:
         """What _do() comes to for a new record that came ready; None: it must go that way."""
         handle = change.handle
-        folded = key_of(handle)
-        if batch.is_part or change.expected_version or batch.held_key(folded) is not None:
+        folded = handle.upper()
+        if handle.startswith(b"0.") or len(folded) > MAX_KEY or batch.is_part:
             return None
+        if change.expected_version or batch.has_key(folded):
+            return None
+        creator = (handle.partition(b"/")[0], change.actor, change.memberships)
+        if creator not in batch.creators:
+            if key_of(handle) != folded or not self._may_create(batch, access, change):
+                return None
+            batch.creators.add(creator)
         check_handle(handle, self._settings)
-        _require_served(batch, change)
-        row = batch.prefix(prefix_of(handle))
-        unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
-        if unsigned == REFUSE:
-            return None
-        access.require(change, None, None)
         batch.sequence += 1
         sequence, salts = batch.sequence, self._random(2 * SALT_BYTES)
         batch.entries.append(
             ready_entry(sequence, now_s, folded, handle, ready.values, change.actor, salts)
         )
-        batch.put(folded, ReadyHeld(handle, ready, sequence, now_s))
-        access.changed(handle)
+        batch.put_ready(folded, ReadyHeld(handle, ready, sequence, now_s))
+        access.changed_key(folded)
         return Outcome(ResponseCode.SUCCESS, CREATED, sequence, sequence, None, handle)
+
+    def _may_create(self, batch: Batch, access: Access, change: Change) -> bool:
+        """Whether an actor's new records under a prefix are taken as they come.
+
+        Raises NotServedHere or NotAuthorized where none may be made. Holds until the batch does
+        anything else than add such records.
+        """
+        _require_served(batch, change)
+        row = batch.prefix(prefix_of(change.handle))
+        unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+        access.require(change, None, None)
+        return unsigned != REFUSE
 
     # --- prefixes
 
