@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
 
+from protocol import batch_signature
 from protocol.errors import ParseError, SignatureInvalid
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_base64url, parse_base64url
@@ -64,6 +65,7 @@ _ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("ES256", EllipticCurvePublicKey, SHA256()),
         Algorithm("Ed25519", Ed25519PublicKey, None),
         Algorithm("EdDSA", Ed25519PublicKey, None),  # older name of the same, RFC 8037
+        Algorithm(batch_signature.ALGORITHM, Ed25519PublicKey, None),
         Algorithm("RS160", RSAPublicKey, SHA1(), Weak.RSA_SHA1),  # noqa: S303 - old peers
         Algorithm("DS160", DSAPublicKey, SHA1(), Weak.DSA_SHA1),  # noqa: S303 - old peers
         Algorithm("DS256", DSAPublicKey, SHA256(), Weak.DSA_SHA2),
@@ -110,7 +112,10 @@ class Jws:
     def _verify(self, key: PublicKey, policy: Policy) -> None:
         hash_ = self.algorithm.hash
         if isinstance(key, Ed25519PublicKey):
-            key.verify(self.signature, self.signed)
+            if self.algorithm.name == batch_signature.ALGORITHM:
+                batch_signature.verify_in_batch(self.signature, self.signed, key)
+            else:
+                key.verify(self.signature, self.signed)
             return
         if hash_ is None:
             raise ValueError(self.algorithm.name)
@@ -163,6 +168,8 @@ def sign_jws(
     """
     name = algorithm or algorithm_for(key)
     row = _known(name)
+    if name == batch_signature.ALGORITHM and isinstance(key, Ed25519PrivateKey):
+        return batch_signature.sign_batch([payload], key)[0]
     protected = header or _protected(name)
     signed = f"{protected}.{format_base64url(payload)}".encode()
     if algorithm is not None and not isinstance(key.public_key(), row.kind):

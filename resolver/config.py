@@ -440,6 +440,13 @@ class SigningSettings:
         False,
         "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
     )
+    batch: int = setting(
+        64,
+        "Records registered together that one signature covers, each with its proof; 1 signs "
+        "every record by itself.",
+        least=1,
+        most=65_536,
+    )
     unsigned: str = setting(
         "accept",
         "A registration without a valid signature of its own: accept, mark or refuse.",
