@@ -25,7 +25,7 @@ from protocol.name import fold_prefix
 from protocol.record import Reference, decode_values
 from resolver.doirp.identity import Claim, prove
 from resolver.http.asked import Senders
-from resolver.http.auth_errors import ERROR_TEXT, NotProved, TooManyFailures
+from resolver.http.auth_errors import ERROR_TEXT, NotProved, SessionUnknown, TooManyFailures
 from resolver.http.credentials import (
     CLAIM_VERSION,
     HandleFields,
@@ -148,7 +148,7 @@ class Authenticator:
             return Caller(None, None, fields)
         session = self.sessions.get(fields.session_id)
         if session is None:
-            raise NotProved("the session is unknown or over", fields, None)
+            raise SessionUnknown
         if fields.broken:
             raise NotProved("the proof cannot be read", fields, session)
         if fields.proof is not None:
@@ -168,7 +168,9 @@ class Authenticator:
     async def _certificate(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(True) if tls is not None else None
-        offered = read_certificate(der) if der is not None else None
+        if der is None:
+            return Caller(fields=fields)  # nothing was offered: as without credentials
+        offered = read_certificate(der)
         attempt = await self._attempt(request, offered.identity if offered else None, "certificate")
         if offered is None:
             raise attempt.failed(fields, None)
