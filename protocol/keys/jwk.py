@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from protocol.errors import ParseError
-from protocol.keys import PublicKey, load_public_key
+from protocol.keys import PublicKey, load_public_key, public_wire_key
 from protocol.keys.numbers import (
     DSA_PUBLIC,
     ED25519_BYTES,
@@ -52,17 +52,8 @@ def parse_base64url(text: str) -> bytes:
 
 def format_jwk(key: PublicKey) -> dict[str, str]:
     """A public key as a JSON object, members in the order that Handle software writes."""
-    if isinstance(key, RSAPublicKey):
-        rsa = key.public_numbers()
-        return {"kty": "RSA", "n": _number_text(rsa.n), "e": _number_text(rsa.e)}
-    if isinstance(key, DSAPublicKey):
-        dsa = key.public_numbers()
-        group = dsa.parameter_numbers
-        numbers = {"y": dsa.y, "p": group.p, "q": group.q, "g": group.g}
-        return {"kty": "DSA"} | {name: _number_text(number) for name, number in numbers.items()}
-    if isinstance(key, Ed25519PublicKey):
-        octets = key.public_bytes_raw()
-        return {"kty": "OKP", "crv": "Ed25519", "x": format_base64url(octets)}
+    if isinstance(key, RSAPublicKey | DSAPublicKey | Ed25519PublicKey):
+        return format_wire_jwk(public_wire_key(key))
     if not isinstance(key.curve, SECP256R1):
         raise ParseError(f"curve {key.curve.name} is not supported; use P-256")
     point = key.public_numbers()
@@ -74,16 +65,34 @@ def parse_jwk(value: Any) -> PublicKey:
     """A public key from a JSON object. Raises ParseError."""
     if not isinstance(value, Mapping):
         raise ParseError(f"a JSON key is an object, not {value!r:.40}")
+    if (value.get("kty"), value.get("crv")) == ("EC", "P-256"):
+        return _p256(value)
+    return load_public_key(parse_wire_jwk(value))
+
+
+def format_wire_jwk(key: WireKey) -> dict[str, str]:
+    """The same of a key as it travels, whether its numbers are a key or not. Raises ParseError."""
+    numbers = {name: _number_text(number) for name, number in key.named().items()}
+    if key.type == RSA_PUBLIC:
+        return {"kty": "RSA", "n": numbers["n"], "e": numbers["e"]}
+    if key.type == DSA_PUBLIC:
+        return {"kty": "DSA"} | {name: numbers[name] for name in ("y", "p", "q", "g")}
+    if key.type == ED25519_PUBLIC:
+        return {"kty": "OKP", "crv": "Ed25519", "x": format_base64url(key.octets)}
+    raise ParseError(f"a key of type {key.type!r} has no JSON form")
+
+
+def parse_wire_jwk(value: Any) -> WireKey:
+    """A key that can travel, from a JSON object; its numbers are not tried. Raises ParseError."""
+    if not isinstance(value, Mapping):
+        raise ParseError(f"a JSON key is an object, not {value!r:.40}")
     match value.get("kty"), value.get("crv"):
         case "RSA", None:
-            return load_public_key(WireKey(RSA_PUBLIC, _numbers(value, "e", "n")))
+            return WireKey(RSA_PUBLIC, _numbers(value, "e", "n"))
         case "DSA", None:
-            return load_public_key(WireKey(DSA_PUBLIC, _numbers(value, "q", "p", "g", "y")))
+            return WireKey(DSA_PUBLIC, _numbers(value, "q", "p", "g", "y"))
         case "OKP", "Ed25519":
-            octets = _fixed(value, "x", ED25519_BYTES)
-            return load_public_key(WireKey(ED25519_PUBLIC, octets=octets))
-        case "EC", "P-256":
-            return _p256(value)
+            return WireKey(ED25519_PUBLIC, octets=_fixed(value, "x", ED25519_BYTES))
         case kty, crv:
             raise ParseError(f"unknown JSON key kty={kty!r:.20} crv={crv!r:.20}; use RSA")
 
