@@ -325,7 +325,9 @@ class Writer:
         if first is not None:
             return Outcome(ResponseCode.SUCCESS, UNCHANGED, 0, first, None, change.handle)
         batch.sequence += 1
-        body = Body(change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes))
+        body = Body(
+            change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes)
+        )
         salts = self._random(2 * SALT_BYTES)
         batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts))
         batch.put_event(event, batch.sequence)
