@@ -9,10 +9,11 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-from resolver.metrics import CELLS, Metrics, clear_gauges
+from resolver.metrics import CELLS, Metrics, clear_gauges, layout
 
 _HEAD: Final = 64
 """Numbers before the table of pids."""
+_AT: Final = {attribute: at for attribute, _, at in layout()}
 _READY, _DRAINING, _READER_RESTARTS, _WRITER_RESTARTS, _SUPERVISOR, _RELOADS = range(6)
 
 
@@ -40,6 +41,10 @@ class Board:
     def banks(self) -> list[memoryview]:
         """All banks, of the living and the dead."""
         return [self.bank(slot, half) for slot in range(self.slots) for half in (0, 1)]
+
+    def gauge(self, name: str) -> int:
+        """A gauge without labels, over all processes."""
+        return sum(bank[_AT[name]] for bank in self.banks())
 
     def metrics(self, slot: int, generation: int) -> Metrics:
         """What a process counts with."""

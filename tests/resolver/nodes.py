@@ -68,15 +68,16 @@ def until(holds, seconds=PATIENCE_S):
 class Serving:
     """A running node."""
 
-    def __init__(self, folder, readers=1):
+    def __init__(self, folder, readers=1, *, env=None, within=()):
+        """env: instead of the usual environment. within: a command that runs it, as `ip netns …`."""
         self.folder = folder
         self.log = (folder / "test.log").open("a+")
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", str(folder), "--readers", str(readers)],
+            [*within, *COMMAND, "serve", str(folder), "--readers", str(readers)],
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env=ENVIRONMENT,
+            env=env or ENVIRONMENT,
             start_new_session=True,
         )
         line = self.process.stdout.readline()
