@@ -59,6 +59,13 @@ class Board:
         self._view[_HEAD + self._number(slot, generation)] = 0
         clear_gauges(self.bank(slot, generation))
 
+    def abandoned(self) -> None:
+        """A supervisor begins, perhaps after another that was killed: nobody lives, no flag is up."""
+        for slot in range(self.slots):
+            for half in (0, 1):
+                self.ended(slot, half)
+        self.ready = self.draining = False
+
     def pids(self) -> dict[str, int]:
         """The living processes by name: supervisor, writer, reader-0 …"""
         found = {"supervisor": int(self._view[_SUPERVISOR])}

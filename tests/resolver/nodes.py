@@ -65,6 +65,15 @@ def until(holds, seconds=PATIENCE_S):
         time.sleep(0.02)
 
 
+def children_of(pid):
+    """The children of a process, the oldest first; none of one that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
 class Serving:
     """A running node."""
 
@@ -121,8 +130,13 @@ class Serving:
             for line in text.splitlines()
             if line.startswith("biaoshi_process_open_fds{")
         ]
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return sorted(names), [int(pid) for pid in children.read_text().split()]
+        return sorted(names), children_of(self.supervisor)
+
+    @property
+    def supervisor(self):
+        """Its pid: the one child of the process that was started."""
+        (child,) = until(lambda: children_of(self.process.pid))
+        return child
 
     def ask(self, handle, *, tcp=False, tries=10):
         """The response code and the values of a resolution over DO-IRP; datagrams are repeated."""
