@@ -131,7 +131,11 @@ def serve(folder: Path, readers: int | None = None) -> int:
         ports, sockets = open_sockets(settings.faces, settings.node.hosts, count)
         app = App(folder, settings, ports, sockets, Board(count), os.getpid())
         gc.freeze()
-        keeper = Keeper(lambda first: _supervise(app, run, first=first), on_stop=app.close_sockets)
+        keeper = Keeper(
+            lambda first: _supervise(app, run, first=first),
+            was_ready=lambda: app.board.ready,
+            on_stop=app.close_sockets,
+        )
         try:
             return keeper.run()
         finally:

@@ -18,6 +18,7 @@ import structlog
 
 from resolver.child import die_with
 from resolver.exits import Exit
+from resolver.supervisor import MOST_PAUSE_S
 
 log = structlog.get_logger()
 
@@ -30,11 +31,19 @@ class Keeper:
     """Runs `supervise` in a child for as long as that is killed.
 
     supervise: the supervisor's life; told whether it is the first; gives the exit code.
+    was_ready: whether the one that died had got as far as answering.
     on_stop: called in the keeper when the node is told to stop.
     """
 
-    def __init__(self, supervise: Callable[[bool], int], *, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        supervise: Callable[[bool], int],
+        *,
+        was_ready: Callable[[], bool],
+        on_stop: Callable[[], None],
+    ) -> None:
         self._supervise = supervise
+        self._was_ready = was_ready
         self._on_stop = on_stop
         self._child = 0
         self._stopping = False
@@ -55,7 +64,8 @@ class Keeper:
             failures = 1 if time.monotonic() - started > _STEADY_S else failures + 1
             log.error("supervisor_died", signal=os.WTERMSIG(status), failures=failures)
             if failures > 1:
-                time.sleep(min(0.1 * 2.0 ** (failures - 2), _MOST_PAUSE_S))
+                most = MOST_PAUSE_S if self._was_ready() else _MOST_PAUSE_S
+                time.sleep(min(0.1 * 2.0 ** min(failures - 2, 10), most))
             if self._stopping:
                 return Exit.OK
 
