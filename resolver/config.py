@@ -104,7 +104,7 @@ class ProcessSettings:
     restart_most_s: float = setting(
         30.0,
         "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
-        "up to this.",
+        "up to this, or up to 0.5 s where it had been ready.",
         least=0.1,
         most=3600,
     )
