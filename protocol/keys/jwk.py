@@ -1,7 +1,7 @@
 """JSON keys, as certificates hold them (do-irp 13.3; RFC 7517, RFC 7518 §6, RFC 8037).
 
-base64url without padding, numbers unsigned. RSA and DSA are what Handle software reads; EC P-256
-and OKP Ed25519 are ours.
+base64url without padding, numbers unsigned. RSA and DSA are what Handle software reads; EC P-256,
+OKP Ed25519 and EC SM2 (a curve name that no registry has) are ours.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from protocol.keys.numbers import (
     RSA_PUBLIC,
     WireKey,
 )
+from protocol.keys.sm2 import Sm2PublicKey
 
 _P256_BYTES = 32
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
@@ -63,6 +64,9 @@ def format_jwk(key: PublicKey) -> dict[str, str]:
     if isinstance(key, Ed25519PublicKey):
         octets = key.public_bytes_raw()
         return {"kty": "OKP", "crv": "Ed25519", "x": format_base64url(octets)}
+    if isinstance(key, Sm2PublicKey):
+        x, y = (format_base64url(half) for half in (key.point[1:33], key.point[33:]))
+        return {"kty": "EC", "crv": "SM2", "x": x, "y": y}
     if not isinstance(key.curve, SECP256R1):
         raise ParseError(f"curve {key.curve.name} is not supported; use P-256")
     point = key.public_numbers()
@@ -84,6 +88,9 @@ def parse_jwk(value: Any) -> PublicKey:
             return load_public_key(WireKey(ED25519_PUBLIC, octets=octets))
         case "EC", "P-256":
             return _p256(value)
+        case "EC", "SM2":
+            halves = (_fixed(value, name, _P256_BYTES) for name in ("x", "y"))
+            return Sm2PublicKey(b"".join((b"\x04", *halves)))
         case kty, crv:
             raise ParseError(f"unknown JSON key kty={kty!r:.20} crv={crv!r:.20}; use RSA")
 
