@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from protocol.change import Change, Kind
 from protocol.epcis.event import event_id, time_us
+from protocol.epcis.eventhash import Version, event_hash
 from protocol.epcis.jcs import canonical, loads
 from protocol.errors import InvalidValue, SignatureInvalid
 from protocol.event_signature import (
@@ -76,7 +77,7 @@ def make_change(
     label: Mapping[str, Any] | None = None,
     prefix: bytes | None = None,
     memberships: tuple[Reference, ...] = (),
-    cbv: str = "2.0",
+    cbv: Version = "2.0",
 ) -> Change:
     """The change that captures an event, signed by the node for its issuer.
 
@@ -93,8 +94,6 @@ def make_change(
         kept[CONTEXT] = extensions
     own = event_id(kept)
     if own is None:
-        from protocol.epcis.eventhash import event_hash
-
         own = event_hash(kept, extensions, version=cbv).hash
         kept["eventID"] = own
     octets = canonical(kept)
