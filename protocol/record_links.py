@@ -55,8 +55,10 @@ class RecordLink:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """That a thing is no more. since: a date as text. note: for people. archive: where its
-    documents are kept."""
+    """That a thing is no more.
+
+    since: a date as text. note: for people. archive: where its documents are kept.
+    """
 
     since: str = ""
     note: str = ""
@@ -134,7 +136,9 @@ def parse_retired(data: bytes, schemes: Iterable[str] = SCHEMES) -> Retired:
     value = _object(data, "0.RETIRED")
     unknown = sorted(value.keys() - {"since", "note", "archive"})
     if unknown or not all(isinstance(text, str) for text in value.values()):
-        raise ParseError('0.RETIRED is {"since": "2026-07-01", "note": "…", "archive": "https://…"}')
+        raise ParseError(
+            '0.RETIRED is {"since": "2026-07-01", "note": "…", "archive": "https://…"}'
+        )
     archive = value.get("archive")
     return Retired(
         value.get("since", ""),
@@ -191,4 +195,3 @@ _PLACES: Mapping[str, tuple[str, ...]] = {
     "8020": ("refno",),
 }
 """Names that places may have, by AI; the AI's digits are one too."""
-

@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from protocol.errors import BadIdentifier
-from resolver.http.proxy import name_of, safe_address
+from resolver.http.address import safe_address
+from resolver.http.proxy import name_of
 from tests.resolver.http.node_in_process import value
 
 LOC = (
