@@ -63,7 +63,7 @@ def is_arcwise(handle: bytes) -> bool:
     prefix, slash, _ = handle.partition(b"/")
     if slash and b":" not in prefix and prefix[:3] != b"VAA":
         return not prefix
-    return slash != b"" and b":" in prefix or is_oid(handle) or stands_alone(handle)
+    return (slash != b"" and b":" in prefix) or is_oid(handle) or stands_alone(handle)
 
 
 def prefix_of(handle: bytes) -> bytes:

@@ -31,7 +31,6 @@ from protocol.record import PUBLIC_WRITE, HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, Permission, decode_admin, permission_names
 from protocol.values.hs_vlist import decode_vlist
 from registry.content import comparable
-
 from registry.records import read_record
 from registry.rules import HS_PUBKEY, HS_SECKEY, HS_VLIST, is_admin
 from registry.store import Store
