@@ -205,6 +205,28 @@ def test_the_command_walks_the_tree(world):
             assert _data(answer["values"]).startswith("https://example.org/")
 
 
+def test_the_top_leads_dns_to_the_arcs(world):
+    """`biaoshi dnssec delegate` publishes the servers of an arc that was given away."""
+    top = ("--node", world.top.folder)
+    digest = "ab" * 32
+    done = biaoshi("dnssec", "delegate", "2.999.5", "--ns", "ns.5.999.2.oid-res.org 192.0.2.7",
+                   "--ns", "ns.example.net", "--ds", f"4711 13 2 {digest}", *top)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    zone = biaoshi("dnssec", "export", "oid-res.org", *top).stdout.splitlines()
+    assert "5.999.2.oid-res.org. 3600 IN NS ns.example.net." in zone
+    assert "ns.5.999.2.oid-res.org. 3600 IN A 192.0.2.7" in zone
+    assert f"5.999.2.oid-res.org. 3600 IN DS 4711 13 2 {digest.upper()}" in zone
+    for wrong in (
+        ("--ns", "ns.example.net x"),
+        ("--ns", "a", "--ds", "1 2 3"),
+        ("--remove", "--ns", "a"),
+    ):
+        assert biaoshi("dnssec", "delegate", "2.999.5", *wrong, *top).returncode != 0
+    assert biaoshi("dnssec", "delegate", "2.999.6", "--ns", "ns.example.net", *top).returncode != 0
+    assert biaoshi("dnssec", "delegate", "2.999.5", "--remove", *top).returncode == 0
+    assert "NS ns.example.net." not in biaoshi("dnssec", "export", "oid-res.org", *top).stdout
+
+
 def test_case_counts_where_it_does(world):
     """Names that differ in case are told apart, at the owner and in the cache."""
     for name in ("MA.156.M0.100204.13351764.Sx1Y", "urn:example:A%2Fb", "VAA08811800000008A/B"):
