@@ -207,13 +207,25 @@ def sign_record(
     chain: where the signer's certificates are, nearest first. Raises ParseError when a name is
     not UTF-8 or the key cannot sign.
     """
+    return sign_jws(record_payload(handle, values, signer, validity=validity, chain=chain), key)
+
+
+def record_payload(
+    handle: bytes,
+    values: Iterable[HandleValue],
+    signer: Reference,
+    *,
+    validity: Validity,
+    chain: Sequence[Reference] | None = None,
+) -> bytes:
+    """What sign_record() signs. Raises ParseError when a name is not UTF-8."""
     digests = [
         {"index": value.index, "digest": b2a_base64(value_digest(value), newline=False).decode()}
         for value in values
         if needs_signature(value)
     ]
     own = {"digests": {"alg": "SHA-256", "digests": digests}}
-    return sign_jws(_payload(own, signer, _text(handle), validity, chain), key)
+    return _payload(own, signer, _text(handle), validity, chain)
 
 
 def issue_certificate(

@@ -115,7 +115,12 @@ class Access:
     def changed(self, handle: bytes) -> None:
         """Drop the remembered rights in one record: it changed."""
         if self._rights:
-            self._rights.pop(key_of(handle), None)
+            self.changed_key(key_of(handle))
+
+    def changed_key(self, folded: bytes) -> None:
+        """As changed(), by the record's key."""
+        if self._rights:
+            self._rights.pop(folded, None)
 
     # --- identities
 

@@ -104,7 +104,7 @@ class ProcessSettings:
     restart_most_s: float = setting(
         30.0,
         "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
-        "up to this.",
+        "up to this, or up to 0.5 s where it had been ready.",
         least=0.1,
         most=3600,
     )
@@ -444,6 +444,13 @@ class SigningSettings:
     handle_compat: bool = setting(
         False,
         "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
+    )
+    batch: int = setting(
+        64,
+        "Records registered together that one signature covers, each with its proof; 1 signs "
+        "every record by itself.",
+        least=1,
+        most=65_536,
     )
     unsigned: str = setting(
         "accept",

@@ -108,7 +108,7 @@ class Recursion:
         follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
         their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
         """
-        question = self._question(query)
+        question = self.question(query.handle)
         try:
             if query.hops >= self._limits.hops:
                 return Answer(
@@ -214,11 +214,12 @@ class Recursion:
         entry.uses += 1
         life = entry.expires_at - entry.stored_at
         if entry.uses >= _OFTEN and self.cache.left_s(entry) < life * PREFETCH_SHARE:
-            self.fetcher.refresh(name, self._question(Query(name)))
+            self.fetcher.refresh(name, self.question(name))
 
-    def _question(self, query: Query) -> Question:
+    def question(self, handle: bytes) -> Question:
+        """A new question within the limits of this node."""
         deadline = asyncio.get_running_loop().time() + self._limits.total_s
-        return Question(whole_name(query.handle), self._limits, deadline)
+        return Question(whole_name(handle), self._limits, deadline)
 
     def trust_for(self, name: bytes) -> TrustRoots:
         """The keys at which chains for a name may end."""

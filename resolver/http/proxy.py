@@ -8,6 +8,7 @@ the target.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
@@ -31,7 +32,9 @@ from resolver.http.page import (
     record_page,
     redirect,
 )
+from resolver.http.reply import PREFLIGHT_HEADERS, cors_headers
 from resolver.lookup import Answer, Query
+from resolver.namespaces import Chain
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -40,6 +43,7 @@ PAGE: Final = "page"
 _METHODS: Final = ("GET", "HEAD", "POST")
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 """Reserved characters stay as they are in a target; the rest is percent-encoded where needed."""
+_plain_host = re.compile(r"[A-Za-z0-9.-]+").fullmatch
 _SPELLED: Final = ("hdl:", "doi:", "info:", "urn:", "oid:", "did:")
 
 
@@ -55,8 +59,16 @@ class Proxy:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Any path that is no mount point."""
+        if request.method == "OPTIONS":
+            preflight = {**PREFLIGHT_HEADERS, "Allow": ", ".join(_METHODS)}
+            return web.Response(headers={**preflight, **cors_headers(request)})
         if request.method not in _METHODS:
             return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
+        response = await self._answered(request)
+        response.headers.update(cors_headers(request))
+        return response
+
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
         try:
             parameters = Parameters.of(request)
             octets = decoded(raw_path(request)[1:])
@@ -95,15 +107,14 @@ class Proxy:
         self._node.metrics.lookups[answer.source].inc()
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
-            return _locations(shown, values, await shared_locations(self._ask, chain))
-        indexes, types = parameters.indexes(), parameters.types()
-        chosen = select(values, indexes, types)
+            return await self._listed(query, shown, values, chain)
+        chosen = select(values, _indexes(parameters), parameters.types())
         if only_page or parameters.has("noredirect"):
             return record_page(shown, chosen)
         if not parameters.has("ignore_aliases"):
             alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
-                return _to_alias(alias.data, parameters)
+                return _to_alias(alias, parameters, self._expires(alias))
         shared = await shared_locations(self._ask, chain)
         return self._redirected(request, parameters, shown, chosen, shared)
 
@@ -126,9 +137,21 @@ class Proxy:
         if address is None:
             note = "The address below is not one that this server sends browsers to."
             return record_page(shown, values, note)
-        now = self._node.now()
-        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else now + value.ttl
-        return redirect(302, address, {"Expires": formatdate(min(until, 2**32), usegmt=True)})
+        return redirect(302, address, {"Expires": self._expires(value)})
+
+    def _expires(self, value: HandleValue) -> str:
+        """Until when a redirect by this value may be kept."""
+        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else self._node.now() + value.ttl
+        return formatdate(min(until, 2**32), usegmt=True)
+
+    async def _listed(
+        self, query: Query, shown: str, values: Sequence[HandleValue], chain: Chain
+    ) -> web.Response:
+        """`action=showurls`, of what an alias stands for as well."""
+        if any(value.type.upper() == HS_ALIAS and value.data for value in values):
+            answer = (await follow(self._ask, query)).answer
+            values = decode_values(answer.values) if answer.code == ResponseCode.SUCCESS else values
+        return _locations(shown, values, await shared_locations(self._ask, chain))
 
     def _caller(self, request: web.Request, parameters: Parameters) -> Caller:
         name, colon, wanted = (parameters.first("locatt") or "").partition(":")
@@ -164,6 +187,7 @@ def safe_address(target: str, append: str, schemes: frozenset[str]) -> str | Non
 
     append: added as it is, unless it would lead to another host.
     """
+    target = _web_host(target.strip(" \t\r\n"))
     own = _parts(target)
     if own is None or own[0] not in schemes or (own[0] in {"http", "https"} and not own[1]):
         return None
@@ -187,17 +211,42 @@ def _parts(address: str) -> tuple[str, str] | None:
     return parts.scheme.lower(), parts.netloc.lower()
 
 
+def _web_host(target: str) -> str:
+    """An address with its host in the form of the DNS; as it is where it has none such."""
+    scheme, separator, rest = target.partition("://")
+    cut = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
+    host = rest[:cut]
+    if not separator or host.isascii() or "@" in host:
+        return target
+    name, colon, port = host.partition(":")
+    try:
+        known = name.encode("idna").decode()
+    except UnicodeError:
+        return target
+    if not _plain_host(known):  # folding may bring slashes and the like into it
+        return target
+    return f"{scheme}://{known}{colon}{port}{rest[cut:]}"
+
+
 def _host_is_odd(authority: str) -> bool:
     """Percent signs, spaces or characters beyond ASCII in a host are left to people."""
     host = authority.rpartition("@")[2]
     return not host.isascii() or any(char in host for char in '% "<>^`{|}')
 
 
-def _to_alias(data: bytes, parameters: Parameters) -> web.Response:
-    target = _path_of(data.decode("utf-8", "replace"))
+def _indexes(parameters: Parameters) -> tuple[int, ...]:
+    """The indexes asked for; what is no number selects nothing and hides nothing."""
+    try:
+        return parameters.indexes()
+    except ParseError:
+        return ()
+
+
+def _to_alias(alias: HandleValue, parameters: Parameters, expires: str) -> web.Response:
+    target = _path_of(alias.data.decode("utf-8", "replace"))
     if parameters.pairs:
         target += "?" + urlencode(parameters.pairs)
-    return redirect(301, target, {})
+    return redirect(301, target, {"Expires": expires})
 
 
 def _path_of(name: str) -> str:
