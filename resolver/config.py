@@ -390,6 +390,11 @@ class DnsSettings:
     ons_zone: str = setting(
         "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
     )
+    branches: tuple[str, ...] = setting(
+        (),
+        "Prefixes given to this node by a parent whose DNS leads here, such as 2.999.5 or "
+        "GS1.9.5.0.6: the node's zones begin there, not at the top of the trees.",
+    )
     ns: tuple[str, ...] = setting(
         (),
         "Names of the zones' name servers. Empty: ns.ZONE, with the addresses that the site "
