@@ -24,7 +24,8 @@ CLASSES: Final = ("product", "production", "operation", "management", "external"
 @dataclass(frozen=True, slots=True)
 class Viewer:
     """Who asks. actor: proved; None for anybody. administrator: of a prefix homed here, or of the
-    server; the process that proved the actor found that out."""
+    server; the process that proved the actor found that out.
+    """
 
     actor: Reference | None = None
     administrator: bool = False

@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 
-from protocol.epcis.event import Role
+from protocol.epcis.event import Role, corrected_by
 from protocol.epcis.identity import canonical_id
+from protocol.epcis.moment import format_time_us
 from protocol.errors import StoreError
 from registry.events.keys import (
     COARSE,
@@ -75,7 +75,7 @@ class StoredEvent:
         """The event with its recordTime. One object for all callers: not to be altered."""
         if self._parsed is None:
             parsed = parse_event(self.raw)
-            parsed["recordTime"] = format_time(self.record_us)
+            parsed["recordTime"] = format_time_us(self.record_us)
             self._parsed = parsed
         return self._parsed
 
@@ -100,7 +100,7 @@ class EventIndex:
 
     def complete(self, sequence: int, row: EventRow) -> StoredEvent:
         """The event of a row, with what was declared about it since."""
-        withdrawn, corrected_by = self._declared(row.event_id)
+        withdrawn, replacing = self._declared(row.event_id)
         return StoredEvent(
             sequence,
             row.event_id,
@@ -113,20 +113,18 @@ class EventIndex:
             bool(row.flags & DECLARES_ERROR),
             bool(row.flags & CLIENT_SIGNED),
             withdrawn,
-            corrected_by,
+            replacing,
         )
 
     def _declared(self, event_id: str) -> tuple[bool, tuple[str, ...]]:
-        withdrawn, corrected_by = False, dict[str, None]()
+        withdrawn, replacing = False, dict[str, None]()
         for sequence in self._sequences(Index.WITHDRAWN, event_id):
             row = self.row(sequence)
             if row is None or row.event_id != event_id:
                 continue
             withdrawn = True
-            declaration = parse_event(row.event).get("errorDeclaration") or {}
-            for corrective in declaration.get("correctiveEventIDs") or ():
-                corrected_by[str(corrective)] = None
-        return withdrawn, tuple(corrected_by)
+            replacing.update(dict.fromkeys(corrected_by(parse_event(row.event))))
+        return withdrawn, tuple(replacing)
 
     def by_event_id(self, event_id: str) -> tuple[int, ...]:
         """The sequences of an eventID: the first capture first, copies that declare errors after."""
@@ -281,12 +279,6 @@ def parse_event(raw: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise StoreError("a stored event is no object; run `biaoshi check`")
     return parsed
-
-
-def format_time(us: int) -> str:
-    """Microseconds since 1970 as the standard writes times, in UTC: 2026-01-31T08:15:30.123Z."""
-    moment = datetime.fromtimestamp(us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{us % 1_000_000 // 1000:03d}Z"
 
 
 def _first(us: int | None, default: int = _LEAST) -> int:

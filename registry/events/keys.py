@@ -16,8 +16,23 @@ from hashlib import sha256
 from struct import Struct
 from typing import Any, Final
 
-from protocol.epcis.event import Role, kind, mentions, time_us
+from protocol.epcis.event import (
+    INSTANCE_FIELDS,
+    QUANTITY_FIELDS,
+    Role,
+    biz_location,
+    biz_step,
+    disposition,
+    documents,
+    items,
+    kind,
+    mentions,
+    read_point,
+    time_us,
+    transformation_id,
+)
 from protocol.epcis.identity import canonical_id, parents_of
+from protocol.epcis.vocabulary import BIZ_STEP, DISPOSITION, word
 
 HASH: Final = 16
 HEAD: Final = 25
@@ -51,10 +66,6 @@ class Index(IntEnum):
 
 END: Final = bytes((max(Index) + 1,))
 """After the last row of these indexes."""
-_WORDS: Final = {
-    Index.STEP: "https://ref.gs1.org/cbv/BizStep-",
-    Index.DISPOSITION: "https://ref.gs1.org/cbv/Disp-",
-}
 
 
 def hash16(text: str) -> bytes:
@@ -97,10 +108,25 @@ def trace_heads(event: Mapping[str, Any]) -> bytes:
     heads: dict[bytes, None] = {}
     for mention in named:
         heads[b"%b%c%b" % (_known_hash(mention.id), mention.role, time)] = None
-    for mention in named:
-        for coarse in _coarser(mention.id):
-            heads[b"%b%c%b" % (coarse, mention.role | COARSE, time)] = None
+    for role, text in _spellings(event):
+        for coarse in _coarser(text):
+            heads[b"%b%c%b" % (coarse, role | COARSE, time)] = None
     return b"".join(list(heads)[:MOST_KEYS])
+
+
+def _spellings(event: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Every object with its role, as it was written: only so a serial's link tells its lot."""
+    parent = event.get("parentID")
+    if isinstance(parent, str):
+        yield Role.PARENT, parent
+    for name, role in INSTANCE_FIELDS.items():
+        for text in items(event, name):
+            if isinstance(text, str):
+                yield role, text
+    for name, role in QUANTITY_FIELDS.items():
+        for element in items(event, name):
+            if isinstance(element, Mapping) and isinstance(element.get("epcClass"), str):
+                yield role, element["epcClass"]
 
 
 def index_heads(event: Mapping[str, Any], event_id: str) -> bytes:
@@ -124,27 +150,29 @@ def declares_error(heads: bytes) -> bool:
 def indexed_values(event: Mapping[str, Any]) -> Iterator[tuple[Index, str]]:
     """What an event is found by besides its objects: (index, value as it is compared)."""
     yield Index.TYPE, kind(event)
-    for index, name in ((Index.STEP, "bizStep"), (Index.DISPOSITION, "disposition")):
-        word = event.get(name)
-        if isinstance(word, str):
-            yield index, indexed_form(index, word)
-    for index, name in ((Index.READ_POINT, "readPoint"), (Index.LOCATION, "bizLocation")):
-        place = event.get(name)
-        if isinstance(place, Mapping) and isinstance(place.get("id"), str):
-            yield index, indexed_form(index, place["id"])
-    transformation = event.get("transformationID")
-    if isinstance(transformation, str):
-        yield Index.TRANSFORMATION, indexed_form(Index.TRANSFORMATION, transformation)
-    for document in event.get("bizTransactionList") or ():
-        if isinstance(document, Mapping) and isinstance(document.get("bizTransaction"), str):
-            yield Index.DOCUMENT, indexed_form(Index.DOCUMENT, document["bizTransaction"])
+    step, state = biz_step(event), disposition(event)
+    if step is not None:
+        yield Index.STEP, word(BIZ_STEP, step)
+    if state is not None:
+        yield Index.DISPOSITION, word(DISPOSITION, state)
+    place, location = read_point(event), biz_location(event)
+    if place is not None:
+        yield Index.READ_POINT, place
+    if location is not None:
+        yield Index.LOCATION, location
+    transformation = transformation_id(event)
+    if transformation is not None:
+        yield Index.TRANSFORMATION, canonical_id(transformation)
+    for document in documents(event):
+        yield Index.DOCUMENT, document.id
 
 
 def indexed_form(index: Index, text: str) -> str:
     """A value as an index compares it: vocabulary by its bare word, identifiers canonical."""
-    prefix = _WORDS.get(index)
-    if prefix is not None:
-        return text.removeprefix(prefix)
+    if index is Index.STEP:
+        return word(BIZ_STEP, text)
+    if index is Index.DISPOSITION:
+        return word(DISPOSITION, text)
     if index in {Index.TYPE, Index.EVENT_ID, Index.WITHDRAWN}:
         return text
     return canonical_id(text)

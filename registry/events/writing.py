@@ -93,9 +93,7 @@ def captured(event_id: bytes, attributes: Mapping[str, Any] | None) -> Captured:
         flags = declares | (CLIENT_SIGNED if fields.get(OWN) else 0)
         row = EventRow(text, time, record_us, issuer, label, flags, signature, event)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidValue(
-            f"not an event as registry.events.capture makes it: {error!r}"
-        ) from None
+        raise InvalidValue(f"not an event as registry.events.capture makes it: {error!r}") from None
     return Captured(row, trace, index)
 
 
