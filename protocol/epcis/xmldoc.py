@@ -153,10 +153,10 @@ class _Reader:
             raise ValidationException(
                 f"the XML is a {root.name[:60]}; write an EPCISDocument, EPCISQueryDocument or event"
             )
-        body = root.first("EPCISBody")
+        body = root if root.first("resultsBody") is not None else root.first("EPCISBody")
         if body is None:
             raise ValidationException(f"the {root.name} has no EPCISBody")
-        results = body.first("QueryResults")
+        results = root if body is root else body.first("QueryResults")
         content = {"eventList": self._events(body)} if results is None else self._results(results)
         head: Json = {"type": root.name, "schemaVersion": "2.0"}
         if root.plain("creationDate"):
@@ -249,7 +249,8 @@ class _Reader:
     def _quantity(self, element: Element) -> Json:
         found: Json = {}
         for child in _unwrapped(element):
-            found[child.name] = _number(child.text) if child.name == "quantity" else child.text
+            if child.text:  # an empty quantity is an unknown one
+                found[child.name] = _number(child.text) if child.name == "quantity" else child.text
         return found
 
     def _typed(self, element: Element, member: str, words: Vocabulary) -> list[Json]:
