@@ -58,7 +58,9 @@ def nodes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plate(nodes):
     """A record at the second node that administrators of the first may add values to."""
-    top, steel = (Wire(target_of(node, prefix)) for node, prefix in zip(nodes, ("88", "77.1"), strict=True))
+    top, steel = (
+        Wire(target_of(node, prefix)) for node, prefix in zip(nodes, ("88", "77.1"), strict=True)
+    )
     by_key = {"who": top.target.by_key, "key": top.target.key}
     for who in (AUDITOR, KEEPER):
         secret = HandleValue(300, b"HS_SECKEY", SECRET, permissions=0b1100)
