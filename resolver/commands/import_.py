@@ -332,7 +332,7 @@ def _report(migration: Migration, result: Comparison, *, as_json: bool) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(done.counts.items()) if count)
     print(f"{counts or 'nothing to do'}; {done.skipped} left out, {done.transactions} transactions")
     for index, new in dict(plan.moved).items():
-        print(f"administrator {index} of the old server is {new.text()} here")
+        print(f"the key {index} of the old server stands in for it here, as {new.text()}")
     print(f"there: {result.theirs} records, digest {result.their_digest}")
     print(f"here:  {result.ours} records, digest {result.our_digest}")
     if result.same:

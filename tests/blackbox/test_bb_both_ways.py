@@ -82,6 +82,18 @@ def test_moving_while_it_runs(old, tmp_path):
     assert wire.delete(gone).code == 1
     third = biaoshi(*move, "--auth", f"300:0.NA/{PREFIX}={old.folder / 'admpriv.bin'}")
     assert third.returncode == 0, third.stderr
+    moved = Serving(node)
+    try:
+        ours = Target("127.0.0.1", moved.ready["irp"], None, None, b"", None, PREFIX)
+        body = valued(changed, value(1, "URL", "by the old keys"))
+        for who, key in (
+            (old.target.by_key, old.target.key),
+            (old.target.by_secret, old.target.secret),
+        ):
+            assert Wire(ours).administer(OpCode.MODIFY_VALUE, body, who=who, key=key).code == 1
+    finally:
+        moved.stop()
+        moved.end()
     told = json.loads(third.stdout)
     assert (told["resumed"], told["records"]) == (True, {"deleted": 1})
     assert (told["comparison"]["same"], told["comparison"]["ours"]) == (True, 119)

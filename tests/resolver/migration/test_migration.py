@@ -101,13 +101,18 @@ def migrate(primary, folder, auth, *more):
     return biaoshi("import", "--from", source, "--node", folder, "--auth", auth, "--json", *more)
 
 
-def held(folder, name):
+def values_of(folder, name):
     store = LmdbStore.open(folder / "store", readonly=True)
     try:
         record = read_record(store, name)
     finally:
         store.close()
-    return None if record is None else {v.index: v.data for v in record.values}
+    return None if record is None else record.values
+
+
+def held(folder, name):
+    values = values_of(folder, name)
+    return None if values is None else {v.index: v.data for v in values}
 
 
 def test_everything_moves(start, folder, auth):
@@ -140,8 +145,10 @@ def test_everything_moves(start, folder, auth):
     assert own[301] == b"old secret"
     assert own[1] != b"old site"
     assert told["moved_keys"] == [[300, f"303:0.NA/{PREFIX}"]]
-    members = decode_vlist(own[200])
-    assert Reference(f"0.NA/{PREFIX}".encode(), 303) in members
+    record = f"0.NA/{PREFIX}".encode()
+    assert Reference(record, 301) in decode_vlist(own[200])
+    moved = next(v for v in values_of(folder, record) if v.index == 303)
+    assert (moved.references, moved.permissions) == ((Reference(record, 300),), 0b1100)
 
 
 def test_a_difference_is_told(start, folder, auth):
