@@ -8,13 +8,13 @@ copy with its secret key beside.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from protocol.errors import InvalidValue
+from protocol.errors import InvalidValue, ParseError
 from protocol.keys import PublicKey, encode_public_key
 from protocol.name import prefix_record
 from protocol.record import ADMIN_READ, ADMIN_WRITE, HandleValue, Reference
@@ -29,7 +29,7 @@ from protocol.signature import (
 )
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, encode_admin
 from protocol.values.hs_site import Site, encode_site, site_type
-from protocol.values.hs_vlist import encode_vlist
+from protocol.values.hs_vlist import decode_vlist, encode_vlist
 from registry.keys import NodeKeys
 from registry.signing import SKEW_S
 
@@ -169,6 +169,32 @@ def with_secret(
         SECRET, b"HS_SECKEY", secret, timestamp=now_s, permissions=SECRET_PERMISSIONS
     )
     return (*kept, held)
+
+
+def with_members(
+    values: tuple[HandleValue, ...], before: Sequence[HandleValue]
+) -> tuple[HandleValue, ...]:
+    """The values with the administrators that the list of the record before names besides."""
+    more = [member for value in before for member in _members(value)]
+    out = []
+    for value in values:
+        members = _members(value)
+        added = [each for each in dict.fromkeys(more) if each not in members]
+        if members and added:
+            out.append(replace(value, data=encode_vlist([*members, *added])))
+        else:
+            out.append(value)
+    return tuple(out)
+
+
+def _members(value: HandleValue) -> tuple[Reference, ...]:
+    """Whom the list of administrators names; nobody in any other value, or an unreadable list."""
+    if value.index != LIST or value.type.upper() != b"HS_VLIST":
+        return ()
+    try:
+        return decode_vlist(value.data)
+    except ParseError:
+        return ()
 
 
 def secret_of(values: Sequence[HandleValue]) -> bytes | None:

@@ -167,8 +167,13 @@ def homing_change(
     pinned: Pinned,
     now: float,
 ) -> Change:
-    """The change that makes a node home to its prefix. held: the values of its record so far."""
+    """The change that makes a node home to its prefix.
+
+    held: the values of its record so far; those that only administrators may read stay.
+    """
     values = adopted_values(published, secret_of(held), int(now))
+    taken = {value.index for value in values}
+    values += tuple(value for value in held if not value.public and value.index not in taken)
     attributes = {"state": HOMED, "parent": pinned.prefix}
     return Change(Kind.HOME, record, values, attributes=attributes)
 

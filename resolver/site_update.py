@@ -31,6 +31,7 @@ from registry.prefix_record import (
     own_issuer,
     own_prefix_values,
     secret_of,
+    with_members,
 )
 from registry.prefixes import HOMED, WAITING, Prefixes
 from registry.records import read_record
@@ -126,10 +127,11 @@ def remade(
     )
     known = {value.index for value in made} | {SITE, SITE6, KEY_CERT, LOG_CERT, SIGNATURE}
     added = [value for value in before if value.index not in known]
-    if not added or not root:
-        return (*made, *added)
+    kept = with_members(made, before)
+    if (not added and kept == made) or not root:
+        return (*kept, *added)
     issuer = own_issuer(keys, prefix)
-    signed = [*(value for value in made if value.index != SIGNATURE), *added]
+    signed = [*(value for value in kept if value.index != SIGNATURE), *added]
     expires = now_s + days * DAY_S
     data = sign_record(
         prefix_record(prefix),
