@@ -48,14 +48,41 @@ IGNORED: Final = frozenset(
     )
 )
 _COMMENTS: Final = frozenset(("@context", "rdfs:comment", "comment"))
-_METADATA: Final = (
-    "time startTime endTime deviceID deviceMetadata rawData dataProcessingMethod bizRules"
-).split()
-_REPORT: Final = (
-    "type exception deviceID deviceMetadata rawData dataProcessingMethod time microorganism "
-    "chemicalSubstance value component stringValue booleanValue hexBinaryValue uriValue minValue "
-    "maxValue meanValue sDev percRank percValue uom coordinateReferenceSystem"
-).split()
+_METADATA: Final = [
+    "time",
+    "startTime",
+    "endTime",
+    "deviceID",
+    "deviceMetadata",
+    "rawData",
+    "dataProcessingMethod",
+    "bizRules",
+]
+_REPORT: Final = [
+    "type",
+    "exception",
+    "deviceID",
+    "deviceMetadata",
+    "rawData",
+    "dataProcessingMethod",
+    "time",
+    "microorganism",
+    "chemicalSubstance",
+    "value",
+    "component",
+    "stringValue",
+    "booleanValue",
+    "hexBinaryValue",
+    "uriValue",
+    "minValue",
+    "maxValue",
+    "meanValue",
+    "sDev",
+    "percRank",
+    "percValue",
+    "uom",
+    "coordinateReferenceSystem",
+]
 _REPORT_KNOWN: Final = frozenset((*_REPORT, "bizRules"))
 _QUANTITY: Final = ("epcClass", "quantity", "uom")
 _VOCABULARIES: Final[Mapping[str, Vocabulary]] = {

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from protocol.change import Change, Kind
 from protocol.epcis.event import event_id, time_us
+from protocol.epcis.eventhash import Version, event_hash
 from protocol.epcis.jcs import canonical, loads
 from protocol.errors import InvalidValue, SignatureInvalid
 from protocol.event_signature import (
@@ -32,6 +33,7 @@ from registry.events.writing import (
     KEYS,
     LABEL,
     MAX_ID_BYTES,
+    MISMATCH,
     OWN,
     PREFIX,
     RECORD_TIME,
@@ -76,7 +78,8 @@ def make_change(
     label: Mapping[str, Any] | None = None,
     prefix: bytes | None = None,
     memberships: tuple[Reference, ...] = (),
-    cbv: str = "2.0",
+    cbv: Version = "2.0",
+    mismatch: bool = False,
 ) -> Change:
     """The change that captures an event, signed by the node for its issuer.
 
@@ -84,7 +87,8 @@ def make_change(
     authenticated actor, or operator_of() with no actor. now_us: microseconds since 1970, the record
     time. context: the `@context` of the document around it. label: as registry.labels.check_label
     gives it; None: the default. prefix: on whose behalf, where it is not the issuer's own. cbv: the
-    rules for an eventID that is missing. Raises InvalidValue.
+    rules for an eventID that is missing. mismatch: its eventID claims a hash that it has not. Raises
+    InvalidValue.
     """
     kept = {name: value for name, value in event.items() if name != RECORD_TIME_FIELD}
     extensions = kept_context(context, kept.get(CONTEXT))
@@ -93,15 +97,15 @@ def make_change(
         kept[CONTEXT] = extensions
     own = event_id(kept)
     if own is None:
-        from protocol.epcis.eventhash import event_hash
-
-        own = event_hash(kept, extensions, version=cbv).hash
+        own = event_hash(kept, version=cbv).hash
         kept["eventID"] = own
     octets = canonical(kept)
     claims = EventClaims(issuer, signer.reference, now_us // 1_000_000, label)
     _require_size(octets)
     signature = sign_event(octets, claims, signer.key)
     attributes = _attributes(kept, octets, own, signature, issuer, label, now_us)
+    if mismatch:
+        attributes[MISMATCH] = True
     return _change(own, attributes, actor, prefix, memberships)
 
 
@@ -126,6 +130,10 @@ def signed_change(
         raise SignatureInvalid(
             f"the event is signed for {claims.issuer.text()} and sent by {actor.text()}; "
             "send it as its issuer"
+        )
+    if not _same(claims.key, actor):
+        raise SignatureInvalid(
+            f"the event of {actor.text()} is signed with {claims.key.text()}, which is no key of its"
         )
     if abs(claims.time_s - now_us // 1_000_000) > MAX_SKEW_S:
         raise SignatureInvalid("the event was signed more than a day from now; sign it again")
