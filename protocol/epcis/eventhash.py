@@ -48,7 +48,7 @@ IGNORED: Final = frozenset(
     )
 )
 _COMMENTS: Final = frozenset(("@context", "rdfs:comment", "comment"))
-_METADATA: Final = [
+_METADATA: Final = (
     "time",
     "startTime",
     "endTime",
@@ -57,8 +57,8 @@ _METADATA: Final = [
     "rawData",
     "dataProcessingMethod",
     "bizRules",
-]
-_REPORT: Final = [
+)
+_REPORT: Final = (
     "type",
     "exception",
     "deviceID",
@@ -82,7 +82,7 @@ _REPORT: Final = [
     "percValue",
     "uom",
     "coordinateReferenceSystem",
-]
+)
 _REPORT_KNOWN: Final = frozenset((*_REPORT, "bizRules"))
 _QUANTITY: Final = ("epcClass", "quantity", "uom")
 _VOCABULARIES: Final[Mapping[str, Vocabulary]] = {

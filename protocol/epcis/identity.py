@@ -185,6 +185,12 @@ def _with_fields(kind: Kind, value: str, fields: list[str], *, pattern: bool) ->
     return f"{stem}{value}{between}/{kind.qualifier}/{last}"
 
 
+def is_canonical(text: str) -> bool:
+    """Whether a text has the form of a canonical identifier."""
+    match = _CANONICAL.fullmatch(text)
+    return match is not None and match[1] in KEYS
+
+
 def level_of(text: str) -> Level:
     """Which level of identity an identifier names, in any spelling (traceability §4.2)."""
     match = _CANONICAL.fullmatch(canonical_id(text))

@@ -30,7 +30,7 @@ _INTEGRAL_DIGITS = 21
 _FRACTION_ZEROS = 6
 
 _MARKS = (b".0,", b".0]", b".0}", b"null")
-_EXPONENT = re.compile(rb"e-?[0-9]{1,3}[,\]}]")
+_EXPONENT = re.compile(rb"e[+-]?[0-9]{1,3}[,\]}]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _QUICK = (
     orjson.OPT_SORT_KEYS

@@ -12,17 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from protocol.epcis.query import Query, parse_query
-
-from protocol.epcis.errors import (
-    QueryParameterException,
-    QueryTooComplexException,
-    QueryTooLargeException,
-)
+from protocol.epcis.errors import QueryTooComplexException, QueryTooLargeException
 from protocol.epcis.event import Role
-from protocol.epcis.identity import canonical_id
-from protocol.epcis.moment import parse_time_us
-from protocol.errors import ParseError
+from protocol.epcis.moment import format_time_us
+from protocol.epcis.query import Query, parse_query
 from registry.events.index import EventIndex, parse_event
 from registry.events.keys import Index
 from registry.events.row import EventRow
@@ -71,27 +64,31 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A query, its parameters and how its answer is to be."""
+    """A query with its parameters, ready to run."""
 
     params: Params
     query: Query
-    order: str
-    descending: bool
-    limit: int | None
-    most: int | None
 
     @classmethod
     def of(cls, params: Params) -> Search:
-        """Read parameters. Raises QueryParameterException."""
-        query = parse_query(params)
-        limit, most = _count(params, "eventCountLimit"), _count(params, "maxEventCount")
-        if limit is not None and most is not None:
-            raise QueryParameterException("give eventCountLimit or maxEventCount, not both")
-        direction = _one(params, "orderDirection") or "DESC"
-        if direction not in ("ASC", "DESC"):
-            raise QueryParameterException(f"orderDirection is ASC or DESC, not {direction[:40]!r}")
-        order = _one(params, "orderBy") or "eventTime"
-        return cls(params, query, order, direction == "DESC", limit, most)
+        """Read parameters. Raises QueryParameterException, QueryTooComplexException."""
+        return cls(params, parse_query(params))
+
+    @property
+    def order(self) -> str:
+        return self.query.order_by
+
+    @property
+    def descending(self) -> bool:
+        return self.query.descending
+
+    @property
+    def limit(self) -> int | None:
+        return self.query.event_count_limit
+
+    @property
+    def most(self) -> int | None:
+        return self.query.max_event_count
 
     def run(self, index: EventIndex, viewer: Viewer, size: int, position: Any) -> Found:
         """The events of one page, as far as this viewer may see them."""
@@ -123,8 +120,6 @@ class Search:
 
 def full_event(row: EventRow) -> dict[str, Any]:
     """An event as queries compare it: with its recordTime."""
-    from protocol.epcis.moment import format_time_us
-
     return parse_event(row.event) | {"recordTime": format_time_us(row.record_us)}
 
 
@@ -216,8 +211,8 @@ def _sortable(value: Any) -> tuple[bool, Any]:
 
 def _ordered(search: Search, index: EventIndex, after: tuple[int, int] | None) -> Candidates:
     """Candidates of the narrowest index, in the order of the answer; some more than once."""
-    start = _time(search.params, "GE_eventTime")
-    stop = _time(search.params, "LT_eventTime")
+    window = search.query.event_time
+    start, stop = window.start_us, window.stop_us
     if search.order == "recordTime":
         return _by_record(search, index, after, start, stop)
     if after is not None:  # begin where the page before ended
@@ -250,7 +245,7 @@ def _by_record(
         return ((0, one) for one in sorted(sequences, reverse=search.descending))
     if search.descending:
         return ((0, one) for one, _ in index.before(after[1] if after is not None else None))
-    least = _time(search.params, "GE_recordTime")
+    least = search.query.record_time.start_us
     first = 0 if least is None else index.first_recorded(least) - 1
     return ((0, one) for one, _ in index.since(max(first, after[1] if after is not None else 0)))
 
@@ -260,15 +255,14 @@ def _narrow(
 ) -> Candidates | None:
     """Candidates by the most selective parameter; None where none has an index."""
     params, back = search.params, search.descending
-    ids = _values(params, "EQ_eventID")
+    ids = search.query.event_ids
     if ids:
         found = {sequence for one in ids for sequence in index.by_event_id(one)}
         rows = ((row.time_us, one) for one in found if (row := index.row(one)) is not None)
         return iter(sorted(rows, reverse=back))
-    for name, roles in _MATCHES.items():
-        texts = [canonical_id(text) for text in _values(params, name)]
-        if texts and not any("*" in text for text in texts):
-            return _merged([_hits(index, one, roles, start, stop, back) for one in texts], back)
+    for name, texts in (search.query.ids or {}).items():
+        roles = _MATCHES[name]
+        return _merged([_hits(index, one, roles, start, stop, back) for one in texts], back)
     for name, values in _indexed(params):
         return _merged([_valued(index, name, one, start, stop, back) for one in values], back)
     return None
@@ -318,27 +312,3 @@ def _merged(sources: list[Candidates], back: bool) -> Candidates:
 def _values(params: Params, name: str) -> list[str]:
     """The alternatives of a parameter."""
     return [text for value in params.get(name, ()) for text in value.split("|") if text]
-
-
-def _one(params: Params, name: str) -> str | None:
-    values = params.get(name)
-    return values[0] if values else None
-
-
-def _count(params: Params, name: str) -> int | None:
-    text = _one(params, name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise QueryParameterException(f"{name} is a number, not {text[:40]!r}")
-    return int(text)
-
-
-def _time(params: Params, name: str) -> int | None:
-    text = _one(params, name)
-    if text is None:
-        return None
-    try:
-        return parse_time_us(text)
-    except ParseError as error:
-        raise QueryParameterException(f"{name}: {error}") from None
