@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import random
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -146,7 +147,10 @@ class Deliveries:
             if key not in self._busy and self._due(one, self._cursors[key], last, now_us):
                 task = asyncio.create_task(self._serve(one))
                 self._busy[key] = task
-                task.add_done_callback(lambda _, key=key: self._busy.pop(key, None))
+                task.add_done_callback(partial(self._done, key))
+
+    def _done(self, key: bytes, _: asyncio.Task[None]) -> None:
+        self._busy.pop(key, None)
 
     @staticmethod
     def _due(one: Subscription, cursor: Cursor, last: int, now_us: int) -> bool:

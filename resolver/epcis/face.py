@@ -46,8 +46,8 @@ def setup(
     if not node.prefix:
         return None
     face = EpcisFace(node, authenticator, senders)
-    app.router.add_route("*", ROOT, face)
-    app.router.add_route("*", ROOT + "/{tail:.*}", face)
+    app.router.add_route("*", ROOT, face.serve)
+    app.router.add_route("*", ROOT + "/{tail:.*}", face.serve)
     app.on_startup.append(face.begin)
     app.on_shutdown.append(face.end)
     return face
@@ -88,7 +88,7 @@ class EpcisFace:
             await self._deliveries.close()
         self._tail.close()
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
         try:
             response = await self._respond(request)

@@ -263,8 +263,9 @@ def _narrow(
     for name, texts in (search.query.ids or {}).items():
         roles = _MATCHES[name]
         return _merged([_hits(index, one, roles, start, stop, back) for one in texts], back)
-    for name, values in _indexed(params):
-        return _merged([_valued(index, name, one, start, stop, back) for one in values], back)
+    for value_index, values in _indexed(params):
+        found_ = [_valued(index, value_index, one, start, stop, back) for one in values]
+        return _merged(found_, back)
     return None
 
 

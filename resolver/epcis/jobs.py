@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
@@ -39,6 +39,7 @@ BEHAVIOURS: Final = (ROLLBACK, PROCEED)
 PORTION: Final = 500
 MOST_ERRORS: Final = 100
 AT_ONCE: Final = 2
+Answer = TypeVar("Answer")
 KEPT_US: Final = 30 * 86_400 * 1_000_000
 _EXPIRED_AT_ONCE: Final = 20
 _NOT_ITSELF: Final = "not done:"
@@ -188,7 +189,8 @@ class Jobs:
         return list(take_events(document, job.sender(), self._signer, job.created_us, valid=valid))
 
     async def _submit(self, changes: list[Change], *, atomic: bool) -> list[Outcome]:
-        return await _patiently(lambda: self._node.writer.submit(changes, atomic=atomic))
+        writer = self._node.writer
+        return await _patiently(lambda: writer.submit(changes, atomic=atomic))
 
     def _expired(self) -> list[Note]:
         """The notes that forget the oldest jobs, a few at a time."""
@@ -213,7 +215,7 @@ def _waiting(state: Snapshot) -> Iterator[tuple[bytes, bytes]]:
         yield key[len(start) :], b""
 
 
-async def _patiently(ask: Any) -> Any:
+async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
     """What a coroutine function gives, asked again while the writer is busy or starting."""
     while True:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -141,25 +141,6 @@ def read_cursor(state: Snapshot, subscription: Subscription) -> Cursor:
 def cursor_note(subscription: Subscription, cursor: Cursor) -> Note:
     """The cursor as it is kept."""
     return Note(subscription.cursor_key(), encode_note(asdict(cursor)))
-
-
-def parse_params(query: Any) -> dict[str, list[str]]:
-    """The parameters of a query in JSON: texts, numbers, booleans, or lists of them."""
-    if not isinstance(query, Mapping):
-        raise QueryValidationException("`query` is an object of query parameters")
-    made: dict[str, list[str]] = {}
-    for name, value in query.items():
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(one, str | int | float) for one in values):
-            raise QueryValidationException(
-                f"{name[:60]!r} of a query is a text, a number or a list"
-            )
-        made[name] = ["|".join(map(_text, values))] if values else []
-    return {name: values for name, values in made.items() if values}
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _of_query(prefix: bytes, query: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -71,8 +70,7 @@ def page_size(text: str | None) -> int:
 
 def _query(request: web.BaseRequest) -> list[tuple[str, str]]:
     """The parameters without the token."""
-    pairs: Mapping[str, str] | tuple[tuple[str, str], ...] = Parameters.of(request).pairs
-    return [(name, value) for name, value in pairs if name != TOKEN_NAME]
+    return [pair for pair in Parameters.of(request).pairs if pair[0] != TOKEN_NAME]
 
 
 def _bound(request: web.BaseRequest, viewer: Viewer) -> bytes:

@@ -18,6 +18,7 @@ from protocol.epcis.errors import (
     SubscriptionControlsException,
 )
 from protocol.epcis.moment import parse_time_us
+from protocol.epcis.query import params_of
 from protocol.errors import OutboundRefused, ParseError
 from protocol.strict_json import parse_json
 from registry.events.index import EventIndex
@@ -36,7 +37,6 @@ from resolver.epcis.named import (
     all_queries,
     all_subscriptions,
     check_name,
-    parse_params,
     read_cursor,
     read_query,
     subscriptions_of,
@@ -73,7 +73,7 @@ class Queries:
         unknown = shape.keys() - {"name", "query"}
         if unknown:
             raise QueryValidationException(f"a query has name and query, not {min(unknown)[:40]!r}")
-        name, params = check_name(shape.get("name")), parse_params(shape.get("query"))
+        name, params = check_name(shape.get("name")), params_of(shape.get("query"))
         for parameter in _FORBIDDEN & params.keys():
             raise QueryValidationException(
                 f"{parameter} belongs to a request, not to a named query"
