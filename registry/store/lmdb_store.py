@@ -172,6 +172,7 @@ class LmdbStore:
         require_suitable(path, mounts)
         self.path = path
         self.readonly = readonly
+        self._map_bytes = map_bytes
         self._reserve_bytes = reserve_bytes
         self._now = now
         self._reclaimed_at = now()
@@ -279,12 +280,22 @@ class LmdbStore:
                     self._env.set_mapsize(0)
             except lmdb.ReadersFullError:
                 self._env.reader_check()
+            except lmdb.PanicError:
+                self._reopen()
             except lmdb.Error as error:
                 raise StoreError(f"cannot read the store at {self.path}: {error}") from error
         raise StoreError(
             f"cannot begin to read the store at {self.path}: its map keeps growing, or all "
             f"{MAX_READERS} reader slots are taken; stop processes that do not belong to it"
         )
+
+    def _reopen(self) -> None:
+        """Read on after LMDB gave its environment up, as it does when the meta page fails."""
+        with self._growing:
+            self._broken = self._broken or "the database gave up its environment"
+            self._env.close()
+            self._env = _environment(self.path, map_bytes=self._map_bytes, readonly=True)
+            self._dbs = {table: self._env.open_db(table.encode(), create=False) for table in Table}
 
     # --- writing
 

@@ -52,7 +52,8 @@ class Control:
     """Makes the writes or syncs of a running process fail, from outside."""
 
     def __init__(self, path: Path) -> None:
-        path.write_bytes(bytes(_CONTROL.size))
+        if not path.exists():  # another process may have it mapped
+            path.write_bytes(bytes(_CONTROL.size))
         self.path = path
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _CONTROL.size)

@@ -104,5 +104,3 @@ def quoted(text):
 @pytest.fixture
 def epcis(served):
     return Epcis(served)
-
-

@@ -12,7 +12,7 @@ from registry.check import check_node
 from registry.records import read_record
 from resolver.epcis.jobs import Job
 from tests.resolver.epcis.asking import URN, bare, document, event, next_page, quoted
-from tests.resolver.http.node_in_process import ADMIN, SECRET, as_reference, value
+from tests.resolver.http.node_in_process import ADMIN, as_reference, value
 
 
 async def test_a_document_is_captured_by_a_job(epcis):
@@ -118,9 +118,7 @@ async def test_capturing_needs_an_identity(epcis):
     answer = await epcis.post("/capture", document(event(1)), user=(ADMIN, b"wrong"))
     assert answer.status == 401
     epcis.node.register("86.999/alice", value(301, "HS_SECKEY", b"secret", permissions=0b1100))
-    answer = await epcis.post(
-        "/capture", document(event(1)), user=("301:86.999/alice", b"secret")
-    )
+    answer = await epcis.post("/capture", document(event(1)), user=("301:86.999/alice", b"secret"))
     assert answer.status == 403
 
 
