@@ -167,40 +167,41 @@ class Deliveries:
         """Deliver until all there is was delivered, or a delivery failed."""
         key = one.key()
         try:
-            more = True
+            more, silent = True, True
             while more:
-                more = await self._deliver(one)
+                more, sent = await self._deliver(one, silent=silent)
+                silent = silent and not sent
         except BiaoshiError as error:  # the store or the writer: tried again at the next turn
             log.warning("delivery_stopped", subscription=one.id, why=str(error))
             cursor = self._cursors.get(key)
             if cursor is not None:
                 self._cursors[key] = replace(cursor, retry_us=int((self._node.now() + 1) * _US))
 
-    async def _deliver(self, one: Subscription) -> bool:
-        """One request at most. True: there may be more at once."""
+    async def _deliver(self, one: Subscription, *, silent: bool) -> tuple[bool, bool]:
+        """One request at most: whether there may be more at once, and whether one was sent.
+
+        silent: nothing was sent yet of this report, so that it may have to say that it is empty.
+        """
         key, now_us = one.key(), int(self._node.now() * _US)
         cursor = self._cursors.get(key)
         with self._node.store.snapshot() as state:
             query = read_query(state, one.query)
         if cursor is None or query is None:
-            return False
+            return False, False
         viewer = self._callers.viewer_of(Reference.parse(one.owner))
         batch = await asyncio.to_thread(self._read, query, viewer, cursor.sequence, one.least_us)
-        timed = one.schedule is not None
-        if not batch.events and not (timed and one.report_if_empty):
-            moved = replace(cursor, sequence=batch.last)
-            more = batch.last > cursor.sequence
-            self._cursors[key] = moved if more else replace(moved, reported_us=now_us)
-            return more
+        more = batch.last > cursor.sequence
+        moved = Cursor(batch.last, reported_us=cursor.reported_us if more else now_us)
+        empty = not more and silent and one.report_if_empty and one.schedule is not None
+        if not batch.events and not empty:
+            self._cursors[key] = moved
+            return more, False
         problem = await self._post(one, batch, now_us)
         if problem is not None:
             await self._failed(one, cursor, problem)
-            return False
-        more = bool(batch.events)
-        await self._moved(
-            one, Cursor(batch.last, reported_us=cursor.reported_us if more else now_us)
-        )
-        return more
+            return False, False
+        await self._moved(one, moved)
+        return more, True
 
     def _read(self, query: NamedQuery, viewer: Viewer, after: int, least_us: int) -> Batch:
         search = Search.of(query.query)

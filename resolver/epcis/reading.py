@@ -137,7 +137,10 @@ class Reading:
 
     def _known(self, name: str, value: str, viewer: Viewer) -> bool:
         _, parameter = COLLECTIONS[name]
-        search = Search.of({parameter: [value]})
+        try:
+            search = Search.of({parameter: [value]})
+        except QueryParameterException:  # no value that an event could have
+            return False
         with self._node.store.snapshot() as state:
             return bool(search.run(EventIndex(state), viewer, 1, None).rows)
 
