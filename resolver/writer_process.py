@@ -32,7 +32,7 @@ from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
-from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
+from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
 
@@ -167,7 +167,11 @@ class WriterProcess:
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
-        self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
+        handlers = {
+            "submit": submit_handler(self._submit),
+            "keep": keep_handler(self._queue.keep),
+        }
+        self._local = LocalServer(listen(run / SOCKET), handlers)
         await self._local.start()
 
     def follow(self, following: Following) -> None:
