@@ -159,6 +159,10 @@ class WriterLink:
         answer = await self._client.ask("submit", [portion, atomic])
         return [decode_outcome(item) for item in answer]
 
+    async def held(self, name: str, size: int, sites: Sequence[bytes]) -> bool:
+        """Tell the writer what a mirror said of itself; whether its sites are news."""
+        return bool(await self._client.ask("held", [name, size, list(sites)]))
+
     async def close(self) -> None:
         """Drop the connection."""
         await self._client.close()
