@@ -347,6 +347,32 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitalLinkSettings:
+    """The GS1 Digital Link resolver, and what /.well-known/gs1resolver says of it."""
+
+    root: str = setting(
+        "",
+        "What Digital Links of this node begin with, such as https://id.example.org: anchors of "
+        "linksets, resolverRoot. Empty: as each client calls the node.",
+    )
+    name: str = setting("", "The resolver's name. Empty: node.description.")
+    contact: str = setting("", "Who operates it, as a name. Empty: node.contact.")
+    telephone: str = setting("", "Telephone of the operator, such as +86 10 5555 0100.")
+    terms: str = setting("", "Address of the terms of use.")
+    contexts: tuple[str, ...] = setting(
+        (), "Values of ?context= that links here have, as the description lists them."
+    )
+    forward_query: bool = setting(
+        True, "Pass the request's query on to targets of links that do not say (fwqs)."
+    )
+    forward: Pairs = setting(
+        (),
+        "Resolvers that links of a GS1 company prefix are sent to where no record is here: "
+        '{ "9521234" = "https://id.example.org" }. The longest prefix counts.',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DnsSettings:
     """The DNS face: OIDs by the OID resolution system (ORS), GTINs by the Object Name Service."""
 
@@ -363,6 +389,11 @@ class DnsSettings:
     )
     ons_zone: str = setting(
         "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
+    )
+    branches: tuple[str, ...] = setting(
+        (),
+        "Prefixes given to this node by a parent whose DNS leads here, such as 2.999.5 or "
+        "GS1.9.5.0.6: the node's zones begin there, not at the top of the trees.",
     )
     ns: tuple[str, ...] = setting(
         (),
@@ -439,6 +470,13 @@ class SigningSettings:
     handle_compat: bool = setting(
         False,
         "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
+    )
+    batch: int = setting(
+        64,
+        "Records registered together that one signature covers, each with its proof; 1 signs "
+        "every record by itself.",
+        least=1,
+        most=65_536,
     )
     unsigned: str = setting(
         "accept",
@@ -534,6 +572,7 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    digital_link: DigitalLinkSettings = section(DigitalLinkSettings)
     dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)

@@ -92,7 +92,7 @@ class Keeper:
             die_with(keeper)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             code = self._supervise(first)
-        except BaseException:  # noqa: BLE001 - nothing may climb into the keeper's stack
+        except BaseException:
             log.exception("supervisor_failed")
         finally:
             os._exit(code)

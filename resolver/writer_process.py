@@ -51,6 +51,7 @@ def writer_settings(settings: Settings) -> WriterSettings:
         values=limits.record_values,
         handle_bytes=limits.handle_bytes,
         record_bytes=limits.record_bytes,
+        link_schemes=tuple(scheme.lower() for scheme in settings.http.redirect_schemes),
         unsigned=settings.signing.unsigned,
     )
 

@@ -34,6 +34,8 @@ RESERVE_BYTES = 64 << 20
 """Disk space kept free: below it only changes that add no record are written."""
 RECLAIM_EVERY_S = 10.0
 
+_FILLING = frozenset((Table.RECORDS, Table.EVENTS))
+"""Tables that writes to are refused first when the disk is full."""
 _LEAST_MAP = 1 << 26
 _MAX_KEY = 511
 _ROOM = 4
@@ -125,6 +127,18 @@ class LmdbSnapshot:
                 if (stop is not None and key >= stop) or (limit is not None and at >= limit):
                     return
                 yield key, value
+
+    def scan_back(
+        self, table: Table, start: bytes, stop: bytes, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, the greatest key first."""
+        with self._txn.cursor(self._dbs[table]) as cursor:
+            found = cursor.prev() if cursor.set_range(stop) else cursor.last()
+            at = 0
+            while found and cursor.key() >= start and at != limit:
+                yield cursor.item()
+                found = cursor.prev()
+                at += 1
 
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The row with the greatest key."""
@@ -354,7 +368,7 @@ class LmdbStore:
         free = disk.f_bavail * disk.f_frsize
         if free >= self._reserve_bytes + _ROOM * sum(len(w.value or b"") for w in writes):
             return
-        if any(write.table is Table.RECORDS and write.value is not None for write in writes):
+        if any(write.table in _FILLING and write.value is not None for write in writes):
             raise StoreFull(
                 f"the disk of {self.path} is full ({free >> 20} MiB left, "
                 f"{self._reserve_bytes >> 20} MiB are kept back); free some space. "

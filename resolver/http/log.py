@@ -24,7 +24,7 @@ import orjson
 from aiohttp import web
 
 from protocol import merkle, tiles
-from protocol.change import pack
+from protocol.change import Kind, pack
 from protocol.errors import (
     AuthenticationNeeded,
     BiaoshiError,
@@ -247,6 +247,8 @@ class Log:
         folded, body = decode_body(raw)
         if body.actor == actor:
             return True
+        if body.kind == Kind.EVENT:
+            return False
         row = read_row(state, folded) if folded else None
         return row is not None and self._may_read(actor, row)
 

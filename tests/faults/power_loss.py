@@ -132,7 +132,7 @@ class Disk:
             self.acknowledged = event.at
         elif event.op in "ODRU":
             self._rename(event)
-        elif event.op == "S" and self.names.get(event.path, 0) is None or event.path == self.root:
+        elif (event.op == "S" and self.names.get(event.path, 0) is None) or event.path == self.root:
             self._sync_folder(event.path)
         else:
             file = self.names.get(event.path)

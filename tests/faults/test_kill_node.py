@@ -102,7 +102,9 @@ def pid_of(node, victim, chance):
         return node.supervisor
     names = {}
     for child in children_of(node.supervisor):
-        files = [os.readlink(one) for one in Path(f"/proc/{child}/fd").iterdir() if one.is_symlink()]
+        files = [
+            str(one.readlink()) for one in Path(f"/proc/{child}/fd").iterdir() if one.is_symlink()
+        ]
         writes = any(name.endswith("/writer.lock") for name in files)
         names.setdefault("writer" if writes else "reader", []).append(child)
     return chance.choice(names.get(victim) or children_of(node.supervisor))
