@@ -540,7 +540,27 @@ class MirrorSettings:
         "", "A mirror: the primary's tls/cert.pem, where it is self-made and not on loopback."
     )
     every_s: float = setting(
-        0.5, "A mirror asks for new changes so often, in seconds.", least=0.05, most=3600
+        0.5,
+        "A mirror asks for new changes so often, in seconds, where the primary does not let it "
+        "wait for them.",
+        least=0.05,
+        most=3600,
+    )
+    name: str = setting(
+        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
+    )
+    durable: str = setting(
+        "primary",
+        "A primary: when a registration is acknowledged: once it lies durably here (primary), or "
+        "also at a mirror (mirror), so that losing this machine for good loses nothing.",
+        choices=("primary", "mirror"),
+    )
+    durable_s: float = setting(
+        5.0,
+        "With durable = mirror: seconds to wait for one; then the answer says that the change is "
+        "written here and confirmed by none.",
+        least=0.1,
+        most=600,
     )
     copies: tuple[str, ...] = setting(
         (),

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
-from protocol.epcis.document import Document, open_document
-from protocol.epcis.schema import Problem, check_document, check_event, check_rules
 
 from protocol.change import Change
+from protocol.epcis.document import Document, open_document
 from protocol.epcis.errors import UnsupportedMediaTypeException, ValidationException
 from protocol.epcis.jcs import loads
+from protocol.epcis.schema import Problem, check_document, check_event, check_rules
 from protocol.errors import BiaoshiError
 from protocol.record import Reference
 from registry.events.capture import EventSigner, make_change
