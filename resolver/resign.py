@@ -15,6 +15,7 @@ from protocol.record import HandleValue, Record
 from protocol.signature import parse_signature
 from registry.keys import load_keys
 from registry.records import read_record
+from registry.rules import RENEW
 from registry.signing import VERIFIED, RecordSigner, is_under, node_signer, signatures
 from registry.store import Store, Table
 from registry.store.row import decode_row, decode_values_of
@@ -50,7 +51,9 @@ def resign_records(folder: Path) -> int:
 def _change(signer: RecordSigner, record: Record) -> Change:
     signed = signer.sign(record.handle, record.values, int(time.time()))
     (own,) = [value for value in signed if signer.made(value)]
-    return Change(Kind.ADD, record.handle, (own,), overwrite=True, attributes={VERIFIED: True})
+    return Change(
+        Kind.ADD, record.handle, (own,), overwrite=True, attributes={VERIFIED: True, RENEW: True}
+    )
 
 
 def _signed(store: Store, prefix: bytes) -> Iterator[list[Record]]:
