@@ -23,7 +23,7 @@ from protocol.errors import (
     SignatureInvalid,
     UpstreamError,
 )
-from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
+from protocol.name import PREFIX_RECORDS, described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values
 from resolver.cache import Cache, Entry
 from resolver.client import Client
@@ -33,8 +33,8 @@ from resolver.locate import Root
 from resolver.metrics import Metrics
 from resolver.outcomes import FINAL, Outcome, Wish
 from resolver.peers import Service
-from resolver.standing import contradicted, still_stands, voucher_of
-from resolver.steps import Path, Question, Step, text
+from resolver.standing import contradicted, still_stands, tells_of_keys, voucher_of
+from resolver.steps import Limits, Path, Question, Step, text
 from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_end
 
 STALE_AFTER_S = 1.8
@@ -125,6 +125,10 @@ class Fetcher:
         if until is None:
             return False
         entry.proved_until = until
+        for name, _ in entry.vouchers:
+            voucher = self.cache.peek(name)
+            if voucher is not None:
+                self._renew_soon(voucher)
         return True
 
     def _was_usable(self, entry: Entry) -> bool:
@@ -307,7 +311,7 @@ class Fetcher:
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
             authoritative=outcome.reply.authoritative,
             keep=not outdated,
-            most_s=self._key_status_s if described_prefix(name) is not None else _ENDLESS_S,
+            most_s=self._key_status_s if tells_of_keys(values) else _ENDLESS_S,
         )
         if proof is not None:
             self._proved(entry, proof)
@@ -360,7 +364,18 @@ class Fetcher:
         entry = self.cache.fresh(name)
         if entry is None or entry.code != ResponseCode.SUCCESS or not self.usable(entry):
             return None
+        self._renew_soon(entry)
         return entry.values
+
+    def _renew_soon(self, entry: Entry) -> None:
+        """Fetch what vouches for keys anew in good time, while nobody waits for it."""
+        if not entry.handle.upper().startswith(PREFIX_RECORDS):
+            return
+        life_s = entry.expires_at - entry.stored_at
+        if life_s <= self._key_status_s and self.cache.left_s(entry) < life_s / 2:
+            limits = Limits()
+            question = Question(entry.handle, limits, _loop_time() + limits.total_s)
+            self.refresh(entry.handle, question)
 
     async def _on_the_way(
         self, name: bytes, question: Question, path: Path, *, at: Service | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
+from protocol.record import HandleValue
 from protocol.signature import HS_CERT, REVOKED
 from resolver.cache import Cache, Entry
 from resolver.wire_values import Slice
@@ -17,6 +18,11 @@ from resolver.wire_values import Slice
 Voucher = tuple[bytes, bytes]
 """A prefix record's name and the digest of its certificates; empty: not known any more."""
 _TOLD = frozenset((HS_CERT, REVOKED))
+
+
+def tells_of_keys(values: Iterable[HandleValue]) -> bool:
+    """Whether a record has certificates, or says that a key was revoked."""
+    return any(value.type in _TOLD for value in values)
 
 
 def standing_of(values: bytes, parts: Iterable[Slice]) -> bytes:
