@@ -14,9 +14,7 @@ from protocol.schemes.gs1_link import parse_uri
 from tests.resolver.http.node_in_process import value
 from tests.resolver.links.shop import GTIN, KEY, ROOT, VOC, link, register, relations
 
-VECTORS = Path(
-    os.environ.get("BIAOSHI_VECTORS", Path(__file__).parents[4] / "shared" / "vectors")
-)
+VECTORS = Path(os.environ.get("BIAOSHI_VECTORS", Path(__file__).parents[4] / "shared" / "vectors"))
 LINKSET = "application/linkset+json"
 
 
@@ -44,7 +42,13 @@ async def linkset(shop, path):
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 async def test_01_methods_and_cors(shop, tls):
     """GET, HEAD and OPTIONS, plain and over TLS; CORS on every answer, redirects and errors too."""
-    paths = [KEY, f"{KEY}?linkType=linkset", f"{KEY}?linkType=gs1:none", "/01/1", "/01/09521234543206"]
+    paths = [
+        KEY,
+        f"{KEY}?linkType=linkset",
+        f"{KEY}?linkType=gs1:none",
+        "/01/1",
+        "/01/09521234543206",
+    ]
     paths += ["/86.999/none", "/", f"{KEY}/21/OLD", f"{KEY}?linkType=gs1:certificationInfo"]
     paths += ["/.well-known/gs1resolver", "/api/linkset" + KEY, "/api/linkset/x", f"/page{KEY}"]
     for path in paths:
@@ -188,7 +192,9 @@ async def test_06_one_default(shop):
     register(shop, "/414/9521234543213", link(1, "gs1:locationInfo", "https://example.org/map"))
     for path in (KEY, f"{KEY}/22/V1/10/L7/21/S1", "/01/09521234543206", "/414/9521234543213"):
         found = await linkset(shop, path)
-        defaults = [one[VOC + "defaultLink"] for one in found.values() if VOC + "defaultLink" in one]
+        defaults = [
+            one[VOC + "defaultLink"] for one in found.values() if VOC + "defaultLink" in one
+        ]
         assert defaults
         for context in found.values():
             for default in context.get(VOC + "defaultLink", []):
@@ -335,7 +341,8 @@ async def test_14_no_preference(shop):
 
 
 @pytest.mark.parametrize(
-    "path", [KEY + "/", f"/gtin/{GTIN}", "/01/9521234543213", f"/shop/a{KEY}", f"/gtin/{GTIN}/lot/L9/"]
+    "path",
+    [KEY + "/", f"/gtin/{GTIN}", "/01/9521234543213", f"/shop/a{KEY}", f"/gtin/{GTIN}/lot/L9/"],
 )
 async def test_15_tolerance(shop, path):
     """A trailing slash, word forms, short GTINs and stems are tolerated."""
