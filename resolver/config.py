@@ -104,7 +104,7 @@ class ProcessSettings:
     restart_most_s: float = setting(
         30.0,
         "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
-        "up to this.",
+        "up to this, or up to 0.5 s where it had been ready.",
         least=0.1,
         most=3600,
     )
@@ -390,6 +390,11 @@ class DnsSettings:
     ons_zone: str = setting(
         "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
     )
+    branches: tuple[str, ...] = setting(
+        (),
+        "Prefixes given to this node by a parent whose DNS leads here, such as 2.999.5 or "
+        "GS1.9.5.0.6: the node's zones begin there, not at the top of the trees.",
+    )
     ns: tuple[str, ...] = setting(
         (),
         "Names of the zones' name servers. Empty: ns.ZONE, with the addresses that the site "
@@ -465,6 +470,13 @@ class SigningSettings:
     handle_compat: bool = setting(
         False,
         "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
+    )
+    batch: int = setting(
+        64,
+        "Records registered together that one signature covers, each with its proof; 1 signs "
+        "every record by itself.",
+        least=1,
+        most=65_536,
     )
     unsigned: str = setting(
         "accept",

@@ -84,6 +84,7 @@ class Fetcher:
     ) -> None:
         """need: how much verification the names under a prefix need. metrics: where to count."""
         self.cache = cache
+        self.client = client
         self.iteration = Iteration(
             client,
             roots,

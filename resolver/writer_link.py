@@ -195,6 +195,16 @@ class _RunningWriter:
 
 
 @contextlib.contextmanager
+def running_writer(folder: Path) -> Iterator[Submitter]:
+    """The writer of a running node and no other. Raises ServerBusy when none is there now."""
+    sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
+    if sock is None:
+        raise ServerBusy(f"no writer of {folder} runs; start the node, or try again")
+    with sock:
+        yield _RunningWriter(sock)
+
+
+@contextlib.contextmanager
 def open_writer(folder: Path) -> Iterator[Submitter]:
     """The writer of a node's folder: the running node's, else our own under the store's lock.
 

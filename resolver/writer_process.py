@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from protocol.change import Change
+from protocol.errors import StoreError
 from registry import tree
 from registry.access import Access
 from registry.fence import Known, compare_known, fence_of, fence_write
@@ -92,6 +93,7 @@ class NodeWriter(Writer):
             signer=signer,
             log_signer=log_signer(settings, keys),
         )
+        self._lmdb = store
         self._metrics = metrics
         self._known = known
         self.generation = generation
@@ -115,7 +117,11 @@ class NodeWriter(Writer):
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
         started = time.monotonic()
-        results = super().commit_all(submissions)
+        try:
+            results = super().commit_all(submissions)
+        except StoreError as error:
+            self._failed(error)
+            raise
         if self._known is not None:
             self._known.keep(self.checkpoint)
         if self._metrics is not None:
@@ -125,6 +131,14 @@ class NodeWriter(Writer):
                 for outcome in outcomes:
                     self._metrics.changes[outcome.status].inc()
         return results
+
+    def _failed(self, error: StoreError) -> None:
+        """Say once that the store takes no more writes; /health/ready says it as well."""
+        if self._lmdb.broken is None or self._metrics is None:
+            return
+        if not self._metrics.store_read_only.value:
+            log.error("store_read_only", why=str(error))
+        self._metrics.store_read_only.set(1)
 
     def close(self) -> None:
         """Write the last checkpoint down."""

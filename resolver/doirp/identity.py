@@ -1,7 +1,8 @@
 """Proving who asks: the answer to a challenge against the keys and secrets of a handle (do-irp 8.2).
 
 Keys of handles that lie here are read here, those of others through the node's recursion from
-the primary of their prefix. Secrets are only ever checked where they lie.
+the primary of their prefix. Secrets are only ever checked where they lie: for one that lies
+elsewhere the primary of its prefix is asked (operation 201) and must sign what it says.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from protocol.challenge import (
     HS_PUBKEY,
     HS_SECKEY,
     MacCode,
+    accepted_secret_answer,
     decode_key_answer,
     decode_secret_answer,
     verify_key_answer,
     verify_secret_answer,
 )
+from protocol.doirp.authentication import VerifyRequest
 from protocol.errors import (
     AuthenticationError,
     AuthenticationFailed,
+    BiaoshiError,
     InvalidCredential,
     ParseError,
     ResponseCode,
@@ -34,6 +38,7 @@ from registry.records import read_record
 from resolver.doirp.policy import SOUND_ITERATIONS, policy_of
 from resolver.lookup import Query
 from resolver.node import Node
+from resolver.verdict import ask_verified
 
 _MOST_KEYS = 8
 """Keys or secrets of one handle that are tried for index 0."""
@@ -71,7 +76,10 @@ async def prove(node: Node, claim: Claim) -> Reference:
         if claim.type == HS_PUBKEY:
             proved = _proved_by_key(claim, await _public_keys(node, claim.identity), policy)
         elif claim.type == HS_SECKEY and node.settings.auth.secret_keys:
-            proved = await _proved_by_secret(claim, _secrets(node, claim.identity), policy)
+            if _local_values(node, claim.identity.handle) is None:
+                proved = await _proved_elsewhere(node, claim, policy)
+            else:
+                proved = await _proved_by_secret(claim, _secrets(node, claim.identity), policy)
         else:
             raise InvalidCredential(
                 f"authentication type {claim.type!r:.40} is not accepted here; use HS_PUBKEY"
@@ -128,6 +136,32 @@ async def _proved_by_secret(claim: Claim, secrets: list[HandleValue], policy: Po
     raise AuthenticationFailed(
         f"{claim.identity.text()} is not proved: no such secret key, or another one"
     )
+
+
+async def _proved_elsewhere(node: Node, claim: Claim, policy: Policy) -> Reference:
+    """What the server that holds the secret says. The index stays the one that was claimed."""
+    identity = claim.identity
+    if node.recursion is None:
+        raise AuthenticationError(
+            f"the secret of {identity.text()} lies at another node and this one asks none; "
+            "turn on `recursion.enabled`"
+        )
+    try:
+        accepted_secret_answer(claim.answer, claim.version, policy)
+    except SignatureInvalid as error:
+        raise AuthenticationFailed(f"{identity.text()} is not proved: {error}") from None
+    asked = VerifyRequest(identity.handle, identity.index, claim.nonce, claim.digest, claim.answer)
+    try:
+        valid = await ask_verified(node.recursion, asked)
+    except BiaoshiError as error:
+        raise AuthenticationError(
+            f"the server that holds the secret of {identity.text()} cannot be asked: {error}"
+        ) from None
+    if not valid:
+        raise AuthenticationFailed(
+            f"{identity.text()} is not proved: no such secret key, or another one"
+        )
+    return identity
 
 
 def _secrets(node: Node, identity: Reference) -> list[HandleValue]:

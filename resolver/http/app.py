@@ -40,7 +40,7 @@ from resolver.http.resolve import Resolve
 from resolver.http.session_resource import SessionResource
 from resolver.http.session_table import SessionTable
 from resolver.http.sessions import Sessions
-from resolver.http.site import SiteInfo
+from resolver.http.site import About, SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
@@ -163,6 +163,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     resolve = Resolve(node)
     registrations = Registrations(node, authenticator, senders)
     for path, handlers in (
+        ("/api/node", {"GET": About(node).get}),
         ("/api/resolve", {"GET": resolve.get}),
         ("/api/registrations", {"POST": registrations.post}),
         ("/openapi.json", {"GET": openapi.get}),

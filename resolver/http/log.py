@@ -22,7 +22,7 @@ import orjson
 from aiohttp import web
 
 from protocol import merkle, tiles
-from protocol.change import pack
+from protocol.change import Kind, pack
 from protocol.errors import AuthenticationNeeded, BiaoshiError, HandleNotFound, ParseError
 from protocol.record import Record, Reference
 from registry import tree
@@ -182,6 +182,8 @@ class Log:
         folded, body = decode_body(raw)
         if body.actor == actor:
             return True
+        if body.kind == Kind.EVENT:
+            return False
         row = read_row(state, folded) if folded else None
         return row is not None and self._may_read(actor, row)
 

@@ -42,6 +42,7 @@ from resolver.http.page import (
     redirect,
 )
 from resolver.lookup import Answer, Query
+from resolver.namespaces import Chain
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -137,15 +138,15 @@ class Proxy:
         self._node.metrics.lookups[answer.source].inc()
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
-            return _locations(shown, values, await shared_locations(self._ask, chain))
-        indexes, types = parameters.indexes(), parameters.types()
+            return await self._listed(query, shown, values, chain)
+        indexes, types = _indexes(parameters), parameters.types()
         chosen = select(values, indexes, types)
         if only_page or parameters.has("noredirect"):
             return record_page(shown, chosen)
         if not parameters.has("ignore_aliases"):
             alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
-                return _to_alias(alias.data, parameters)
+                return _to_alias(alias, parameters, self._expires(alias))
         all_of_it = not indexes and not types
         if all_of_it and (asks_for_links(request, parameters) or has_links(values)):
             return await self._links.record(request, answer.handle, values)
@@ -171,9 +172,21 @@ class Proxy:
         if address is None:
             note = "The address below is not one that this server sends browsers to."
             return record_page(shown, values, note)
-        now = self._node.now()
-        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else now + value.ttl
-        return redirect(302, address, {"Expires": formatdate(min(until, 2**32), usegmt=True)})
+        return redirect(302, address, {"Expires": self._expires(value)})
+
+    def _expires(self, value: HandleValue) -> str:
+        """Until when a redirect by this value may be kept."""
+        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else self._node.now() + value.ttl
+        return formatdate(min(until, 2**32), usegmt=True)
+
+    async def _listed(
+        self, query: Query, shown: str, values: Sequence[HandleValue], chain: Chain
+    ) -> web.Response:
+        """`action=showurls`, of what an alias stands for as well."""
+        if any(value.type.upper() == HS_ALIAS and value.data for value in values):
+            answer = (await follow(self._ask, query)).answer
+            values = decode_values(answer.values) if answer.code == ResponseCode.SUCCESS else values
+        return _locations(shown, values, await shared_locations(self._ask, chain))
 
     def _caller(self, request: web.Request, parameters: Parameters) -> Caller:
         name, colon, wanted = (parameters.first("locatt") or "").partition(":")
@@ -204,11 +217,19 @@ def name_of(octets: bytes) -> bytes:
         return octets  # a prefix, or nothing at all: the lookup says which
 
 
-def _to_alias(data: bytes, parameters: Parameters) -> web.Response:
-    target = _path_of(data.decode("utf-8", "replace"))
+def _indexes(parameters: Parameters) -> tuple[int, ...]:
+    """The indexes asked for; what is no number selects nothing and hides nothing."""
+    try:
+        return parameters.indexes()
+    except ParseError:
+        return ()
+
+
+def _to_alias(alias: HandleValue, parameters: Parameters, expires: str) -> web.Response:
+    target = _path_of(alias.data.decode("utf-8", "replace"))
     if parameters.pairs:
         target += "?" + urlencode(parameters.pairs)
-    return redirect(301, target, {})
+    return redirect(301, target, {"Expires": expires})
 
 
 def _path_of(name: str) -> str:

@@ -11,11 +11,12 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
@@ -28,11 +29,17 @@ from protocol.errors import (
     SettingsError,
     UpstreamError,
 )
+from protocol.handle_json import parse_values
+from protocol.keys import encode_public_key
+from protocol.record import Reference
 from resolver.guard import parse_url
-from resolver.registering.auth import Credentials
+from resolver.registering.auth import UNNAMED, Credentials
 
 TIMEOUT_S = 120.0
 MAX_ANSWER_BYTES = 64 << 20
+SECRET_ADMIN = 301
+"""The index where a prefix's secret key lies."""
+_NAME_IT = "say whose it is: --auth INDEX:HANDLE=FILE"
 TRIES = 8
 WAIT_MOST_S = 30.0
 
@@ -206,7 +213,26 @@ class Connection:
             )
         self._port, self._tls = ports[0], True
 
+    def _named(self, credentials: Credentials) -> Credentials:
+        """Which administrator of the node's prefix a file alone is of."""
+        about = self.request("GET", "/api/node").json()
+        prefix = about.get("prefix") if isinstance(about, dict) else None
+        if not prefix:
+            raise SettingsError(f"{self._host} does not say its prefix; {_NAME_IT}")
+        record = f"0.NA/{prefix}"
+        if credentials.key is None:
+            return replace(credentials, identity=Reference(record.encode(), SECRET_ADMIN))
+        path = f"/api/handles/{quote(record, safe='/')}?type=HS_PUBKEY"
+        found = self.request("GET", path).json()
+        own = encode_public_key(credentials.key.public_key())
+        for value in parse_values(found.get("values", [])):
+            if value.data == own:
+                return replace(credentials, identity=Reference(record.encode(), value.index))
+        raise SettingsError(f"the key is none of {record} at {self._host}; {_NAME_IT}")
+
     def _authenticate(self, credentials: Credentials) -> None:
+        if credentials.identity == UNNAMED:
+            credentials = self._credentials = self._named(credentials)
         if credentials.key is None:
             self._authorization = credentials.basic()
             return
