@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.change import Change, Kind
 from protocol.errors import BadIdentifier, ResponseCode
 from protocol.linkset import DEFAULT_LINK
 from protocol.record import HandleValue, encode_values
@@ -23,7 +24,10 @@ from tests.resolver.links.shop import (
     GTIN,
     KEY,
     ROOT,
+    SETTINGS,
+    VECTORS,
     VOC,
+    checked,
     home,
     link,
     register,
@@ -146,6 +150,61 @@ async def test_linkset_value(shop):
     assert answer.headers["Location"] == "https://example.org/menu"
     answer = await shop.ask("GET", f"{path}/21/1234?linkType=linkset")
     assert [one["itemDescription"] for one in answer.json["linkset"]] == ["Shirt 1234", "Shirt"]
+
+
+@pytest.mark.skipif(not (VECTORS / "linkset").is_dir(), reason=f"no vectors in {VECTORS}")
+async def test_model_linkset(founded, tmp_path):
+    """A large published linkset is stored as it is, chosen from, and written out as valid."""
+    data = (VECTORS / "linkset" / "modelLinkset.json").read_bytes()
+    path = "/01/09506000164908"
+    async with serving(founded, tmp_path / "node", digital_link=SETTINGS) as served:
+        home(served, b"GS1.9.5.0.6")
+        register(served, path, value(1, "0.LINKSET", data))
+        for query, headers, target in (
+            ("", {}, "https://ref.gs1.org/tools/demo/2024retail/"),
+            ("linkType=gs1:pip", {}, "https://ref.gs1.org/tools/demo/2024retail/pip"),
+            (
+                "linkType=gs1:sustainabilityInfo",
+                {"Accept-Language": "fr"},
+                "https://ref.gs1.org/tools/demo/2024retail/fr/sustainability",
+            ),
+            (
+                "linkType=gs1:certificationInfo&context=LK",
+                {"Accept": "application/pdf", "Accept-Language": "en"},
+                "https://certificate.example/003",
+            ),
+            (
+                "linkType=gs1:certificationInfo",
+                {"Accept": "application/pdf"},
+                "https://certificate.example/001",
+            ),
+        ):
+            answer = await served.ask("GET", f"{path}?{query}", headers=headers)
+            assert (answer.status, answer.headers["Location"]) == (307, target), query
+        answer = await served.ask("GET", f"{path}?linkType=gs1:traceability")
+        assert answer.status == 300
+        answer = await served.ask("GET", f"{path}/21/1234?linkType=linkset")
+        checked(answer.json)
+        ours, theirs = answer.json["linkset"][1], json.loads(data)["linkset"][0]
+        assert {name: ours[name] for name in theirs if name.startswith("http")} == {
+            name: theirs[name] for name in theirs if name.startswith("http")
+        }
+
+
+async def test_handled_by_a_delegation(shop):
+    """The record of a delegated prefix says which resolver its links are at."""
+    change = Change(
+        Kind.DELEGATE,
+        b"0.NA/GS1.9.5.2.1.7",
+        (link(1, "gs1:handledBy", "https://child.example/"),),
+    )
+    (outcome,) = shop.node.writer.writer.commit([change])
+    assert outcome.error is None
+    answer = await shop.ask("GET", "/01/09521700000004?linkType=gs1:pip")
+    assert (answer.status, answer.headers["Location"]) == (
+        307,
+        "https://child.example/01/09521700000004?linkType=gs1:pip",
+    )
 
 
 async def test_retired(shop):
