@@ -110,6 +110,14 @@ class Recursion:
         follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
         their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
         """
+        if self.pressure.overloaded:
+            self._metrics.cache["shed"].inc()
+            return Answer(
+                ResponseCode.SERVER_BUSY,
+                query.handle,
+                message="this node has more questions than it can answer in time; ask again",
+                source="referral",
+            )
         question = self.question(query.handle)
         try:
             if query.hops >= self._limits.hops:
