@@ -260,6 +260,13 @@ class RecursionSettings:
         "unsigned ones. Off: sites that cannot sign can be read, and whoever sits on the way can "
         "change what is unsigned.",
     )
+    key_status_s: int = setting(
+        30,
+        "How long the certificates of signers are kept, whatever their TTL, so that a revoked key "
+        "counts no more; a record verified through them is good for as long at a time.",
+        least=1,
+        most=60,
+    )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)
     total_s: float = setting(5.0, "Seconds for one question in all.", least=0.1, most=60)

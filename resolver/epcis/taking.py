@@ -51,9 +51,9 @@ def read_body(body: bytes, media: str) -> Document:
     if media in JSON_TYPES:
         return open_document(loads(body))
     if media in XML_TYPES:
-        from protocol.epcis.xml import parse_xml
+        from protocol.epcis.xmldoc import parse_xml_document
 
-        return open_document(parse_xml(body))
+        return open_document(parse_xml_document(body))
     raise UnsupportedMediaTypeException(
         f"{media[:80]!r} is not read here; send {', '.join(sorted(JSON_TYPES | XML_TYPES))}"
     )
