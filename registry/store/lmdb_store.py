@@ -247,6 +247,36 @@ class LmdbStore:
 
         return get
 
+    def getter_by_turn(
+        self, table: Table, soon: Callable[[Callable[[], None]], object]
+    ) -> Callable[[bytes], bytes | None]:
+        """getter() whose reads in one turn of an event loop share a transaction.
+
+        soon: calls a function when this turn is over, before the loop waits again (`call_soon`).
+        """
+        begin, dbi, again = self._env.begin, self._dbs[table], self._get_again
+        held: lmdb.Transaction[bytes] | None = None
+        read: Callable[[bytes], bytes | None] | None = None
+
+        def end() -> None:
+            nonlocal held, read
+            over, held, read = held, None, None
+            if over is not None:
+                over.abort()
+
+        def get(key: bytes) -> bytes | None:
+            nonlocal held, read
+            try:
+                if read is None:
+                    held = begin(dbi)
+                    read = held.get
+                    soon(end)
+                return read(key)
+            except lmdb.Error:
+                return again(table, key)
+
+        return get
+
     def get(self, table: Table, key: bytes) -> bytes | None:
         """One row from the newest state."""
         if not 0 < len(key) <= _MAX_KEY:
