@@ -344,6 +344,16 @@ class HttpSettings:
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
     )
+    country_header: str = setting(
+        "",
+        "Header in which the trusted proxies say a client's country (two letters), for `country` "
+        "of 10320/loc. Empty: none.",
+    )
+    country_table: str = setting(
+        "",
+        "File of lines NETWORK,CC with the countries of networks, relative to the node's folder; "
+        "none comes with this program. Empty: none.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values, select
 from protocol.values.loc import Caller, Locations
 from resolver.aliases import HS_ALIAS, MUTUAL, follow
 from resolver.http.asked import Parameters, Senders, decoded, raw_path
-from resolver.http.locations import chain_for, shared_locations, target
+from resolver.http.countries import Countries
+from resolver.http.locations import LOC, chain_for, shared_locations, target
 from resolver.http.locations import shown as listed_locations
 from resolver.http.page import (
     SECURITY_HEADERS,
@@ -51,10 +52,11 @@ class Proxy:
     """The browser-facing resolver."""
 
     def __init__(self, node: Node, senders: Senders, *, draw: Callable[[], float]) -> None:
-        """draw: a random number, 0 ≤ draw < 1, for weighted locations."""
+        """draw: a random number, 0 ≤ draw < 1, for weighted locations. Raises SettingsError."""
         self._node = node
         self._senders = senders
         self._draw = draw
+        self._countries = Countries(node.settings.http, node.dir, senders)
         self._schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -137,7 +139,10 @@ class Proxy:
         if address is None:
             note = "The address below is not one that this server sends browsers to."
             return record_page(shown, values, note)
-        return redirect(302, address, {"Expires": self._expires(value)})
+        headers = {"Expires": self._expires(value)}
+        if value.type.upper() == LOC or shared.locations:
+            headers["Cache-Control"] = "private"  # chosen for this caller
+        return redirect(302, address, headers)
 
     def _expires(self, value: HandleValue) -> str:
         """Until when a redirect by this value may be kept."""
@@ -159,6 +164,7 @@ class Proxy:
             draw=self._draw(),
             locatt=(name, wanted) if colon else None,
             address=self._senders.host(request),
+            country=self._countries.of(request),
         )
 
 
