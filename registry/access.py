@@ -18,13 +18,19 @@ from dataclasses import dataclass, replace
 from protocol.change import Change, Kind
 from protocol.errors import NotAuthorized, ParseError
 from protocol.identifier import key_of
-from protocol.name import described_prefix, fold_prefix, is_arcwise, parent_prefix, prefix_of
+from protocol.name import (
+    described_prefix,
+    fold_prefix,
+    is_arcwise,
+    lines,
+    parent_prefix,
+    prefix_of,
+)
 from protocol.name import prefix_record as record_of_prefix
 from protocol.record import PUBLIC_WRITE, HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, Permission, decode_admin, permission_names
 from protocol.values.hs_vlist import decode_vlist
 from registry.content import comparable
-from registry.prefixes import lines
 from registry.records import read_record
 from registry.rules import HS_PUBKEY, HS_SECKEY, HS_VLIST, is_admin
 from registry.store import Store
@@ -109,7 +115,12 @@ class Access:
     def changed(self, handle: bytes) -> None:
         """Drop the remembered rights in one record: it changed."""
         if self._rights:
-            self._rights.pop(key_of(handle), None)
+            self.changed_key(key_of(handle))
+
+    def changed_key(self, folded: bytes) -> None:
+        """As changed(), by the record's key."""
+        if self._rights:
+            self._rights.pop(folded, None)
 
     # --- identities
 

@@ -17,6 +17,7 @@ from protocol.record import Record
 from registry import tree
 from registry.alter import RECORD_KINDS
 from registry.content import same_content
+from registry.events.checking import check_events
 from registry.log import (
     SEQUENCE_KEY,
     Body,
@@ -48,7 +49,7 @@ def check_node(
         def walk_tree(state: Snapshot) -> Iterator[str]:
             return _tree(state, keys)
 
-        for walk in (_records, _ready_bodies, _log, walk_tree, _prefixes):
+        for walk in (_records, _ready_bodies, _log, walk_tree, _prefixes, check_events):
             try:
                 for finding in walk(state):
                     findings.append(finding)

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from protocol import merkle, note
-from protocol.errors import SignatureInvalid, StoreError
+from protocol.change import Kind
+from protocol.errors import InvalidValue, SignatureInvalid, StoreError
 from protocol.name import described_prefix
 from protocol.record import Record
 from registry import tree
+from registry.events.row import decode_event_row
+from registry.events.writing import captured, stored_event
 from registry.fence import EPOCH_KIND
-from registry.log import SEQUENCE_KEY, Body, sequence_key
+from registry.log import SEQUENCE_KEY, Body, read_sequence, sequence_key
 from registry.prefixes import DELEGATED, PrefixRow
 from registry.replay import Logged, Opened, Replay, require_root
 from registry.store import Snapshot, Store, Table, Write
@@ -43,10 +46,21 @@ class Tables:
             epoch = int((body.attributes or {}).get("epoch", 0))
             self._put(Write(Table.META, tree.EPOCH_KEY, sequence_key(epoch)))
             return
+        if body.kind == Kind.EVENT:
+            self._event(opened.sequence, body)
+            return
         if sets_record(body):
             self._record(opened.sequence, opened.fields, opened.key, body)
         if body.attributes is not None and "state" in body.attributes:
             self._prefix(opened.sequence, opened.fields, opened.key, body.attributes)
+
+    def _event(self, sequence: int, body: Body) -> None:
+        try:
+            event = captured(body.handle, body.attributes)
+        except InvalidValue as error:
+            raise StoreError(f"change {sequence}: {error}") from None
+        for write in event.writes(sequence):
+            self._put(write)
 
     def _record(self, sequence: int, fields: Mapping[str, Any], key: bytes, body: Body) -> None:
         if body.after is not None:
@@ -185,7 +199,7 @@ def copy_log(source: Store, target: Store, last: int) -> int:
 
 
 def _carry_over(source: Store, target: Store, last: int) -> None:
-    """Records whose content was erased from the log, as the source still has them."""
+    """Records and events whose content was erased from the log, as the source still has them."""
     with source.snapshot() as state:
         writes: list[Write] = []
         for _, raw in state.scan(Table.RECORDS):
@@ -194,6 +208,9 @@ def _carry_over(source: Store, target: Store, last: int) -> None:
                 continue
             row = decode_row(raw)
             writes += rows(Record(row.name, decode_values_of(row)), row.version, row.time)
+        for key, raw in state.scan(Table.EVENTS, stop=sequence_key(last + 1)):
+            if state.get(Table.BODIES, key) is None:
+                writes += stored_event(decode_event_row(raw)).writes(read_sequence(key))
     target.apply(writes)
 
 

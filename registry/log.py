@@ -106,6 +106,42 @@ def entry(
     return Entry(sequence, leaf, key_salt + body_salt + content)
 
 
+def ready_entry(
+    sequence: int,
+    time_s: int,
+    folded: bytes,
+    handle: bytes,
+    values: bytes,
+    actor: Reference | None,
+    salts: bytes,
+) -> Entry:
+    """What entry() makes of a new record. values: list<value>, all of them public."""
+    key_salt, body_salt = salts[:SALT_BYTES], salts[SALT_BYTES:]
+    content = pack_flat(
+        {
+            "actor": [actor.handle, actor.index] if actor else None,
+            "after": values,
+            "attributes": None,
+            "before": None,
+            "handle": handle,
+            "key": folded,
+            "kind": "create",
+        }
+    )
+    leaf = pack_flat(
+        {
+            "actor": key_id(actor),
+            "body": sha256(body_salt + content).digest(),
+            "key": sha256(key_salt + folded).digest(),
+            "kind": "create",
+            "public": sha256(public_salt(body_salt) + values).digest(),
+            "sequence": sequence,
+            "time": time_s,
+        }
+    )
+    return Entry(sequence, leaf, salts + content)
+
+
 def public_salt(body_salt: bytes) -> bytes:
     """The salt of the digest of the public values: it may be shown, the one of the body not."""
     return sha256(b"public" + body_salt).digest()[:SALT_BYTES]

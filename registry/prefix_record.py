@@ -34,6 +34,10 @@ from registry.keys import NodeKeys
 from registry.signing import SKEW_S
 
 SITE, SITE6 = 1, 2
+MIRROR_SITES = range(3, 10)
+"""Indexes of the sites of mirrors, which are no primary ones."""
+MOST_MIRRORS: Final = len(MIRROR_SITES)
+SITES = frozenset((SITE, SITE6, *MIRROR_SITES))
 ADMIN_LIST, ADMIN_KEY, ADMIN_SECRET = 100, 101, 102
 LIST, KEY, SECRET, LOG_KEY = 200, 300, 301, 302
 KEY_CERT, LOG_CERT, SIGNATURE = 400, 402, 410
@@ -77,7 +81,15 @@ class Issuer:
 def base_values(holder: Holder, now_s: int) -> tuple[HandleValue, ...]:
     """Site, administrators and public keys: what the certificates and the signature are over."""
     record = prefix_record(holder.prefix)
-    values = [_site(site, now_s) for site in holder.sites]
+    primary = [site for site in holder.sites if site.primary]
+    mirrors = [site for site in holder.sites if not site.primary]
+    if len(mirrors) > MOST_MIRRORS:
+        raise InvalidValue(f"a prefix record names {MOST_MIRRORS} mirrors at most")
+    values = [_site(site, now_s) for site in primary]
+    values += [
+        HandleValue(index, site_type(site), encode_site(site), timestamp=now_s)
+        for index, site in zip(MIRROR_SITES, mirrors, strict=False)
+    ]
     if len({value.index for value in values}) != len(values):
         raise InvalidValue("a prefix record has one IPv4 and one IPv6 site at most")
     keys = (KEY, SECRET) if holder.has_secret else (KEY,)

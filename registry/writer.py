@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocol.change import Change, Kind
+from protocol.change import Change, Kind, Ready
 from protocol.errors import (
     BiaoshiError,
     ReadOnly,
@@ -30,16 +30,28 @@ from protocol.name import described_prefix, prefix_of, record_of
 from protocol.record import HandleValue, encode_value
 from registry import idempotency, tree
 from registry.access import Access, AccessSettings
-from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
+from registry.alter import CHANGED, CREATED, RECORD_KINDS, REFUSED, UNCHANGED, alter
 from registry.alter_prefix import alter_prefix, changed_prefix
-from registry.batch import Batch, Held
+from registry.batch import Batch, Held, ReadyHeld
 from registry.content import same_content
+from registry.events.writing import captured, first_same, logged, require_entitled
 from registry.fence import require_open
 from registry.generation import Generation
-from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
+from registry.log import (
+    SALT_BYTES,
+    SEQUENCE_KEY,
+    Body,
+    entry,
+    last_sequence,
+    ready_entry,
+    sequence_key,
+)
+from registry.notes import Note
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
+from registry.ready import plain_change
 from registry.rules import (
     HS_VLIST,
+    REFUSE,
     WriterSettings,
     check_handle,
     check_size,
@@ -47,6 +59,7 @@ from registry.rules import (
 )
 from registry.signing import NodeSigner, RecordGuard
 from registry.store import Store, Table, Write
+from registry.store.row import MAX_KEY
 from registry.tree import LogSigner
 
 _VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
@@ -64,7 +77,8 @@ class Outcome:
     of its error class, for programs.
 
     Creating what is there already with the same values is `unchanged` and writes nothing; its
-    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for.
+    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for. Of events, which have no version,
+    `unchanged` has the sequence of the first capture.
     """
 
     code: ResponseCode
@@ -162,6 +176,11 @@ class Writer:
     def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """One change: done in the batch, or refused without a trace."""
         try:
+            if change.ready is not None:
+                made = self._ready(batch, access, change, change.ready, now_s)
+                if made is not None:
+                    return made
+                change = plain_change(change, change.ready)
             if change.idempotency_key is None:
                 return self._do(batch, access, change, now_s)
             key = idempotency.row_key(change)
@@ -172,11 +191,13 @@ class Writer:
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
-            held = _version(batch, change.handle)
+            held = 0 if change.kind is Kind.EVENT else _version(batch, change.handle)
             return _refusal(change, error, held)
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
+        if change.kind is Kind.EVENT:
+            return self._event(batch, access, change, now_s)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
         return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
@@ -219,6 +240,43 @@ class Writer:
             after=after,
         )
 
+    def _ready(
+        self, batch: Batch, access: Access, change: Change, ready: Ready, now_s: int
+    ) -> Outcome | None:
+        """What _do() comes to for a new record that came ready; None: it must go that way."""
+        handle = change.handle
+        folded = handle.upper()
+        if handle.startswith(b"0.") or len(folded) > MAX_KEY or batch.is_part:
+            return None
+        if change.expected_version or batch.has_key(folded):
+            return None
+        creator = (handle.partition(b"/")[0], change.actor, change.memberships)
+        if creator not in batch.creators:
+            if key_of(handle) != folded or not self._may_create(batch, access, change):
+                return None
+            batch.creators.add(creator)
+        check_handle(handle, self._settings)
+        batch.sequence += 1
+        sequence, salts = batch.sequence, self._random(2 * SALT_BYTES)
+        batch.entries.append(
+            ready_entry(sequence, now_s, folded, handle, ready.values, change.actor, salts)
+        )
+        batch.put_ready(folded, ReadyHeld(handle, ready, sequence, now_s))
+        access.changed_key(folded)
+        return Outcome(ResponseCode.SUCCESS, CREATED, sequence, sequence, None, handle)
+
+    def _may_create(self, batch: Batch, access: Access, change: Change) -> bool:
+        """Whether an actor's new records under a prefix are taken as they come.
+
+        Raises NotServedHere or NotAuthorized where none may be made. Holds until the batch does
+        anything else than add such records.
+        """
+        _require_served(batch, change)
+        row = batch.prefix(prefix_of(change.handle))
+        unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+        access.require(change, None, None)
+        return unsigned != REFUSE
+
     # --- prefixes
 
     def _prefix(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
@@ -257,6 +315,25 @@ class Writer:
             attributes=attributes,
         )
 
+    # --- events
+
+    def _event(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """An event: once. Repeated with the same content it is `unchanged`, at its first place."""
+        attributes = change.attributes or {}
+        require_entitled(batch, access, change)
+        event = captured(change.handle, attributes)
+        first = first_same(batch, access, change, event.row)
+        if first is not None:
+            return Outcome(ResponseCode.SUCCESS, UNCHANGED, 0, first, None, change.handle)
+        batch.sequence += 1
+        body = Body(
+            change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes)
+        )
+        salts = self._random(2 * SALT_BYTES)
+        batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts))
+        batch.put_event(event, batch.sequence)
+        return Outcome(ResponseCode.SUCCESS, CREATED, 0, batch.sequence, None, change.handle)
+
     # --- what every change ends in
 
     def _log(
@@ -287,6 +364,19 @@ class Writer:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
         return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
+
+    def keep(self, notes: Sequence[Note]) -> bool:
+        """Write the node's own notes in one durable transaction; nothing of them is logged.
+
+        False, and nothing was written: one that had to be new is there. Raises ReadOnly, StoreError.
+        """
+        with self._store.snapshot() as state:
+            require_open(state)
+            for note in notes:
+                if note.new and state.get(Table.SECONDARY, note.row_key()) is not None:
+                    return False
+        self._store.apply([note.write() for note in notes])
+        return True
 
     def complete_tree(self) -> None:
         """Changes that were logged before stores had a tree are brought into it."""
@@ -456,6 +546,13 @@ class GroupCommit:
         ]
         return [outcome for wait in waits for outcome in await wait]
 
+    async def keep(self, notes: Sequence[Note]) -> bool:
+        """As Writer.keep(), between two groups."""
+        if self._closed:
+            raise ReadOnly("this node is stopping and takes no more changes; try again later")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._writer.keep, notes)
+
     def _enqueue(self, submission: Submission, source: Hashable) -> asyncio.Future[list[Outcome]]:
         done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         key = object() if source is None else source
@@ -506,6 +603,10 @@ class GroupCommit:
             if len(submissions) == 1:
                 return [error]
             return [self._commit([one])[0] for one in submissions]
+
+    async def between(self, work: Callable[[], None]) -> None:
+        """Do something with the store in the writer's thread, when no commit is under way."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
         """Take no more; finish what waits."""

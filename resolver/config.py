@@ -104,7 +104,7 @@ class ProcessSettings:
     restart_most_s: float = setting(
         30.0,
         "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
-        "up to this.",
+        "up to this, or up to 0.5 s where it had been ready.",
         least=0.1,
         most=3600,
     )
@@ -208,6 +208,16 @@ class LimitSettings:
         "Failed authentications a minute for one source or account before answers are delayed.",
         least=1,
         most=1_000_000,
+    )
+    capture_events: int = setting(5_000, "Most events of one EPCIS capture.", least=1, most=20_000)
+    capture_bytes: int = setting(
+        8_388_608, "Largest body of one EPCIS capture, in octets.", least=1024, most=16_777_216
+    )
+    captures: int = setting(
+        64,
+        "EPCIS captures that may wait in one reader; beyond it the answer is busy.",
+        least=1,
+        most=100_000,
     )
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
@@ -357,6 +367,32 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitalLinkSettings:
+    """The GS1 Digital Link resolver, and what /.well-known/gs1resolver says of it."""
+
+    root: str = setting(
+        "",
+        "What Digital Links of this node begin with, such as https://id.example.org: anchors of "
+        "linksets, resolverRoot. Empty: as each client calls the node.",
+    )
+    name: str = setting("", "The resolver's name. Empty: node.description.")
+    contact: str = setting("", "Who operates it, as a name. Empty: node.contact.")
+    telephone: str = setting("", "Telephone of the operator, such as +86 10 5555 0100.")
+    terms: str = setting("", "Address of the terms of use.")
+    contexts: tuple[str, ...] = setting(
+        (), "Values of ?context= that links here have, as the description lists them."
+    )
+    forward_query: bool = setting(
+        True, "Pass the request's query on to targets of links that do not say (fwqs)."
+    )
+    forward: Pairs = setting(
+        (),
+        "Resolvers that links of a GS1 company prefix are sent to where no record is here: "
+        '{ "9521234" = "https://id.example.org" }. The longest prefix counts.',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DnsSettings:
     """The DNS face: OIDs by the OID resolution system (ORS), GTINs by the Object Name Service."""
 
@@ -373,6 +409,11 @@ class DnsSettings:
     )
     ons_zone: str = setting(
         "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
+    )
+    branches: tuple[str, ...] = setting(
+        (),
+        "Prefixes given to this node by a parent whose DNS leads here, such as 2.999.5 or "
+        "GS1.9.5.0.6: the node's zones begin there, not at the top of the trees.",
     )
     ns: tuple[str, ...] = setting(
         (),
@@ -450,6 +491,13 @@ class SigningSettings:
         False,
         "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
     )
+    batch: int = setting(
+        64,
+        "Records registered together that one signature covers, each with its proof; 1 signs "
+        "every record by itself.",
+        least=1,
+        most=65_536,
+    )
     unsigned: str = setting(
         "accept",
         "A registration without a valid signature of its own: accept, mark or refuse.",
@@ -502,7 +550,27 @@ class MirrorSettings:
         "", "A mirror: the primary's tls/cert.pem, where it is self-made and not on loopback."
     )
     every_s: float = setting(
-        0.5, "A mirror asks for new changes so often, in seconds.", least=0.05, most=3600
+        0.5,
+        "A mirror asks for new changes so often, in seconds, where the primary does not let it "
+        "wait for them.",
+        least=0.05,
+        most=3600,
+    )
+    name: str = setting(
+        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
+    )
+    durable: str = setting(
+        "primary",
+        "A primary: when a registration is acknowledged: once it lies durably here (primary), or "
+        "also at a mirror (mirror), so that losing this machine for good loses nothing.",
+        choices=("primary", "mirror"),
+    )
+    durable_s: float = setting(
+        5.0,
+        "With durable = mirror: seconds to wait for one; then the answer says that the change is "
+        "written here and confirmed by none.",
+        least=0.1,
+        most=600,
     )
     copies: tuple[str, ...] = setting(
         (),
@@ -524,6 +592,7 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    digital_link: DigitalLinkSettings = section(DigitalLinkSettings)
     dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)

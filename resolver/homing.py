@@ -20,7 +20,7 @@ from protocol.errors import BiaoshiError, StoreError
 from protocol.record import HandleValue
 from protocol.values.hs_site import Site, decode_site
 from registry.keys import NodeKeys
-from registry.prefix_record import SITE, SITE6, adopted_values, secret_of
+from registry.prefix_record import SITES, adopted_values, secret_of
 from registry.prefixes import HOMED, WAITING, PrefixRow
 from registry.records import read_record
 from resolver.config import Settings
@@ -29,6 +29,7 @@ from resolver.node import Node
 from resolver.outbound import make_guard
 from resolver.parent import ParentLink, Pinned, load_pinned, published_values
 from resolver.site import make_sites, same_but_serial
+from resolver.trust.mirrors import mirror_sites
 
 log = structlog.get_logger()
 
@@ -141,8 +142,9 @@ class Homing:
     def _is_ours(self, values: Sequence[HandleValue]) -> bool:
         """Whether the published sites are those that are in use now."""
         node = self._node
-        sites = [decode_site(value.data) for value in values if value.index in {SITE, SITE6}]
-        return same_but_serial(sites, make_sites(node.settings, node.ports, node.keys, 0))
+        sites = [decode_site(value.data) for value in values if value.index in SITES]
+        own = make_sites(node.settings, node.ports, node.keys, 0)
+        return same_but_serial(sites, [*own, *mirror_sites(node.dir)])
 
     async def _move(self, link: ParentLink, pinned: Pinned) -> None:
         """Ask the parent to publish our new site; our key, which it published, signs the request."""
@@ -150,7 +152,10 @@ class Homing:
         record = read_record(node.store, node.record_name)
         application = own_application(
             node.settings,
-            make_sites(node.settings, node.ports, node.keys, node.site.serial),
+            [
+                *make_sites(node.settings, node.ports, node.keys, node.site.serial),
+                *mirror_sites(node.dir),
+            ],
             node.keys,
             record.values if record is not None else (),
             issued=int(node.now()),

@@ -19,7 +19,7 @@ from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
 from resolver.aliases import HS_ALIAS, MUTUAL, Alias, alias_in, declares, not_declared
-from resolver.cache import Cache, Entry, within, zone_of
+from resolver.cache import Cache, Entry, lies_at, within
 from resolver.client import Client
 from resolver.config import OutboundSettings, RecursionSettings, Settings
 from resolver.fetch import Fetched, Fetcher
@@ -250,7 +250,7 @@ class Recursion:
     def doubt_zone(self, zone: bytes) -> None:
         """Have what a prefix's node holds fetched anew when it is next asked for."""
         folded = zone.upper()
-        self.fetcher.outdate(lambda key: zone_of(key) == folded)
+        self.fetcher.outdate(lambda key: lies_at(key, folded))
         self.cache.doubt_zone(folded)
 
     async def close(self) -> None:

@@ -26,8 +26,7 @@ from registry.prefix_record import (
     KEY_CERT,
     LOG_CERT,
     SIGNATURE,
-    SITE,
-    SITE6,
+    SITES,
     own_issuer,
     own_prefix_values,
     secret_of,
@@ -47,6 +46,7 @@ from resolver.site import (
     write_site_info,
 )
 from resolver.sockets import Ports
+from resolver.trust.mirrors import mirror_sites
 
 log = structlog.get_logger()
 
@@ -65,8 +65,10 @@ def update_site(
         write_site_info(folder, sites[0])
         log.info("site_changed", serial=serial)
     prefix = settings.node.prefix.encode().upper()
-    if prefix:
-        _update_record(prefix, settings, sites, keys, store, writer)
+    if prefix and settings.node.role != "mirror":
+        own = {server.public_key for site in sites for server in site.servers}
+        others = [site for site in mirror_sites(folder) if site.servers[0].public_key not in own]
+        _update_record(prefix, settings, [*sites, *others], keys, store, writer)
 
 
 def _known(folder: Path) -> Site | None:
@@ -107,7 +109,7 @@ def _update_record(
 
 def _says(values: Sequence[HandleValue], sites: Sequence[Site]) -> bool:
     """Whether a record holds just these site records."""
-    held = {value.data for value in values if value.index in {SITE, SITE6}}
+    held = {value.data for value in values if value.index in SITES}
     return held == {encode_site(site) for site in sites}
 
 
@@ -125,7 +127,7 @@ def remade(
     made = own_prefix_values(
         keys, prefix, sites, now_s=now_s, secret=secret_of(before), root=root, days=days
     )
-    known = {value.index for value in made} | {SITE, SITE6, KEY_CERT, LOG_CERT, SIGNATURE}
+    known = {value.index for value in made} | SITES | {KEY_CERT, LOG_CERT, SIGNATURE}
     added = [value for value in before if value.index not in known]
     kept = with_members(made, before)
     if (not added and kept == made) or not root:

@@ -34,6 +34,8 @@ RESERVE_BYTES = 64 << 20
 """Disk space kept free: below it only changes that add no record are written."""
 RECLAIM_EVERY_S = 10.0
 
+_FILLING = frozenset((Table.RECORDS, Table.EVENTS))
+"""Tables that writes to are refused first when the disk is full."""
 _LEAST_MAP = 1 << 26
 _MAX_KEY = 511
 _ROOM = 4
@@ -126,6 +128,18 @@ class LmdbSnapshot:
                     return
                 yield key, value
 
+    def scan_back(
+        self, table: Table, start: bytes, stop: bytes, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, the greatest key first."""
+        with self._txn.cursor(self._dbs[table]) as cursor:
+            found = cursor.prev() if cursor.set_range(stop) else cursor.last()
+            at = 0
+            while found and cursor.key() >= start and at != limit:
+                yield cursor.item()
+                found = cursor.prev()
+                at += 1
+
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The row with the greatest key."""
         with self._txn.cursor(self._dbs[table]) as cursor:
@@ -158,6 +172,7 @@ class LmdbStore:
         require_suitable(path, mounts)
         self.path = path
         self.readonly = readonly
+        self._map_bytes = map_bytes
         self._reserve_bytes = reserve_bytes
         self._now = now
         self._reclaimed_at = now()
@@ -265,12 +280,22 @@ class LmdbStore:
                     self._env.set_mapsize(0)
             except lmdb.ReadersFullError:
                 self._env.reader_check()
+            except lmdb.PanicError:
+                self._reopen()
             except lmdb.Error as error:
                 raise StoreError(f"cannot read the store at {self.path}: {error}") from error
         raise StoreError(
             f"cannot begin to read the store at {self.path}: its map keeps growing, or all "
             f"{MAX_READERS} reader slots are taken; stop processes that do not belong to it"
         )
+
+    def _reopen(self) -> None:
+        """Read on after LMDB gave its environment up, as it does when the meta page fails."""
+        with self._growing:
+            self._broken = self._broken or "the database gave up its environment"
+            self._env.close()
+            self._env = _environment(self.path, map_bytes=self._map_bytes, readonly=True)
+            self._dbs = {table: self._env.open_db(table.encode(), create=False) for table in Table}
 
     # --- writing
 
@@ -343,7 +368,7 @@ class LmdbStore:
         free = disk.f_bavail * disk.f_frsize
         if free >= self._reserve_bytes + _ROOM * sum(len(w.value or b"") for w in writes):
             return
-        if any(write.table is Table.RECORDS and write.value is not None for write in writes):
+        if any(write.table in _FILLING and write.value is not None for write in writes):
             raise StoreFull(
                 f"the disk of {self.path} is full ({free >> 20} MiB left, "
                 f"{self._reserve_bytes >> 20} MiB are kept back); free some space. "

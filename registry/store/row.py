@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
+from protocol.change import Ready
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
 from protocol.identifier import key_of
@@ -327,6 +328,28 @@ def rows(
         Write(Table.RECORDS, key, encode_row(record, version, time_s, wire, facts)),
         Write(Table.JSON, key, ready_json(record, version, time_s, facts)),
         *_naptr_writes(folded, record, time_s),
+    ]
+
+
+def ready_rows(name: bytes, ready: Ready, version: int, time_s: int) -> list[Write]:
+    """What rows() makes of the same values, where registry.ready said that it may be so.
+
+    name: a plain handle whose key is itself folded, and which has no name in DNS.
+    """
+    key = name.upper()
+    flags = HAS_SIGNATURE if ready.signed else 0
+    count, values, least = ready.number, ready.values, ready.min_ttl
+    row = b"%b%b%b" % (
+        HEAD.pack(
+            0, ROW_FORMAT, flags, len(name), count, count, version, time_s, least, len(values), 0
+        )[8:],
+        values,
+        name,
+    )
+    shown = JSON_HEAD.pack(0, ROW_FORMAT, flags, 0, version, time_s, least)[8:] + ready.json
+    return [
+        Write(Table.RECORDS, key, _U8.pack(xxh3_64_intdigest(row)) + row),
+        Write(Table.JSON, key, _U8.pack(xxh3_64_intdigest(shown)) + shown),
     ]
 
 

@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_p256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
 
-from protocol.errors import ParseError, SettingsError
+from protocol.errors import SettingsError
 from protocol.keys import (
     PrivateKey,
     PublicKey,
@@ -27,6 +29,7 @@ from protocol.keys import (
 from protocol.keys.files import seal_key_file
 from protocol.keys.jwk import format_jwk
 from protocol.keys.private_jwk import format_private_jwk
+from protocol.keys.sm2 import Sm2PrivateKey, Sm2PublicKey
 from registry.keys import write_private
 from resolver.keyfiles import AnyKey, read_any_key, read_passphrase
 from resolver.pem import format_public_pem
@@ -37,6 +40,7 @@ _EPILOG = """\b
 Examples:
   biaoshi key new admin.pem
   biaoshi key new admin.bin --form handle --public admpub.bin --passphrase-file pass.txt
+  biaoshi key new national.pem --type sm2
   biaoshi key show admpriv.bin
   biaoshi key convert admpriv.bin admin.pem --form pem
   biaoshi key convert admin.pem admpub.bin --form handle --only-public
@@ -60,6 +64,8 @@ class Kind(StrEnum):
 
     RSA = "rsa"
     ED25519 = "ed25519"
+    P256 = "p256"
+    SM2 = "sm2"
 
 
 _Passphrase = Annotated[
@@ -73,7 +79,7 @@ _Form = Annotated[Form, typer.Option("--form", help="How the key is written.")]
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; 0600.")],
     kind: Annotated[
-        Kind, typer.Option("--type", help="RSA is what Handle software reads.")
+        Kind, typer.Option("--type", help="RSA is what Handle software reads; SM2 needs OpenSSL 3.")
     ] = Kind.RSA,
     bits: Annotated[int, typer.Option(min=_MIN_BITS, max=_MAX_BITS, help="Of an RSA key.")] = 2048,
     form: _Form = Form.PEM,
@@ -84,11 +90,7 @@ def new(
     passphrase_file: _Passphrase = None,
 ) -> None:
     """Make a key pair."""
-    key: PrivateKey = (
-        Ed25519PrivateKey.generate()
-        if kind is Kind.ED25519
-        else generate_private_key(public_exponent=65_537, key_size=bits)
-    )
+    key = make_key(kind, bits)
     _write(file, private_octets(key, form, read_passphrase(passphrase_file)), private=True)
     if public is not None:
         _write(public, public_octets(key.public_key(), form), private=False)
@@ -112,8 +114,7 @@ def show(
     print(f"{what} key, {describe(key.public)}, {key.form}{' (encrypted)' * key.encrypted}")
     print(f"SHA-256  {shape['fingerprint']}")
     print(f"JWK      {json.dumps(shape['jwk'])}")
-    if shape["hs_pubkey"]:
-        print(f"HS_PUBKEY (base64)  {shape['hs_pubkey']}")
+    print(f"HS_PUBKEY (base64)  {shape['hs_pubkey']}")
 
 
 @app.command(epilog=_EPILOG)
@@ -142,6 +143,17 @@ def convert(
             typer.echo(f"{out} is written without a passphrase; mode 0600", err=True)
         _write(out, private_octets(key.private, form, passphrase), private=True)
     print(f"{out}: {describe(key.public)}, fingerprint {fingerprint(key.public)}")
+
+
+def make_key(kind: Kind, bits: int) -> PrivateKey:
+    """A new key. Raises NotSupported: SM2 without libcrypto."""
+    if kind is Kind.ED25519:
+        return Ed25519PrivateKey.generate()
+    if kind is Kind.P256:
+        return generate_p256(SECP256R1())
+    if kind is Kind.SM2:
+        return Sm2PrivateKey.generate()
+    return generate_private_key(public_exponent=65_537, key_size=bits)
 
 
 def _warn(file: Path, key: AnyKey) -> None:
@@ -180,6 +192,8 @@ def describe(key: PublicKey) -> str:
         return f"RSA {key.key_size} bits"
     if isinstance(key, DSAPublicKey):
         return f"DSA {key.key_size} bits"
+    if isinstance(key, Sm2PublicKey):
+        return "SM2"
     return "Ed25519" if isinstance(key, Ed25519PublicKey) else "P-256"
 
 
@@ -190,10 +204,6 @@ def fingerprint(key: PublicKey) -> str:
 
 def shown(key: AnyKey) -> dict[str, object]:
     """What `show --json` prints: never a private number."""
-    try:
-        handle: str | None = b64encode(encode_public_key(key.public)).decode()
-    except ParseError:
-        handle = None  # elliptic-curve keys have no such form
     return {
         "type": describe(key.public),
         "form": key.form,
@@ -201,7 +211,7 @@ def shown(key: AnyKey) -> dict[str, object]:
         "encrypted": key.encrypted,
         "fingerprint": fingerprint(key.public),
         "jwk": format_jwk(key.public),
-        "hs_pubkey": handle,
+        "hs_pubkey": b64encode(encode_public_key(key.public)).decode(),
     }
 
 

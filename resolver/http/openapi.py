@@ -192,6 +192,9 @@ _PATHS: Final[Json] = {
     "/api/site": {
         "get": _operation("The site record", {200: _answer("servers and keys")}, tag="handles")
     },
+    "/api/node": {
+        "get": _operation("Its prefix and role", {200: _answer("prefix and role")}, tag="handles")
+    },
     "/api/sessions": {
         "post": _operation(
             "Open a session",
