@@ -149,7 +149,7 @@ class LimitSettings:
     )
     handle_bytes: int = setting(2_048, "Longest identifier, in octets.", least=64, most=2_048)
     value_bytes: int = setting(
-        65_536, "Largest data of one value, in octets.", least=64, most=262_144
+        240_000, "Largest data of one value, in octets.", least=64, most=262_144
     )
     record_values: int = setting(2_048, "Most values of one record.", least=1, most=2_048)
     record_bytes: int = setting(
