@@ -149,7 +149,7 @@ class LimitSettings:
     )
     handle_bytes: int = setting(2_048, "Longest identifier, in octets.", least=64, most=2_048)
     value_bytes: int = setting(
-        65_536, "Largest data of one value, in octets.", least=64, most=262_144
+        240_000, "Largest data of one value, in octets.", least=64, most=262_144
     )
     record_values: int = setting(2_048, "Most values of one record.", least=1, most=2_048)
     record_bytes: int = setting(
@@ -360,6 +360,16 @@ class HttpSettings:
     )
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
+    )
+    country_header: str = setting(
+        "",
+        "Header in which the trusted proxies say a client's country (two letters), for `country` "
+        "of 10320/loc. Empty: none.",
+    )
+    country_table: str = setting(
+        "",
+        "File of lines NETWORK,CC with the countries of networks, relative to the node's folder; "
+        "none comes with this program. Empty: none.",
     )
 
 
