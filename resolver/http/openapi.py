@@ -9,6 +9,8 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from resolver.epcis import description
+
 Json = dict[str, Any]
 
 
@@ -458,9 +460,9 @@ def document() -> Json:
             "version": _version(),
             "summary": "Industrial identifier resolution",
         },
-        "paths": _PATHS,
+        "paths": _PATHS | description.paths(),
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | description.schemas(),
             "securitySchemes": {
                 "basic": {
                     "type": "http",

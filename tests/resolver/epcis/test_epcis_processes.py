@@ -115,9 +115,7 @@ def test_a_killed_node_loses_no_capture_it_promised(folder):
     for _ in range(KILLS):
         node = Serving(folder)
         assert node.ready, node.logged()
-        done, _, number = asyncio.run(
-            _capture_until_killed(node, number, chance.uniform(0.3, 0.9))
-        )
+        done, _, number = asyncio.run(_capture_until_killed(node, number, chance.uniform(0.3, 0.9)))
         node.end()
         promised += done
         number += 1
@@ -192,15 +190,18 @@ def test_an_export_is_verified_offline(folder, tmp_path):
     assert asyncio.run(_capture_once(node.ready["https"], event(1), event(2)))["success"]
     node.stop()
     file = tmp_path / "events.jsonl"
-    assert biaoshi("export", folder, "--events", "--output", tmp_path / "none").stderr == "0 events\n"
+    assert (
+        biaoshi("export", folder, "--events", "--output", tmp_path / "none").stderr == "0 events\n"
+    )
     done = biaoshi("export", folder, "--events", "--all", "--output", file)
     assert (done.returncode, done.stderr) == (0, "2 events\n")
     from registry.keys import load_keys
 
     keys = load_keys(folder)
     pem = tmp_path / "log.pem"
-    from protocol.keys import encode_spki
     import base64
+
+    from protocol.keys import encode_spki
 
     spki = base64.b64encode(encode_spki(keys.log_public)).decode()
     pem.write_text(f"-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n")
@@ -261,8 +262,7 @@ def capture_as_operator(folder, *events, public=False):
     issuer = operator_of(b"86.999")
     now_us = int(time.time() * 1_000_000)
     changes = [
-        make_change(one, issuer=issuer, signer=signer, now_us=now_us, label=label)
-        for one in events
+        make_change(one, issuer=issuer, signer=signer, now_us=now_us, label=label) for one in events
     ]
     with open_writer(folder) as writer:
         outcomes = writer.submit(changes)
