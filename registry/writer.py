@@ -604,6 +604,10 @@ class GroupCommit:
                 return [error]
             return [self._commit([one])[0] for one in submissions]
 
+    async def between(self, work: Callable[[], None]) -> None:
+        """Do something with the store in the writer's thread, when no commit is under way."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def close(self) -> None:
         """Take no more; finish what waits."""
         self._closed = True

@@ -178,6 +178,10 @@ class WriterLink:
         rows = [[note.key, note.value, note.new] for note in notes]
         return bool(await self._client.ask("keep", rows))
 
+    async def held(self, name: str, size: int, sites: Sequence[bytes]) -> bool:
+        """Tell the writer what a mirror said of itself; whether its sites are news."""
+        return bool(await self._client.ask("held", [name, size, list(sites)]))
+
     async def close(self) -> None:
         """Drop the connection."""
         await self._client.close()

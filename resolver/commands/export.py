@@ -36,9 +36,7 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="A new file; default: standard output.")
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="P", help="Only handles of this prefix.")] = "",
-    everything: Annotated[
-        bool, typer.Option("--all", help="With what is not public.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With what is not public.")] = False,
     proofs: Annotated[
         bool, typer.Option("--proofs/--no-proofs", help="With a receipt for each record.")
     ] = True,
