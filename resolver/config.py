@@ -135,6 +135,13 @@ class StoreSettings:
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
     )
+    scrub_hours: float = setting(
+        24.0,
+        "Every record is compared with its digests in so many hours; damaged ones are "
+        "quarantined. 0: never.",
+        least=0,
+        most=8_760,
+    )
     warn_full_percent: int = setting(
         80, "Warn when disk or map are used to this share.", least=1, most=100
     )

@@ -28,6 +28,7 @@ from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
+from resolver.scrubbing import Scrubbing
 from resolver.site import make_sites, read_site_info
 from resolver.site_update import update_site
 from resolver.sockets import Ports
@@ -171,6 +172,9 @@ class WriterProcess:
             group_changes=settings.store.group_changes,
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
+        self._scrubbing = Scrubbing(
+            store, self._queue.between, metrics, hours=settings.store.scrub_hours
+        )
         self._mirrors = mirrors
         self._settings = settings
         self._local: LocalServer | None = None
@@ -179,7 +183,12 @@ class WriterProcess:
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
-        verbs = {"submit": submit_handler(self._submit), "held": self._held}
+        self._scrubbing.start()
+        verbs = {
+            "scrub": self._scrubbing.answer,
+            "submit": submit_handler(self._submit),
+            "held": self._held,
+        }
         self._local = LocalServer(listen(run / SOCKET), verbs)
         await self._local.start()
 
@@ -218,6 +227,7 @@ class WriterProcess:
         if self._following is not None:
             await self._following.close()
         await self._space.close()
+        await self._scrubbing.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
@@ -255,6 +265,7 @@ async def start_writer(
     await _ask_copies(settings, store, writer)
     if writer.fence() is None or settings.node.role == "mirror":
         update_site(folder, settings, ports, store, writer)
+
     def republish() -> None:
         update_site(folder, settings, ports, store, writer)
 

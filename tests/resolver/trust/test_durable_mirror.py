@@ -148,7 +148,9 @@ def test_a_stranger_cannot_speak_for_a_mirror(pair):
     primary, mirror, serve = pair
     first = serve(primary)
     body = b'{"mirror":"x","size":1,"root":"","sites":[]}'
-    asked = urllib.request.Request(f"{first.url}/log/held", body, {"Content-Type": "application/json"})
+    asked = urllib.request.Request(
+        f"{first.url}/log/held", body, {"Content-Type": "application/json"}
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(asked, timeout=10)
     assert refused.value.code in {401, 403}
