@@ -567,6 +567,16 @@ class MirrorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EscrowSettings:
+    """Deposits of children: their logs, kept here for the case that they lose everything."""
+
+    accept: bool = setting(True, "A parent: take deposits of the prefixes delegated here.")
+    child_mib: int = setting(
+        1024, "A parent: the room that each child has, in MiB.", least=0, most=1 << 30
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set."""
 
@@ -586,3 +596,4 @@ class Settings:
     log: LogSettings = section(LogSettings)
     admin: AdminSettings = section(AdminSettings)
     mirror: MirrorSettings = section(MirrorSettings)
+    escrow: EscrowSettings = section(EscrowSettings)
