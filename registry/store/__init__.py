@@ -26,6 +26,7 @@ class Table(StrEnum):
     EVENTS = "events"  # sequence -> event (registry.events.row)
     TRACE = "trace"  # identifier hash, role, event time, sequence -> empty (registry.events.keys)
     SECONDARY = "secondary"  # what else events are found by; idempotency keys
+    QUARANTINE = "quarantine"  # store key -> a record that was set aside, and why (registry.scrub)
     META = "meta"  # name -> format version, last sequence, epoch
 
 
