@@ -51,7 +51,7 @@ class Gate:
         proved: told the address of each connection, which it shows to be no forged one.
         """
         self.tally = Tally()
-        self.fast = None if node is None else fast_answers(node, self.tally)
+        self.fast = None if node is None else fast_answers(node, self.tally, face)
         self.limits = limits
         self._proved = proved
         self.face = face
