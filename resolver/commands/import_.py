@@ -25,6 +25,7 @@ from resolver.migration.run import Migration, Progress
 if TYPE_CHECKING:
     from registry.store.lmdb_store import LmdbStore
     from resolver.config import Settings
+    from resolver.migration.resume import Kept
 
 app = typer.Typer()
 
@@ -43,7 +44,7 @@ Examples:
 \b
 With --from the old server goes on running: its records are dumped, what is done there meanwhile
 follows from its transaction log, and both sides are compared at the end by counts and a digest.
-Run it again at any time: what is here already stays as it is.
+Run it again at any time: it goes on from where it stood in that log.
 \b
 Exit codes: 0 all is here and equal; 1 something was refused, or the sides differ; 2 a file or an
 option cannot be used; 3 the old server or the node is not available; 4 the identity was not
@@ -93,6 +94,12 @@ def import_(
     interval: Annotated[
         float, typer.Option(metavar="S", help="With --follow: seconds between two questions.")
     ] = 2.0,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="With --from: take the dump again, whatever an earlier run did."
+        ),
+    ] = False,
     allow_dsa: Annotated[
         bool,
         typer.Option(
@@ -136,6 +143,7 @@ def import_(
             prefix or [],
             passphrase_file,
             interval=interval if follow else None,
+            fresh=fresh,
             allow_dsa=allow_dsa,
             as_json=as_json,
         )
@@ -230,6 +238,7 @@ def _migrate(
     passphrase_file: Path | None,
     *,
     interval: float | None,
+    fresh: bool,
     allow_dsa: bool,
     as_json: bool,
 ) -> None:
@@ -238,6 +247,7 @@ def _migrate(
     from resolver.keyfiles import read_passphrase, read_public_keys
     from resolver.migration.changes import Plan, moving
     from resolver.migration.primary import Primary
+    from resolver.migration.resume import Kept
     from resolver.migration.run import compared
     from resolver.registering.auth import Credentials
     from resolver.roots import split_host_port
@@ -257,11 +267,17 @@ def _migrate(
     with _reading(folder, settings) as store:
         record = read_record(store, PREFIX_RECORDS + plan.own) if plan.own else None
     own_values = record.values if record is not None else ()
-    with open_writer(folder) as writer:
-        migration = Migration(primary, writer, own_values, plan, progress=_progress)
-        _run(migration, interval)
-    with _reading(folder, settings) as store:
-        result = compared(primary, store, plan)
+    kept = Kept.of(folder, source, primary.key, plan.prefixes)
+    while True:
+        with open_writer(folder) as writer:
+            migration = Migration(primary, writer, own_values, plan, progress=_progress)
+            _run(migration, kept, interval, fresh=fresh)
+        with _reading(folder, settings) as store:
+            result = compared(primary, store, plan)
+        if result.same or not migration.resumed:
+            break
+        sys.stderr.write("the sides differ; taking the dump again …\n")
+        fresh, interval = True, None
     _report(migration, result, as_json=as_json)
     if not result.same or migration.done.counts["refused"]:
         raise typer.Exit(Exit.REFUSED)
@@ -282,15 +298,20 @@ def _reading(folder: Path, settings: Settings) -> Iterator[LmdbStore]:
         store.close()
 
 
-def _run(migration: Migration, interval: float | None) -> None:
-    """Dump and follow. interval: seconds between two questions; None: until caught up."""
+def _run(migration: Migration, kept: Kept, interval: float | None, *, fresh: bool) -> None:
+    """Dump, or go on where an earlier run stood, and follow.
+
+    interval: seconds between two questions; None: until caught up. fresh: dump in any case.
+    """
     migration.home()
-    migration.dump()
+    migration.begin(None if fresh else kept.load())
     try:
         while migration.catch_up() or interval is not None:
+            kept.save(migration.settled)
             time.sleep(interval or 0)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped following; comparing both sides …\n")
+    kept.save(migration.settled)
 
 
 def _say_key(source: str, primary: object) -> None:
@@ -318,6 +339,7 @@ def _report(migration: Migration, result: Comparison, *, as_json: bool) -> None:
             "prefixes": sorted(each.decode() for each in plan.prefixes),
             "records": {name: count for name, count in sorted(done.counts.items()) if count},
             "skipped": done.skipped,
+            "resumed": migration.resumed,
             "transactions": done.transactions,
             "moved_keys": [[index, new.text()] for index, new in plan.moved],
             "comparison": result.shape(),
@@ -329,7 +351,7 @@ def _report(migration: Migration, result: Comparison, *, as_json: bool) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(done.counts.items()) if count)
     print(f"{counts or 'nothing to do'}; {done.skipped} left out, {done.transactions} transactions")
     for index, new in dict(plan.moved).items():
-        print(f"administrator {index} of the old server is {new.text()} here")
+        print(f"the key {index} of the old server stands in for it here, as {new.text()}")
     print(f"there: {result.theirs} records, digest {result.their_digest}")
     print(f"here:  {result.ours} records, digest {result.our_digest}")
     if result.same:
