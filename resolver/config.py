@@ -209,6 +209,16 @@ class LimitSettings:
         least=1,
         most=1_000_000,
     )
+    capture_events: int = setting(5_000, "Most events of one EPCIS capture.", least=1, most=20_000)
+    capture_bytes: int = setting(
+        8_388_608, "Largest body of one EPCIS capture, in octets.", least=1024, most=16_777_216
+    )
+    captures: int = setting(
+        64,
+        "EPCIS captures that may wait in one reader; beyond it the answer is busy.",
+        least=1,
+        most=100_000,
+    )
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )
@@ -249,6 +259,13 @@ class RecursionSettings:
         "Ask every site to sign its replies with the key that its parent published, and refuse "
         "unsigned ones. Off: sites that cannot sign can be read, and whoever sits on the way can "
         "change what is unsigned.",
+    )
+    key_status_s: int = setting(
+        30,
+        "How long the certificates of signers are kept, whatever their TTL, so that a revoked key "
+        "counts no more; a record verified through them is good for as long at a time.",
+        least=1,
+        most=60,
     )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)
@@ -343,6 +360,32 @@ class HttpSettings:
     )
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DigitalLinkSettings:
+    """The GS1 Digital Link resolver, and what /.well-known/gs1resolver says of it."""
+
+    root: str = setting(
+        "",
+        "What Digital Links of this node begin with, such as https://id.example.org: anchors of "
+        "linksets, resolverRoot. Empty: as each client calls the node.",
+    )
+    name: str = setting("", "The resolver's name. Empty: node.description.")
+    contact: str = setting("", "Who operates it, as a name. Empty: node.contact.")
+    telephone: str = setting("", "Telephone of the operator, such as +86 10 5555 0100.")
+    terms: str = setting("", "Address of the terms of use.")
+    contexts: tuple[str, ...] = setting(
+        (), "Values of ?context= that links here have, as the description lists them."
+    )
+    forward_query: bool = setting(
+        True, "Pass the request's query on to targets of links that do not say (fwqs)."
+    )
+    forward: Pairs = setting(
+        (),
+        "Resolvers that links of a GS1 company prefix are sent to where no record is here: "
+        '{ "9521234" = "https://id.example.org" }. The longest prefix counts.',
     )
 
 
@@ -504,7 +547,27 @@ class MirrorSettings:
         "", "A mirror: the primary's tls/cert.pem, where it is self-made and not on loopback."
     )
     every_s: float = setting(
-        0.5, "A mirror asks for new changes so often, in seconds.", least=0.05, most=3600
+        0.5,
+        "A mirror asks for new changes so often, in seconds, where the primary does not let it "
+        "wait for them.",
+        least=0.05,
+        most=3600,
+    )
+    name: str = setting(
+        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
+    )
+    durable: str = setting(
+        "primary",
+        "A primary: when a registration is acknowledged: once it lies durably here (primary), or "
+        "also at a mirror (mirror), so that losing this machine for good loses nothing.",
+        choices=("primary", "mirror"),
+    )
+    durable_s: float = setting(
+        5.0,
+        "With durable = mirror: seconds to wait for one; then the answer says that the change is "
+        "written here and confirmed by none.",
+        least=0.1,
+        most=600,
     )
     copies: tuple[str, ...] = setting(
         (),
@@ -526,6 +589,7 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    digital_link: DigitalLinkSettings = section(DigitalLinkSettings)
     dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)

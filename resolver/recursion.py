@@ -328,6 +328,7 @@ def open_recursion(
         Verifier(wall=wall),
         need=rules_of(configured).need,
         certify=configured.certify,
+        key_status_s=configured.key_status_s,
         metrics=metrics,
     )
     limits = Limits(

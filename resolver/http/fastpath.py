@@ -30,9 +30,9 @@ from protocol.errors import StoreError
 from registry.prefixes import ROOT
 from registry.store import Table
 from registry.store.row import JSON_HEAD_SIZE
+from resolver.http.address import safe_address
 from resolver.http.mounts import RESERVED
-from resolver.http.page import REDIRECT_BODY, SECURITY_HEADERS
-from resolver.http.proxy import safe_address
+from resolver.http.page import PUBLIC_HEADERS, REDIRECT_BODY, SECURITY_HEADERS
 from resolver.http.reply import gzipped, wants_gzip
 from resolver.namespaces import NO_CHAIN
 
@@ -105,12 +105,17 @@ _FOUND_ZIPPED: Final = (
 )
 _REDIRECT: Final = (
     b"HTTP/1.1 302 Found\r\n"
-    + b"".join(b"%b: %b\r\n" % (k.encode(), v.encode()) for k, v in SECURITY_HEADERS.items())
+    + b"".join(
+        b"%b: %b\r\n" % (k.encode(), v.encode())
+        for k, v in (SECURITY_HEADERS | PUBLIC_HEADERS).items()
+    )
     + b"Expires: %b\r\nLocation: %b\r\nContent-Length: %d\r\nDate: %b\r\n"
     b"Server: Biaoshi\r\nX-Content-Type-Options: nosniff\r\n\r\n"
 )
 _REDIRECT_BODY: Final = REDIRECT_BODY.encode()
-_may_choose: Final = re.compile(rb'"type":"(?:10320/loc|hs_alias)"', re.IGNORECASE).search
+_may_choose: Final = re.compile(
+    rb'"type":"(?:10320/loc|hs_alias|0\.(?:link|linkset|retired))"', re.IGNORECASE
+).search
 _LAST_SECOND: Final = 2**32
 _ABSENT: Final = b"HTTP/1.1 404 Not Found\r\nVary: Accept-Encoding, Origin\r\n" + _HEADERS
 _SAME: Final = (
@@ -188,6 +193,8 @@ def _judged(seen: Mapping[bytes, bytes]) -> Head | None:
     if not _host(seen.get(b"host", b"")):
         return None
     for name, value in seen.items():
+        if name == b"accept" and b"linkset" in value.lower():
+            return None
         if name in _IGNORED or name == b"host":
             continue
         if name == b"connection" and value.lower() == b"keep-alive":
@@ -313,7 +320,7 @@ def redirect(
     raw: bytes, second: int, date: bytes, schemes: frozenset[str], with_body: bool
 ) -> bytes | None:
     """302 to the first URL value; None where the ordinary way must choose or show a page."""
-    if _may_choose(raw):  # an alias or a 10320/loc value comes before any URL
+    if _may_choose(raw):  # an alias, a 10320/loc value or a link comes before any URL
         return None
     values = orjson.loads(raw[JSON_HEAD_SIZE:])
     value = next((one for one in values if one["type"].upper() == "URL"), None)

@@ -8,11 +8,10 @@ the target.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -21,7 +20,17 @@ from protocol.identifier import parse
 from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values, select
 from protocol.values.loc import Caller, Locations
 from resolver.aliases import HS_ALIAS, MUTUAL, follow
-from resolver.http.asked import Parameters, Senders, decoded, raw_path
+from resolver.http.address import safe_address
+from resolver.http.asked import Parameters, Senders, decoded, raw_path, raw_query
+from resolver.http.link_path import Asked, is_link_path, read_compressed, read_link
+from resolver.http.links import (
+    Links,
+    asks_for_links,
+    digital_link_of,
+    has_links,
+    preflight,
+    refused,
+)
 from resolver.http.locations import chain_for, shared_locations, target
 from resolver.http.locations import shown as listed_locations
 from resolver.http.page import (
@@ -32,7 +41,6 @@ from resolver.http.page import (
     record_page,
     redirect,
 )
-from resolver.http.reply import PREFLIGHT_HEADERS, cors_headers
 from resolver.lookup import Answer, Query
 from resolver.namespaces import Chain
 
@@ -41,17 +49,17 @@ if TYPE_CHECKING:
 
 PAGE: Final = "page"
 _METHODS: Final = ("GET", "HEAD", "POST")
-_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
-"""Reserved characters stay as they are in a target; the rest is percent-encoded where needed."""
-_plain_host = re.compile(r"[A-Za-z0-9.-]+").fullmatch
 _SPELLED: Final = ("hdl:", "doi:", "info:", "urn:", "oid:", "did:")
 
 
 class Proxy:
     """The browser-facing resolver."""
 
-    def __init__(self, node: Node, senders: Senders, *, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, node: Node, senders: Senders, links: Links, *, draw: Callable[[], float]
+    ) -> None:
         """draw: a random number, 0 ≤ draw < 1, for weighted locations."""
+        self._links = links
         self._node = node
         self._senders = senders
         self._draw = draw
@@ -60,30 +68,49 @@ class Proxy:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Any path that is no mount point."""
         if request.method == "OPTIONS":
-            preflight = {**PREFLIGHT_HEADERS, "Allow": ", ".join(_METHODS)}
-            return web.Response(headers={**preflight, **cors_headers(request)})
+            return preflight()
         if request.method not in _METHODS:
             return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
-        response = await self._answered(request)
-        response.headers.update(cors_headers(request))
-        return response
-
-    async def _answered(self, request: web.Request) -> web.StreamResponse:
+        path = raw_path(request)
         try:
             parameters = Parameters.of(request)
-            octets = decoded(raw_path(request)[1:])
+            only_page = path.startswith(f"/{PAGE}/")
+            asked = self._digital_link(path.removeprefix(f"/{PAGE}"), raw_query(request))
+            if asked is not None:
+                return await self._links.digital_link(request, asked, page=only_page)
+            octets = decoded(path[1:])
         except ParseError as error:
-            return error_page(400, "This is no identifier", raw_path(request), str(error))
+            return refused(request, error, path)
         if not octets:
             wanted = parameters.first("id")
             return front_page() if not wanted else redirect(302, _path_of(wanted.strip()), {})
         shown = octets.decode("utf-8", "replace")
         try:
             return await self._resolve(request, parameters, octets)
-        except BadIdentifier as error:
-            return error_page(400, "This is no identifier", shown, str(error))
+        except ParseError as error:
+            return refused(request, error, shown)
         except BiaoshiError as error:
             return error_page(500, "It could not be resolved", shown, str(error))
+
+    def _digital_link(self, path: str, query: str) -> Asked | None:
+        """The Digital Link that a raw path is. Raises BadIdentifier for one that is wrong."""
+        first, slash, _ = path[1:].partition("/")
+        if not slash:
+            return None
+        prefix = first.upper().encode("utf-8", "surrogateescape") in self._node.prefixes.homed()
+        if is_link_path(path, prefix=prefix):
+            return read_link(path, query)
+        return None if prefix else read_compressed(path, query)
+
+    async def _other_link(
+        self, request: web.Request, handle: bytes, *, page: bool
+    ) -> web.StreamResponse | None:
+        """The answer for a GS1 key that is spelled otherwise: a GTIN, an URN, one segment."""
+        link = digital_link_of(handle)
+        asked = None if link is None else Asked(link)
+        if asked is None and b"/" not in handle and not page:
+            asked = read_compressed(raw_path(request), raw_query(request))
+        return None if asked is None else await self._links.digital_link(request, asked, page=page)
 
     async def _resolve(
         self, request: web.Request, parameters: Parameters, octets: bytes
@@ -91,6 +118,10 @@ class Proxy:
         mount, slash, rest = octets.partition(b"/")
         only_page = bool(slash) and mount == PAGE.encode()
         handle = name_of(rest if only_page else octets)
+        if b"/" not in handle or b":" in handle:
+            response = await self._other_link(request, handle, page=only_page)
+            if response is not None:
+                return response
         query = Query(handle, authoritative=parameters.flag("auth"), do_not_refer=True)
         lookup = self._node.lookup
         answer = lookup.answer_now(query) or await lookup.answer(query)
@@ -108,13 +139,17 @@ class Proxy:
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
             return await self._listed(query, shown, values, chain)
-        chosen = select(values, _indexes(parameters), parameters.types())
+        indexes, types = _indexes(parameters), parameters.types()
+        chosen = select(values, indexes, types)
         if only_page or parameters.has("noredirect"):
             return record_page(shown, chosen)
         if not parameters.has("ignore_aliases"):
             alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
                 return _to_alias(alias, parameters, self._expires(alias))
+        all_of_it = not indexes and not types
+        if all_of_it and (asks_for_links(request, parameters) or has_links(values)):
+            return await self._links.record(request, answer.handle, values)
         shared = await shared_locations(self._ask, chain)
         return self._redirected(request, parameters, shown, chosen, shared)
 
@@ -180,58 +215,6 @@ def name_of(octets: bytes) -> bytes:
         return parse(text).handle
     except BadIdentifier:
         return octets  # a prefix, or nothing at all: the lookup says which
-
-
-def safe_address(target: str, append: str, schemes: frozenset[str]) -> str | None:
-    """An address a browser may be sent to, in ASCII; None for any other.
-
-    append: added as it is, unless it would lead to another host.
-    """
-    target = _web_host(target.strip(" \t\r\n"))
-    own = _parts(target)
-    if own is None or own[0] not in schemes or (own[0] in {"http", "https"} and not own[1]):
-        return None
-    whole = target + append
-    if append and _parts(whole) != own:
-        whole = target
-    return quote(whole, safe=_SAFE) if not _host_is_odd(own[1]) else None
-
-
-def _parts(address: str) -> tuple[str, str] | None:
-    """Scheme and authority as a browser would read them; None where it would read otherwise."""
-    # Browsers drop tabs and line ends and take a backslash for a slash: such text is not
-    # an address for us.
-    if not address.isprintable() or "\\" in address or address != address.strip():
-        return None
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts.scheme.lower(), parts.netloc.lower()
-
-
-def _web_host(target: str) -> str:
-    """An address with its host in the form of the DNS; as it is where it has none such."""
-    scheme, separator, rest = target.partition("://")
-    cut = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
-    host = rest[:cut]
-    if not separator or host.isascii() or "@" in host:
-        return target
-    name, colon, port = host.partition(":")
-    try:
-        known = name.encode("idna").decode()
-    except UnicodeError:
-        return target
-    if not _plain_host(known):  # folding may bring slashes and the like into it
-        return target
-    return f"{scheme}://{known}{colon}{port}{rest[cut:]}"
-
-
-def _host_is_odd(authority: str) -> bool:
-    """Percent signs, spaces or characters beyond ASCII in a host are left to people."""
-    host = authority.rpartition("@")[2]
-    return not host.isascii() or any(char in host for char in '% "<>^`{|}')
 
 
 def _indexes(parameters: Parameters) -> tuple[int, ...]:

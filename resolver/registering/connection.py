@@ -8,6 +8,7 @@ system's authorities vouch for it, or on loopback. Anything else is refused by n
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -86,10 +87,12 @@ class Connection:
         sleep: Callable[[float], None] = time.sleep,
         timeout_s: float = TIMEOUT_S,
         tries: int = TRIES,
+        dead_after_s: float | None = None,
     ) -> None:
         """url: `https://HOST:PORT`; for `http` with credentials the node's HTTPS face is used.
 
-        certificate: PEM of the node's own. insecure: trust any. Raises SettingsError.
+        certificate: PEM of the node's own. insecure: trust any. dead_after_s: give a connection up
+        when nothing at all comes through for about so long. Raises SettingsError.
         """
         parts = parse_url(url)
         self._host, self._port, self._tls = parts.host, parts.port, parts.scheme == "https"
@@ -99,6 +102,7 @@ class Connection:
         self._sleep = sleep
         self._timeout_s = timeout_s
         self._tries = tries
+        self._dead_after_s = dead_after_s
         self._open: HTTPConnection | None = None
         self._authorization: str | None = None
         if credentials is not None:
@@ -152,11 +156,13 @@ class Connection:
         return Answer(response.status, data, float(after) if after.isdigit() else None)
 
     def _connect(self) -> HTTPConnection:
+        connect_s = self._dead_after_s or self._timeout_s
         if not self._tls:
-            self._open = HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            self._open = HTTPConnection(self._host, self._port, timeout=connect_s)
+            self._watch(self._open)
             return self._open
         try:
-            made = HTTPSConnection(self._host, self._port, timeout=self._timeout_s)
+            made = HTTPSConnection(self._host, self._port, timeout=connect_s)
             if self._pinned is not None or self._insecure or self._is_loopback():
                 raise ssl.SSLCertVerificationError("not asked")
             made.connect()
@@ -164,11 +170,30 @@ class Connection:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE  # the key is compared below
-            made = HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
+            made = HTTPSConnection(self._host, self._port, timeout=connect_s, context=context)
             made.connect()
             self._check_key(made)
+        self._watch(made)
         self._open = made
         return made
+
+    def _watch(self, made: HTTPConnection) -> None:
+        """Let the kernel notice a silent way: a slow node still acknowledges, a dead one does not."""
+        if self._dead_after_s is None:
+            return
+        if made.sock is None:
+            made.connect()
+        made.sock.settimeout(self._timeout_s)
+        seconds = max(1, round(self._dead_after_s / 2))
+        for option, value in (
+            ("TCP_KEEPIDLE", seconds),
+            ("TCP_KEEPINTVL", seconds),
+            ("TCP_KEEPCNT", 1),
+            ("TCP_USER_TIMEOUT", int(self._dead_after_s * 1000)),
+        ):
+            if hasattr(socket, option):
+                made.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def _check_key(self, connection: HTTPSConnection) -> None:
         raw = connection.sock.getpeercert(True) if connection.sock is not None else None

@@ -103,7 +103,7 @@ def pid_of(node, victim, chance):
     names = {}
     for child in children_of(node.supervisor):
         files = [
-            os.readlink(one) for one in Path(f"/proc/{child}/fd").iterdir() if one.is_symlink()
+            str(one.readlink()) for one in Path(f"/proc/{child}/fd").iterdir() if one.is_symlink()
         ]
         writes = any(name.endswith("/writer.lock") for name in files)
         names.setdefault("writer" if writes else "reader", []).append(child)
