@@ -72,7 +72,7 @@ class Plain(NamedTuple):
     turn: Callable[[], None]
 
 
-def _reply_head(head: bytes) -> bytes | None:
+def reply_head(head: bytes) -> bytes | None:
     """The first eight octets of the reply to a request that begins so; None: not taken.
 
     Versions 2.7 to 3.x, nothing compressed, encrypted or in parts, no session.
@@ -159,7 +159,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             heads.clear()
         if len(codes_of) > _MEMO:
             codes_of.clear()
-        heads[head] = _reply_head(head)
+        heads[head] = reply_head(head)
         codes_of[octets] = _codes(octets)
 
     def answer(data: bytes, get: Get = lookup.get) -> bytes | None:
