@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.change import Change
 from registry import tree
@@ -32,6 +31,7 @@ from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
+from resolver.trust.signers import log_signer
 from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
 
 log = structlog.get_logger()
@@ -51,17 +51,6 @@ def writer_settings(settings: Settings) -> WriterSettings:
         record_bytes=limits.record_bytes,
         unsigned=settings.signing.unsigned,
     )
-
-
-def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
-    """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
-    prefix = settings.node.prefix
-    if not prefix:
-        return None
-    name = tree.log_name(prefix)
-    told = [one.key for one in keys.rotation.former] + [one.key for one in keys.rotation.revoked]
-    past = tuple(key for key in told if isinstance(key, Ed25519PublicKey))
-    return tree.LogSigner(name, keys.log_private, keys.former_log, keys.national, past)
 
 
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
