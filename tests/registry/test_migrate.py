@@ -12,7 +12,6 @@ from protocol.change import Change, Kind
 from protocol.errors import StoreError
 from protocol.record import HandleValue
 from registry import migrate as module
-from registry.backup import back_up, read_manifest, restore
 from registry.check import check_node
 from registry.migrate import ASIDE, PROGRESS_KEY, migrate
 from registry.store import Table
