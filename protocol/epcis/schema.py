@@ -8,8 +8,9 @@ standard says in words (traceability §1.7); a reader flags it, a capture may re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,10 @@ MAX_PROBLEMS: Final = 50
 MAX_MESSAGE: Final = 240
 SLACK_US: Final = 5 * 60 * 1_000_000
 """How far an event may lie in the future: clocks of different companies differ."""
+_plain_item = re.compile(
+    r"(https://id\.gs1\.org/01/[0-9]{14})/(?:21|10)/[A-Za-z0-9\-._]{1,20}"
+).fullmatch
+"""Items and lots of which only the GTIN can be wrong: serials in letters that every key takes."""
 _SCHEMA_FILE: Final = Path(__file__).with_name("schema.json")
 
 
@@ -167,14 +172,24 @@ def _identifiers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _gs1(event: Mapping[str, Any], _context: Any) -> Iterator[Problem]:
     for path, text in _identifiers(event):
-        identity = canonical_id(text.strip())
-        try:
-            if is_canonical(identity):
-                parse_uri(identity)
-            elif identity[:8].lower() == "urn:epc:":
-                epc.parse(identity)
-        except BadIdentifier as error:
-            yield Problem(path, f"{shown(text)}: {error}"[:MAX_MESSAGE], "gs1-identifier")
+        item = _plain_item(text)
+        wrong = _gs1_problem(item[1] if item is not None else text)
+        if wrong:
+            yield Problem(path, f"{shown(text)}: {wrong}"[:MAX_MESSAGE], "gs1-identifier")
+
+
+@lru_cache(4_096)
+def _gs1_problem(text: str) -> str:
+    """What is wrong with a GS1 identifier; "" for nothing. Classes and places come often."""
+    identity = canonical_id(text.strip())
+    try:
+        if is_canonical(identity):
+            parse_uri(identity)
+        elif identity[:8].lower() == "urn:epc:":
+            epc.parse(identity)
+    except BadIdentifier as error:
+        return str(error)
+    return ""
 
 
 def _own_hash(event: Mapping[str, Any], context: Any) -> Iterator[Problem]:
