@@ -49,7 +49,7 @@ SIGN = "sign"
 class WriterSettings:
     """Bounds and policies of the writer."""
 
-    value_bytes: int = 65_536
+    value_bytes: int = 240_000
     """Longest data of one value."""
     type_bytes: int = 1_024
     """Longest value type."""

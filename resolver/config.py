@@ -135,6 +135,13 @@ class StoreSettings:
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
     )
+    scrub_hours: float = setting(
+        24.0,
+        "Every record is compared with its digests in so many hours; damaged ones are "
+        "quarantined. 0: never.",
+        least=0,
+        most=8_760,
+    )
     warn_full_percent: int = setting(
         80, "Warn when disk or map are used to this share.", least=1, most=100
     )
@@ -149,7 +156,7 @@ class LimitSettings:
     )
     handle_bytes: int = setting(2_048, "Longest identifier, in octets.", least=64, most=2_048)
     value_bytes: int = setting(
-        65_536, "Largest data of one value, in octets.", least=64, most=262_144
+        240_000, "Largest data of one value, in octets.", least=64, most=262_144
     )
     record_values: int = setting(2_048, "Most values of one record.", least=1, most=2_048)
     record_bytes: int = setting(
@@ -360,6 +367,16 @@ class HttpSettings:
     )
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
+    )
+    country_header: str = setting(
+        "",
+        "Header in which the trusted proxies say a client's country (two letters), for `country` "
+        "of 10320/loc. Empty: none.",
+    )
+    country_table: str = setting(
+        "",
+        "File of lines NETWORK,CC with the countries of networks, relative to the node's folder; "
+        "none comes with this program. Empty: none.",
     )
 
 
@@ -577,6 +594,16 @@ class MirrorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EscrowSettings:
+    """Deposits of children: their logs, kept here for the case that they lose everything."""
+
+    accept: bool = setting(True, "A parent: take deposits of the prefixes delegated here.")
+    child_mib: int = setting(
+        1024, "A parent: the room that each child has, in MiB.", least=0, most=1 << 30
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set."""
 
@@ -596,3 +623,4 @@ class Settings:
     log: LogSettings = section(LogSettings)
     admin: AdminSettings = section(AdminSettings)
     mirror: MirrorSettings = section(MirrorSettings)
+    escrow: EscrowSettings = section(EscrowSettings)

@@ -29,6 +29,7 @@ from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
+from resolver.scrubbing import Scrubbing
 from resolver.site import make_sites, read_site_info
 from resolver.site_update import update_site
 from resolver.sockets import Ports
@@ -179,6 +180,9 @@ class WriterProcess:
             group_changes=settings.store.group_changes,
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
+        self._scrubbing = Scrubbing(
+            store, self._queue.between, metrics, hours=settings.store.scrub_hours
+        )
         self._mirrors = mirrors
         self._settings = settings
         self._local: LocalServer | None = None
@@ -187,7 +191,9 @@ class WriterProcess:
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
+        self._scrubbing.start()
         verbs = {
+            "scrub": self._scrubbing.answer,
             "submit": submit_handler(self._submit),
             "keep": keep_handler(self._queue.keep),
             "held": self._held,
@@ -230,6 +236,7 @@ class WriterProcess:
         if self._following is not None:
             await self._following.close()
         await self._space.close()
+        await self._scrubbing.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()

@@ -66,6 +66,8 @@ _ORIGIN = re.compile(r"(?:https?|HTTPS?)://[^/?#]+(/[^?#]*)")
 _URN = re.compile(r"(?i:urn:epc):(id|class|idpat):([a-z]+):([0-9]+)\.(.*)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~]*")
 _DIGITS = re.compile(r"[0-9]*")
+_USUAL = re.compile(re.escape(CANONICAL) + r"/01/[0-9]{14}(?:/(?:21|10|235)/[A-Za-z0-9\-._~]+)?")
+"""What most identifiers are, and are already in their canonical form."""
 _CANONICAL = re.compile(
     re.escape(CANONICAL) + r"/([0-9]{2,4})/([^/?#]+)(?:/([0-9]{2,4})/([^/?#]+))?"
 )
@@ -74,7 +76,7 @@ _CANONICAL = re.compile(
 @lru_cache(_CACHED)
 def canonical_id(text: str) -> str:
     """The one spelling of an object's identifier. Never raises; other text comes back as it is."""
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_TEXT or _USUAL.fullmatch(text):
         return text
     head = text[:8].lower()
     if head.startswith("http"):

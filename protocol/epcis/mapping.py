@@ -195,8 +195,14 @@ def _rule(rule: Any, at: int, words: Words, columns: set[str]) -> Rule:
     event_id = rule.get("event_id", "hash")
     if event_id not in ("hash", "none"):
         raise SettingsError(f'event_id of [[event]] {at} is "hash" or "none"')
-    documents = tuple(_document(one, at, build) for one in rule.get("documents", []))
+    documents = tuple(_document(one, at, build) for one in _list(rule.get("documents", [])))
     return Rule(body, when, unless, group, documents, event_id == "hash" and "eventID" not in body)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise SettingsError("documents of an [[event]] is a list: [[event.documents]]")
+    return value
 
 
 def _document(value: Any, at: int, build: Callable[[Any], Any]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from protocol.epcis.mapping_values import read_number
 from protocol.errors import BadIdentifier, InvalidValue, SettingsError
 from protocol.schemes.gs1 import pad_gtin
 
@@ -177,8 +178,10 @@ FILTERS: Final[Mapping[str, Callable[[str, str], str]]] = {
     "before": _before,
     "after": _after,
     "gtin": lambda text, _: pad_gtin(text),
+    "number": lambda text, mark: str(read_number(text, mark or ".")),
 }
-"""Name -> what it makes of a text and its argument. `gtin`: 14 digits, check digit right."""
+"""Name -> what it makes of a text and its argument. `gtin`: 14 digits, check digit right; `number`:
+with a point before the fraction, whatever mark (the argument) it was written with."""
 _OTHERS: Final = ("raw", "split", "default", "words")
 
 

@@ -91,8 +91,7 @@ def read_number(text: str, decimal: str) -> Any:
     found = plain_number("".join(plain.split()))
     if found is None:
         raise InvalidValue(f"{text[:60]!r} is no number; is the decimal mark right?")
-    number = Decimal(found)
-    return int(number) if number == number.to_integral_value() and len(found) < 16 else number
+    return Decimal(found) if "." in found else int(found)
 
 
 def read_truth(text: str) -> bool:

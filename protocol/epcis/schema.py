@@ -31,10 +31,8 @@ MAX_PROBLEMS: Final = 50
 MAX_MESSAGE: Final = 240
 SLACK_US: Final = 5 * 60 * 1_000_000
 """How far an event may lie in the future: clocks of different companies differ."""
-_plain_item = re.compile(
-    r"(https://id\.gs1\.org/01/[0-9]{14})/(?:21|10)/[A-Za-z0-9\-._]{1,20}"
-).fullmatch
-"""Items and lots of which only the GTIN can be wrong: serials in letters that every key takes."""
+_PLAIN_SERIAL: Final = re.compile(r"[A-Za-z0-9\-._]{1,20}")
+_SERIALS: Final = ("/21", "/10")
 _SCHEMA_FILE: Final = Path(__file__).with_name("schema.json")
 
 
@@ -172,21 +170,29 @@ def _identifiers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _gs1(event: Mapping[str, Any], _context: Any) -> Iterator[Problem]:
     for path, text in _identifiers(event):
-        item = _plain_item(text)
-        wrong = _gs1_problem(item[1] if item is not None else text)
-        if wrong:
-            yield Problem(path, f"{shown(text)}: {wrong}"[:MAX_MESSAGE], "gs1-identifier")
+        told = _identifier_problem(text)
+        if told:
+            yield Problem(path, f"{shown(text)}: {told}"[:MAX_MESSAGE], "gs1-identifier")
 
 
-@lru_cache(4_096)
-def _gs1_problem(text: str) -> str:
-    """What is wrong with a GS1 identifier; "" for nothing. Classes and places come often."""
+def _identifier_problem(text: str) -> str:
+    """What is wrong with a GS1 identifier; "" for nothing, and for other texts."""
     identity = canonical_id(text.strip())
+    stem, _, last = identity.rpartition("/")
+    if is_canonical(identity):
+        # A serial of plain characters needs no look of its own; its class is known from others.
+        short = _PLAIN_SERIAL.fullmatch(last) and stem.endswith(_SERIALS)
+        return _strictly(stem[:-3] if short else identity)
+    return _strictly(identity) if identity[:8].lower() == "urn:epc:" else ""
+
+
+@lru_cache(65_536)
+def _strictly(identity: str) -> str:
     try:
-        if is_canonical(identity):
-            parse_uri(identity)
-        elif identity[:8].lower() == "urn:epc:":
+        if identity[:8].lower() == "urn:epc:":
             epc.parse(identity)
+        else:
+            parse_uri(identity)
     except BadIdentifier as error:
         return str(error)
     return ""

@@ -30,7 +30,7 @@ DIFFERENCES: dict[str, Difference] = {
     "public-secret": Difference(1, 202, "a public HS_SECKEY gives the secret to everybody"),
     "broken-admin": Difference(1, 202, "an HS_ADMIN that cannot be read protects nothing"),
     "empty-type": Difference(1, 202, "a value without a type cannot be asked for"),
-    "huge-value": Difference(1, 202, "`limits.value_bytes`: large content belongs elsewhere"),
+    "huge-value": Difference(1, 202, "the record must fit in one message with its signature"),
     "control-character": Difference(1, 102, "names with control characters deceive readers"),
     "remove-nothing": Difference(1, 202, "a request that does nothing is a mistake"),
     "modify-twice": Difference(1, 201, "one index twice in a request: which one is meant?"),
