@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.change import Change
 from protocol.errors import StoreError
@@ -36,6 +35,7 @@ from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
 from resolver.trust.mirrors import Mirrors, encoded, unconfirmed
+from resolver.trust.signers import log_signer
 from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
@@ -56,17 +56,6 @@ def writer_settings(settings: Settings) -> WriterSettings:
         link_schemes=tuple(scheme.lower() for scheme in settings.http.redirect_schemes),
         unsigned=settings.signing.unsigned,
     )
-
-
-def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
-    """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
-    prefix = settings.node.prefix
-    if not prefix:
-        return None
-    name = tree.log_name(prefix)
-    told = [one.key for one in keys.rotation.former] + [one.key for one in keys.rotation.revoked]
-    past = tuple(key for key in told if isinstance(key, Ed25519PublicKey))
-    return tree.LogSigner(name, keys.log_private, keys.former_log, keys.national, past)
 
 
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
