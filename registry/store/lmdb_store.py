@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -354,8 +354,10 @@ class LmdbStore:
 
     # --- writing
 
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Write all rows in one durable transaction.
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
+        """Write all rows in one durable transaction. bare: keys of rows without a value.
 
         Raises ReadOnly (a reader, a full disk, or an earlier failed write) or StoreError (this
         write failed: nothing of it is kept, and the store is read-only until opened anew).
@@ -368,14 +370,15 @@ class LmdbStore:
                 "mend the disk, then restart the node"
             )
         tables = _by_table(writes)
-        if not tables:
+        bare = bare or {}
+        if not tables and not bare:
             return
         self._require_room(writes)
         self.reclaim_readers()
         with self._growing:
             while True:
                 try:
-                    self._write(tables)
+                    self._write(tables, bare)
                     return
                 except lmdb.MapFullError:
                     self._grow()
@@ -388,15 +391,22 @@ class LmdbStore:
                         "kept and the store is read-only until the node is restarted"
                     ) from error
 
-    def _write(self, tables: dict[Table, dict[bytes, bytes | None]]) -> None:
+    def _write(
+        self,
+        tables: dict[Table, dict[bytes, bytes | None]],
+        bare: Mapping[Table, Sequence[bytes]],
+    ) -> None:
         txn = self._env.begin(write=True)
         try:
-            for table, rows in tables.items():
-                puts = sorted((key, value) for key, value in rows.items() if value is not None)
+            for table in Table:
+                rows = tables.get(table, {})
+                puts = [(key, value) for key, value in rows.items() if value is not None]
                 db = self._dbs[table]
-                for key, value in rows.items():
-                    if value is None:
+                if len(puts) < len(rows):
+                    for key in [key for key, value in rows.items() if value is None]:
                         txn.delete(key, b"", db)
+                puts += [(key, b"") for key in bare.get(table, ())]
+                puts.sort()
                 if puts:
                     with txn.cursor(db) as cursor:
                         # Appending fills pages wholly: half the file for a growing sequence.
