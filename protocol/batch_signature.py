@@ -30,7 +30,8 @@ _SIGNED = b"JWS batch, Ed25519, SHA-256 tree\0"
 _PLACE = Struct(">II")
 _AT = 64
 _PROOF_AT = _AT + _PLACE.size
-_HEADER = urlsafe_b64encode(b'{"alg":"%b"}' % ALGORITHM.encode()).rstrip(b"=")
+HEADER = urlsafe_b64encode(b'{"alg":"%b"}' % ALGORITHM.encode()).rstrip(b"=")
+"""What a compact JWS of this algorithm begins with, before its first dot."""
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -41,7 +42,7 @@ def sign_batch(payloads: Sequence[bytes], key: Ed25519PrivateKey) -> list[bytes]
     """
     if not 0 < len(payloads) <= MOST_BATCH:
         raise ValueError(f"a batch has 1 to {MOST_BATCH} texts, not {len(payloads)}")
-    texts = [b"%b.%b" % (_HEADER, _base64url(payload)) for payload in payloads]
+    texts = [b"%b.%b" % (HEADER, _base64url(payload)) for payload in payloads]
     levels = _levels([sha256(b"\0" + text).digest() for text in texts])
     size = len(texts)
     signature = key.sign(_statement(size, levels[-1][0]))

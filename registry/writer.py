@@ -46,6 +46,7 @@ from registry.log import (
     ready_entry,
     sequence_key,
 )
+from registry.notes import Note
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
 from registry.ready import plain_change
 from registry.rules import (
@@ -364,6 +365,19 @@ class Writer:
         version = _version(batch, change.handle)
         return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
 
+    def keep(self, notes: Sequence[Note]) -> bool:
+        """Write the node's own notes in one durable transaction; nothing of them is logged.
+
+        False, and nothing was written: one that had to be new is there. Raises ReadOnly, StoreError.
+        """
+        with self._store.snapshot() as state:
+            require_open(state)
+            for note in notes:
+                if note.new and state.get(Table.SECONDARY, note.row_key()) is not None:
+                    return False
+        self._store.apply([note.write() for note in notes])
+        return True
+
     def complete_tree(self) -> None:
         """Changes that were logged before stores had a tree are brought into it."""
         tree.complete(self._store, self._log_signer)
@@ -531,6 +545,13 @@ class GroupCommit:
             for at in range(0, len(changes), max(1, step))
         ]
         return [outcome for wait in waits for outcome in await wait]
+
+    async def keep(self, notes: Sequence[Note]) -> bool:
+        """As Writer.keep(), between two groups."""
+        if self._closed:
+            raise ReadOnly("this node is stopping and takes no more changes; try again later")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._writer.keep, notes)
 
     def _enqueue(self, submission: Submission, source: Hashable) -> asyncio.Future[list[Outcome]]:
         done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()

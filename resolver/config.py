@@ -216,6 +216,16 @@ class LimitSettings:
         least=1,
         most=1_000_000,
     )
+    capture_events: int = setting(5_000, "Most events of one EPCIS capture.", least=1, most=20_000)
+    capture_bytes: int = setting(
+        8_388_608, "Largest body of one EPCIS capture, in octets.", least=1024, most=16_777_216
+    )
+    captures: int = setting(
+        64,
+        "EPCIS captures that may wait in one reader; beyond it the answer is busy.",
+        least=1,
+        most=100_000,
+    )
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )
@@ -256,6 +266,13 @@ class RecursionSettings:
         "Ask every site to sign its replies with the key that its parent published, and refuse "
         "unsigned ones. Off: sites that cannot sign can be read, and whoever sits on the way can "
         "change what is unsigned.",
+    )
+    key_status_s: int = setting(
+        30,
+        "How long the certificates of signers are kept, whatever their TTL, so that a revoked key "
+        "counts no more; a record verified through them is good for as long at a time.",
+        least=1,
+        most=60,
     )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)

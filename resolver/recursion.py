@@ -29,6 +29,7 @@ from resolver.lookup import Answer, Query
 from resolver.metrics import Metrics
 from resolver.outcomes import Wish
 from resolver.peers import Service
+from resolver.pressure import Pressure
 from resolver.roots import RootBook, parse_sources
 from resolver.steps import Limits, Path, Question, Step, text
 from resolver.verify import Need, Verifier
@@ -78,6 +79,7 @@ class Recursion:
         metrics: Metrics | None = None,
     ) -> None:
         """guard: the way out for what goes with a cache (resolver.follow)."""
+        self.pressure = Pressure()
         self.fetcher = fetcher
         self.guard = guard or Guard(OutboundSettings())
         self.cache = fetcher.cache
@@ -108,6 +110,14 @@ class Recursion:
         follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
         their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
         """
+        if self.pressure.overloaded:
+            self._metrics.cache["shed"].inc()
+            return Answer(
+                ResponseCode.SERVER_BUSY,
+                query.handle,
+                message="this node has more questions than it can answer in time; ask again",
+                source="referral",
+            )
         question = self.question(query.handle)
         try:
             if query.hops >= self._limits.hops:
@@ -318,6 +328,7 @@ def open_recursion(
         Verifier(wall=wall),
         need=rules_of(configured).need,
         certify=configured.certify,
+        key_status_s=configured.key_status_s,
         metrics=metrics,
     )
     limits = Limits(

@@ -24,6 +24,7 @@ from protocol.errors import (
 )
 from protocol.record import Reference
 from registry.access import AccessSettings
+from registry.notes import Note
 from registry.writer import Outcome
 from resolver.config import Settings
 from resolver.local import (
@@ -97,6 +98,19 @@ def submit_handler(submit: Submit) -> Handler:
     return handle
 
 
+def keep_handler(keep: Callable[[Sequence[Note]], Awaitable[bool]]) -> Handler:
+    """The writer process's answer to the request `keep`: [[key, value, new], …]."""
+
+    async def handle(body: Any) -> bool:
+        try:
+            notes = [Note(key, value, bool(new)) for key, value, new in body]
+        except (TypeError, ValueError) as wrong:
+            raise ParseError(f"not notes: {wrong}") from None
+        return await keep(notes)
+
+    return handle
+
+
 def _chunks(changes: Sequence[Change], *, atomic: bool) -> Iterator[list[bytes]]:
     """Encoded changes in portions that fit a frame. Raises InvalidValue if atomic ones do not."""
     portion: list[bytes] = []
@@ -158,6 +172,11 @@ class WriterLink:
     async def _send(self, portion: list[bytes], *, atomic: bool) -> list[Outcome]:
         answer = await self._client.ask("submit", [portion, atomic])
         return [decode_outcome(item) for item in answer]
+
+    async def keep(self, notes: Sequence[Note]) -> bool:
+        """Write notes (registry.notes) durably. False: one that had to be new is there already."""
+        rows = [[note.key, note.value, note.new] for note in notes]
+        return bool(await self._client.ask("keep", rows))
 
     async def held(self, name: str, size: int, sites: Sequence[bytes]) -> bool:
         """Tell the writer what a mirror said of itself; whether its sites are news."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.change import Change
 from protocol.errors import StoreError
@@ -35,7 +36,7 @@ from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
 from resolver.trust.mirrors import Mirrors, encoded, unconfirmed
-from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
+from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
 
@@ -60,7 +61,12 @@ def writer_settings(settings: Settings) -> WriterSettings:
 def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
     """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
     prefix = settings.node.prefix
-    return tree.LogSigner(tree.log_name(prefix), keys.log_private) if prefix else None
+    if not prefix:
+        return None
+    name = tree.log_name(prefix)
+    told = [one.key for one in keys.rotation.former] + [one.key for one in keys.rotation.revoked]
+    past = tuple(key for key in told if isinstance(key, Ed25519PublicKey))
+    return tree.LogSigner(name, keys.log_private, keys.former_log, keys.national, past)
 
 
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
@@ -116,6 +122,8 @@ class NodeWriter(Writer):
         why = compare_known(store, known.read(), signer)
         if why is not None:
             log.error("writes_refused", why=why)
+        elif self.fence() is None:
+            tree.renew_checkpoint(store, signer)
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
@@ -187,6 +195,7 @@ class WriterProcess:
         verbs = {
             "scrub": self._scrubbing.answer,
             "submit": submit_handler(self._submit),
+            "keep": keep_handler(self._queue.keep),
             "held": self._held,
         }
         self._local = LocalServer(listen(run / SOCKET), verbs)

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from protocol.epcis.errors import ValidationException
 from protocol.epcis.jcs import loads
+from protocol.epcis.xmldoc import parse_xml_document
 
 MAX_OCTETS = 64 * 1024 * 1024
 """Of one document; a face may take less."""
+_BLANKS = b"\xef\xbb\xbf \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,18 @@ class Document:
 
 
 def parse_document(data: bytes, what: str = "the document") -> Document:
-    """A document of its octets. Raises ParseError, or ValidationException for another shape."""
-    return open_document(loads(data, what))
+    """A document in JSON or XML. Raises ParseError, or ValidationException for another shape."""
+    return open_document(read_value(data, what))
+
+
+def read_value(data: bytes, what: str = "the document") -> Any:
+    """The JSON form of JSON or XML text; which of them its first character tells.
+
+    Raises ParseError, or ValidationException for XML that is no EPCIS.
+    """
+    if data.lstrip(_BLANKS)[:1] == b"<":
+        return parse_xml_document(data, what)
+    return loads(data, what)
 
 
 def open_document(value: Any) -> Document:

@@ -133,7 +133,7 @@ def value_text(name: str, value: Any, words: Vocabulary | None = None) -> str:
     if isinstance(value, bool):  # step 6
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
-        return _plain(str(value)) or str(value)
+        return plain_number(str(value)) or str(value)
     if not isinstance(value, str):
         return ""
     text = value.strip()
@@ -145,10 +145,10 @@ def value_text(name: str, value: Any, words: Vocabulary | None = None) -> str:
     text = expand(words, text) if words is not None else vocabulary.from_urn(text)
     if text[:4] in _CURIES:
         text = _CURIES[text[:4]] + text[4:]
-    return _plain(text) or canonical_id(text)
+    return plain_number(text) or canonical_id(text)
 
 
-def _plain(text: str) -> str | None:
+def plain_number(text: str) -> str | None:
     """A number as the shortest plain decimal (step 5); None for text that is none."""
     if not _NUMBER.fullmatch(text):
         return None

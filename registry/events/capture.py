@@ -33,6 +33,7 @@ from registry.events.writing import (
     KEYS,
     LABEL,
     MAX_ID_BYTES,
+    MISMATCH,
     OWN,
     PREFIX,
     RECORD_TIME,
@@ -78,6 +79,7 @@ def make_change(
     prefix: bytes | None = None,
     memberships: tuple[Reference, ...] = (),
     cbv: Version = "2.0",
+    mismatch: bool = False,
 ) -> Change:
     """The change that captures an event, signed by the node for its issuer.
 
@@ -85,7 +87,8 @@ def make_change(
     authenticated actor, or operator_of() with no actor. now_us: microseconds since 1970, the record
     time. context: the `@context` of the document around it. label: as registry.labels.check_label
     gives it; None: the default. prefix: on whose behalf, where it is not the issuer's own. cbv: the
-    rules for an eventID that is missing. Raises InvalidValue.
+    rules for an eventID that is missing. mismatch: its eventID claims a hash that it has not. Raises
+    InvalidValue.
     """
     kept = {name: value for name, value in event.items() if name != RECORD_TIME_FIELD}
     extensions = kept_context(context, kept.get(CONTEXT))
@@ -94,13 +97,15 @@ def make_change(
         kept[CONTEXT] = extensions
     own = event_id(kept)
     if own is None:
-        own = event_hash(kept, extensions, version=cbv).hash
+        own = event_hash(kept, version=cbv).hash
         kept["eventID"] = own
     octets = canonical(kept)
     claims = EventClaims(issuer, signer.reference, now_us // 1_000_000, label)
     _require_size(octets)
     signature = sign_event(octets, claims, signer.key)
     attributes = _attributes(kept, octets, own, signature, issuer, label, now_us)
+    if mismatch:
+        attributes[MISMATCH] = True
     return _change(own, attributes, actor, prefix, memberships)
 
 
@@ -125,6 +130,10 @@ def signed_change(
         raise SignatureInvalid(
             f"the event is signed for {claims.issuer.text()} and sent by {actor.text()}; "
             "send it as its issuer"
+        )
+    if not _same(claims.key, actor):
+        raise SignatureInvalid(
+            f"the event of {actor.text()} is signed with {claims.key.text()}, which is no key of its"
         )
     if abs(claims.time_s - now_us // 1_000_000) > MAX_SKEW_S:
         raise SignatureInvalid("the event was signed more than a day from now; sign it again")

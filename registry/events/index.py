@@ -20,6 +20,7 @@ from protocol.errors import StoreError
 from registry.events.keys import (
     COARSE,
     HASH,
+    KEY,
     Index,
     decode_time,
     encode_time,
@@ -29,10 +30,18 @@ from registry.events.keys import (
     sequence_of,
     trace_head,
 )
-from registry.events.row import CLIENT_SIGNED, DECLARES_ERROR, EventRow, decode_event_row
+from registry.events.row import (
+    CLIENT_SIGNED,
+    DECLARES_ERROR,
+    ID_MISMATCH,
+    EventRow,
+    decode_event_row,
+)
 from registry.log import read_sequence, sequence_key
 from registry.store import Snapshot, Table
 
+SLACK_US = 600_000_000
+"""How much later than a later event's an earlier event's record time may be."""
 _LEAST = -(1 << 63)
 _MOST = (1 << 63) - 1
 _TIME_AT = HASH + 1
@@ -67,6 +76,7 @@ class StoredEvent:
     signature: bytes
     declares: bool
     own_signature: bool
+    id_mismatch: bool
     withdrawn: bool
     corrected_by: tuple[str, ...]
     _parsed: dict[str, Any] | None = field(default=None, repr=False, compare=False)
@@ -112,6 +122,7 @@ class EventIndex:
             row.signature,
             bool(row.flags & DECLARES_ERROR),
             bool(row.flags & CLIENT_SIGNED),
+            bool(row.flags & ID_MISMATCH),
             withdrawn,
             replacing,
         )
@@ -231,6 +242,48 @@ class EventIndex:
     def count(self) -> int:
         """How many events there are."""
         return self._state.count(Table.EVENTS)
+
+    def first_recorded(self, record_us: int) -> int:
+        """The least sequence from which on every event may be recorded at this time or later.
+
+        Record times follow the order of sequences but for what waited in a queue: SLACK_US.
+        """
+        low, high = 0, self.last() + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = next(self.since(middle - 1), None)
+            if found is None or found[1].record_us >= record_us - SLACK_US:
+                high = middle
+            else:
+                low = found[0] + 1
+        return low
+
+    # --- what values there are
+
+    def groups(self, index: Index | None, after: bytes = b"") -> Iterator[bytes]:
+        """The hashes of all values of an index, or of all identifiers (None), in their order.
+
+        after: a hash; only those behind it.
+        """
+        table = Table.TRACE if index is None else Table.SECONDARY
+        head = b"" if index is None else bytes((index,))
+        end = None if index is None else bytes((index + 1,))
+        at = head + after + (b"\xff" * (KEY + 1 - len(head) - HASH) if after else b"")
+        while True:
+            row = next(iter(self._state.scan(table, at, end, 1)), None)
+            if row is None:
+                return
+            hash_ = row[0][len(head) : len(head) + HASH]
+            yield hash_
+            at = head + hash_ + b"\xff" * (KEY + 1 - len(head) - HASH)
+
+    def group(self, index: Index | None, hash_: bytes) -> Iterator[int]:
+        """The sequences of the events of one value; for identifiers, of those that name it."""
+        table = Table.TRACE if index is None else Table.SECONDARY
+        start = hash_ if index is None else bytes((index,)) + hash_
+        stop = start + (bytes((COARSE,)) if index is None else b"\xff" * 17)
+        for key, _ in self._state.scan(table, start, stop):
+            yield sequence_of(key)
 
     # --- keys
 

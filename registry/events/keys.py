@@ -32,6 +32,7 @@ from protocol.epcis.event import (
     transformation_id,
 )
 from protocol.epcis.identity import canonical_id, parents_of
+from protocol.epcis.lots import lots_of
 from protocol.epcis.vocabulary import BIZ_STEP, DISPOSITION, word
 
 HASH: Final = 16
@@ -101,7 +102,8 @@ def index_head(index: Index, hash_: bytes, time: bytes) -> bytes:
 def trace_heads(event: Mapping[str, Any]) -> bytes:
     """The TRACE heads of an event, one after another, each once.
 
-    Besides what it names: the lots and classes that these belong to, marked COARSE.
+    Besides what it names: the lots and classes that these belong to, marked COARSE; a lot that the
+    master data tells under the role EPC.
     """
     time = encode_time(time_us(event))
     named = mentions(event)
@@ -111,6 +113,9 @@ def trace_heads(event: Mapping[str, Any]) -> bytes:
     for role, text in _spellings(event):
         for coarse in _coarser(text):
             heads[b"%b%c%b" % (coarse, role | COARSE, time)] = None
+    if "ilmd" in event:
+        for _, lot in lots_of(event):
+            heads[b"%b%c%b" % (_known_hash(lot), Role.EPC | COARSE, time)] = None
     return b"".join(list(heads)[:MOST_KEYS])
 
 

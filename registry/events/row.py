@@ -17,6 +17,8 @@ DECLARES_ERROR: Final = 1
 """Flag: the event carries an errorDeclaration."""
 CLIENT_SIGNED: Final = 2
 """Flag: the signature is the issuer's own, not this node's."""
+ID_MISMATCH: Final = 4
+"""Flag: the eventID claims to be a hash of the content and is not: an opaque id (§2.4)."""
 _FIELDS: Final = 8
 
 

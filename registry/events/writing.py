@@ -29,7 +29,13 @@ from registry.events.keys import (
     sequence_of,
     trace_heads,
 )
-from registry.events.row import CLIENT_SIGNED, DECLARES_ERROR, EventRow, decode_event_row
+from registry.events.row import (
+    CLIENT_SIGNED,
+    DECLARES_ERROR,
+    ID_MISMATCH,
+    EventRow,
+    decode_event_row,
+)
 from registry.log import sequence_key
 from registry.prefixes import HOMED
 from registry.store import Snapshot, Table, Write
@@ -44,11 +50,12 @@ LABEL: Final = "label"
 ISSUER: Final = "issuer"
 RECORD_TIME: Final = "record_time_us"
 PREFIX: Final = "prefix"
+MISMATCH: Final = "id_mismatch"
 OWN: Final = "own_signature"
 KEYS: Final = "keys"
 """Attribute of a change, not logged: [event time µs, TRACE heads, SECONDARY heads], as made by the
 process that read the event. Where it is missing the writer makes them."""
-LOGGED: Final = (EVENT, ISSUER, LABEL, OWN, PREFIX, RECORD_TIME, SIGNATURE)
+LOGGED: Final = (EVENT, MISMATCH, ISSUER, LABEL, OWN, PREFIX, RECORD_TIME, SIGNATURE)
 """Attributes that lie in the body of the change, in the order of canonical msgpack."""
 CAPTURE: Final = int(Permission.ADD_HANDLE)
 """The right in `0.NA/P` that capturing on behalf of P asks for: that of registering there."""
@@ -91,6 +98,7 @@ def captured(event_id: bytes, attributes: Mapping[str, Any] | None) -> Captured:
         time, trace, index = made
         declares = DECLARES_ERROR if declares_error(index) else 0
         flags = declares | (CLIENT_SIGNED if fields.get(OWN) else 0)
+        flags |= ID_MISMATCH if fields.get(MISMATCH) else 0
         row = EventRow(text, time, record_us, issuer, label, flags, signature, event)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidValue(f"not an event as registry.events.capture makes it: {error!r}") from None

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from protocol.epcis.document import MAX_OCTETS, Document, open_document, parse_document
+from protocol.epcis.document import MAX_OCTETS, Document, open_document, parse_document, read_value
 from protocol.epcis.errors import EpcisException
 from protocol.epcis.eventhash import ALGORITHMS, VERSIONS, event_hash
-from protocol.epcis.jcs import loads
 from protocol.epcis.schema import Problem, check_document, check_rules
 from protocol.errors import BiaoshiError, ParseError
 from resolver.jsonl import INVALID, OK, UNUSABLE, format_object
@@ -167,7 +166,7 @@ def _verdict(head: Line, data: bytes | ParseError) -> tuple[Line, int]:
     try:
         if isinstance(data, ParseError):
             raise data
-        value = _value(data, head["file"])
+        value = read_value(data, head["file"])
     except BiaoshiError as error:
         unusable = Problem("", str(error), "unusable-input")
         return {**head, "valid": False, "errors": [unusable._asdict()]}, UNUSABLE
@@ -175,10 +174,6 @@ def _verdict(head: Line, data: bytes | ParseError) -> tuple[Line, int]:
     line = {**head, "valid": not problems, "errors": [found._asdict() for found in problems]}
     flags = [] if problems else [found._asdict() for found in _flags(open_document(value))]
     return line | ({"flags": flags} if flags else {}), INVALID if problems else OK
-
-
-def _value(data: bytes, name: str) -> Any:
-    return loads(data, name)
 
 
 def _flags(document: Document) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the library spells it so
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from xxhash import xxh3_64_intdigest as xxh3
 
@@ -51,14 +51,24 @@ _TAKEN = (
 ).value  # what a request may have set and still be taken here
 
 
+Get = Callable[[bytes], bytes | None]
+
+
+class Answer(Protocol):
+    """The fast way itself."""
+
+    def __call__(self, data: bytes, get: Get = ...) -> bytes | None: ...
+
+
 class Plain(NamedTuple):
     """The fast way of one reader process.
 
-    answer: a whole message with its envelope -> the whole reply with its envelope, or None.
+    answer: a whole message with its envelope -> the whole reply with its envelope, or None;
+    reads by a get() of the table of records of its own, or by one that is given.
     turn: to be called before the first answer of a loop turn: prefixes and clock as they are now.
     """
 
-    answer: Callable[[bytes], bytes | None]
+    answer: Answer
     turn: Callable[[], None]
 
 
@@ -129,7 +139,6 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
     """
     heads: dict[bytes, bytes | None] = {}
     codes_of: dict[bytes, _Codes | None] = {}
-    get = lookup.get
     numbers, pack, row_of, checksum = NUMBERS.unpack_from, REST.pack, ROW.unpack_from, xxh3
     namespaces = lookup.namespaces
     homed: frozenset[bytes] = frozenset()
@@ -153,7 +162,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         heads[head] = _reply_head(head)
         codes_of[octets] = _codes(octets)
 
-    def answer(data: bytes) -> bytes | None:
+    def answer(data: bytes, get: Get = lookup.get) -> bytes | None:
         size = len(data)
         if size < _LEAST:
             return None

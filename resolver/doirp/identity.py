@@ -34,6 +34,7 @@ from protocol.keys import decode_public_key
 from protocol.keys.policy import Policy
 from protocol.name import fold_prefix, whole_name
 from protocol.record import HandleValue, Reference, decode_values
+from registry.access import proves
 from registry.records import read_record
 from resolver.doirp.policy import SOUND_ITERATIONS, policy_of
 from resolver.lookup import Query
@@ -112,7 +113,7 @@ def _proved_by_key(claim: Claim, keys: list[HandleValue], policy: Policy) -> Ref
         except ParseError as error:
             reason = f"value {value.index}: {error}"
         else:
-            return Reference(claim.identity.handle, value.index)
+            return _named(claim.identity, value)
     raise AuthenticationFailed(f"{claim.identity.text()} is not proved: {reason}")
 
 
@@ -132,10 +133,15 @@ async def _proved_by_secret(claim: Claim, secrets: list[HandleValue], policy: Po
             )
         except SignatureInvalid:
             continue
-        return Reference(claim.identity.handle, value.index)
+        return _named(claim.identity, value)
     raise AuthenticationFailed(
         f"{claim.identity.text()} is not proved: no such secret key, or another one"
     )
+
+
+def _named(identity: Reference, value: HandleValue) -> Reference:
+    """A proved identity: as it was named, with the index of its key where any would do."""
+    return identity if identity.index else Reference(identity.handle, value.index)
 
 
 async def _proved_elsewhere(node: Node, claim: Claim, policy: Policy) -> Reference:
@@ -165,7 +171,7 @@ async def _proved_elsewhere(node: Node, claim: Claim, policy: Policy) -> Referen
 
 
 def _secrets(node: Node, identity: Reference) -> list[HandleValue]:
-    return _of_kind(_local_values(node, identity.handle) or (), HS_SECKEY, identity.index)
+    return _of_kind(_local_values(node, identity.handle) or (), HS_SECKEY, identity)
 
 
 async def _public_keys(node: Node, identity: Reference) -> list[HandleValue]:
@@ -173,7 +179,7 @@ async def _public_keys(node: Node, identity: Reference) -> list[HandleValue]:
     values = _local_values(node, identity.handle)
     if values is None:
         values = await _foreign_values(node, identity)
-    return _of_kind(values, HS_PUBKEY, identity.index)
+    return _of_kind(values, HS_PUBKEY, identity)
 
 
 def _local_values(node: Node, handle: bytes) -> tuple[HandleValue, ...] | None:
@@ -206,8 +212,10 @@ async def _foreign_values(node: Node, identity: Reference) -> tuple[HandleValue,
     return decode_values(answer.values)
 
 
-def _of_kind(values: tuple[HandleValue, ...], type_: bytes, index: int) -> list[HandleValue]:
-    found = [v for v in values if v.type.upper() == type_ and index in {0, v.index}]
+def _of_kind(
+    values: tuple[HandleValue, ...], type_: bytes, identity: Reference
+) -> list[HandleValue]:
+    found = [v for v in values if v.type.upper() == type_ and proves(v, identity)]
     return sorted(found, key=lambda value: value.index)[:_MOST_KEYS]
 
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import pytest
 
 from protocol.linkset import CONTEXT_URL
 from protocol.schemes.gs1_compress import compress
 from protocol.schemes.gs1_link import parse_uri
 from tests.resolver.http.node_in_process import value
-from tests.resolver.links.shop import GTIN, KEY, ROOT, VOC, link, register, relations
+from tests.resolver.links.shop import GTIN, KEY, ROOT, VOC, checked, link, register, relations
 
-VECTORS = Path(os.environ.get("BIAOSHI_VECTORS", Path(__file__).parents[4] / "shared" / "vectors"))
 LINKSET = "application/linkset+json"
-
-
-def checked(document):
-    """A linkset that the published schema takes."""
-    jsonschema_rs = pytest.importorskip("jsonschema_rs")
-    for name in ("gs1-linkset-schema.json", "linkset-schema.json"):
-        file = VECTORS / "linkset" / name
-        if file.exists() and name.startswith("gs1"):
-            jsonschema_rs.validator_for(json.loads(file.read_text())).validate(document)
-    return document
 
 
 def compressed(path, **how):
