@@ -60,8 +60,7 @@ class Pair:
             start_new_session=True,
         )
         self.running[folder] = process
-        assert process.stdout is not None
-        if not process.stdout.readline():
+        if process.stdout is None or not process.stdout.readline():
             raise SystemExit(f"{folder} does not start; see {folder}/bench.log")
 
     def stop(self, folder: Path, number: int = signal.SIGTERM) -> None:
@@ -212,7 +211,9 @@ def killed(durable: str, seconds: float) -> dict[str, Any]:
         lost = max(0, last - size_of(made.mirror))
         began = time.monotonic()
         made.stop(made.mirror)
-        subprocess.run([*COMMAND, "promote", str(made.mirror)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*COMMAND, "promote", str(made.mirror)], check=True, stdout=subprocess.DEVNULL
+        )
         made.serve(made.mirror)
         (write,) = [Load(made.mirror, 99, BATCH)]
         write.run()
