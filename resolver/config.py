@@ -113,6 +113,13 @@ class StoreSettings:
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
     )
+    ballast_mib: int = setting(
+        8,
+        "A file of this size holds disk space that is given up when others fill the disk, so that "
+        "deleting still works. 0: none.",
+        least=0,
+        most=65_536,
+    )
     scrub_hours: float = setting(
         24.0,
         "Every record is compared with its digests in so many hours; damaged ones are "
