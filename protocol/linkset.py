@@ -46,6 +46,7 @@ _GS1_RELATION = re.compile(r"[a-z\-]+|https?://[A-Za-z0-9./\[\]\\^_`]+")
 _GS1_ADDRESS = re.compile(r"https?://[A-Za-z0-9./\[\]\\^_`]")
 """What the GS1 linkset schema takes as link type, as anchor and as target."""
 _WEB = re.compile(r"https?:", re.IGNORECASE)
+_PLAIN_URI = re.compile(r"[!#-;=?-~]*")
 _AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#]+)")
 _MEDIA = re.compile(r"[A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+(?:\s*;.*)?")
 
@@ -287,6 +288,8 @@ def format_link(link: Link, anchor: str | None = None) -> str:
 
 def _ascii_uri(text: str) -> str:
     """A URI with its other characters, and those that end a target, percent-encoded."""
+    if _PLAIN_URI.fullmatch(text):
+        return text
     return "".join(
         char if "!" <= char <= "~" and char not in '<>"' else _escaped(char) for char in text
     )

@@ -132,7 +132,7 @@ def contradiction(state: Snapshot, checkpoint: bytes, signer: tree.LogSigner) ->
         return None
     if said.origin != tree.origin_of(signer.name, epoch):
         return f"a checkpoint of another log or of a later epoch is known: {said.origin}"
-    note.verify(signed, [signer.verifier(epoch)])
+    note.verify(signed, signer.verifiers(epoch))
     size = tree.tree_size(state)
     if said.size > size:
         return (

@@ -75,6 +75,10 @@ class Entry:
     proof: str | None = None
     zone: bytes = b""
     uses: int = 0
+    vouchers: tuple[tuple[bytes, bytes], ...] = ()
+    """The prefix records that the proof rests on; see resolver.standing."""
+    proved_until: float = 0.0
+    """Monotonic: until then the vouchers need not be looked at."""
     _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
 
     def parts(self) -> tuple[Slice, ...]:
@@ -138,6 +142,10 @@ class Cache:
     def _note(self, key: bytes) -> None:
         if self.changed is not None:
             self.changed.add(key)
+
+    def now(self) -> float:
+        """The clock that entries are aged by."""
+        return self._now()
 
     def __len__(self) -> int:
         return len(self._records) + len(self._absent)
@@ -209,8 +217,10 @@ class Cache:
         authoritative: bool = False,
         proof: str | None = None,
         keep: bool = True,
+        most_s: float = _LONGEST_S,
     ) -> Entry:
-        """Keep an answer and return it. Values that are not public are left out.
+        """Keep an answer and return it. Values that are not public are left out. most_s: the longest
+        life, whatever its TTL.
 
         An entry with no time left is returned but not kept. Raises ParseError when the values are
         no value list.
@@ -220,7 +230,7 @@ class Cache:
         parts = slices(values)
         found = least_ttl_s(parts, wall) if code == ResponseCode.SUCCESS else None
         life = float(self.settings.negative_ttl_s) if found is None else found
-        life = min(life, self.settings.max_ttl_s, _LONGEST_S)
+        life = min(life, self.settings.max_ttl_s, _LONGEST_S, most_s)
         expires = now + life
         entry = Entry(
             handle,

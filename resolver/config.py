@@ -135,6 +135,13 @@ class StoreSettings:
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
     )
+    scrub_hours: float = setting(
+        24.0,
+        "Every record is compared with its digests in so many hours; damaged ones are "
+        "quarantined. 0: never.",
+        least=0,
+        most=8_760,
+    )
     warn_full_percent: int = setting(
         80, "Warn when disk or map are used to this share.", least=1, most=100
     )
@@ -259,6 +266,13 @@ class RecursionSettings:
         "Ask every site to sign its replies with the key that its parent published, and refuse "
         "unsigned ones. Off: sites that cannot sign can be read, and whoever sits on the way can "
         "change what is unsigned.",
+    )
+    key_status_s: int = setting(
+        30,
+        "How long the certificates of signers are kept, whatever their TTL, so that a revoked key "
+        "counts no more; a record verified through them is good for as long at a time.",
+        least=1,
+        most=60,
     )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)
@@ -580,6 +594,16 @@ class MirrorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EscrowSettings:
+    """Deposits of children: their logs, kept here for the case that they lose everything."""
+
+    accept: bool = setting(True, "A parent: take deposits of the prefixes delegated here.")
+    child_mib: int = setting(
+        1024, "A parent: the room that each child has, in MiB.", least=0, most=1 << 30
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set."""
 
@@ -599,3 +623,4 @@ class Settings:
     log: LogSettings = section(LogSettings)
     admin: AdminSettings = section(AdminSettings)
     mirror: MirrorSettings = section(MirrorSettings)
+    escrow: EscrowSettings = section(EscrowSettings)

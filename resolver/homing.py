@@ -17,6 +17,7 @@ import structlog
 
 from protocol.change import Change, Kind
 from protocol.errors import BiaoshiError, StoreError
+from protocol.keys import encode_public_key
 from protocol.record import HandleValue
 from protocol.values.hs_site import Site, decode_site
 from registry.keys import NodeKeys
@@ -25,9 +26,10 @@ from registry.prefixes import HOMED, WAITING, PrefixRow
 from registry.records import read_record
 from resolver.config import Settings
 from resolver.enrol import Application, fingerprint, format_application
+from resolver.enrol_keys import MoreKeys
 from resolver.node import Node
 from resolver.outbound import make_guard
-from resolver.parent import ParentLink, Pinned, load_pinned, published_values
+from resolver.parent import ParentLink, Pinned, load_pinned, published_values, save_pinned
 from resolver.site import make_sites, same_but_serial
 from resolver.trust.mirrors import mirror_sites
 
@@ -104,6 +106,11 @@ class Homing:
             return UNASKED_PAUSE_S
         link = await self._linked(pinned)
         answer = await link.state(node.prefix)
+        if encode_public_key(answer.key) != encode_public_key(pinned.key):
+            # The key pinned handed over to this one, or the answer would not have been taken.
+            pinned = Pinned(pinned.url, pinned.prefix, answer.key)
+            save_pinned(node.dir, pinned)
+            log.warning("parent_key_replaced", parent=pinned.prefix, key=fingerprint(answer.key))
         if answer.state == "delegated":
             values = published_values(answer, pinned, node.keys, node.prefix, node.now())
             await self._adopt(row, pinned, values)
@@ -203,6 +210,12 @@ def own_application(
         audience=audience,
         contact=settings.node.contact,
         description=settings.node.description,
+        more=MoreKeys(
+            keys.national.public_key() if keys.national is not None else None,
+            keys.rotation.former,
+            keys.rotation.revoked,
+            keys.rotation.handovers,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from protocol.errors import ParseError
@@ -78,10 +79,9 @@ def links_of(
     for value in values:
         folded = value.type.upper()
         try:
-            if folded == LINK:
-                links += parse_link_value(value.data, allowed)
-            elif folded == LINKSET:
-                links += parse_linkset_value(value.data, allowed)
+            if folded in (LINK, LINKSET):
+                parse = _parsed if len(value.data) <= _MOST_KEPT else _parse
+                links += parse(folded, value.data, allowed)
             elif folded == RETIRED:
                 retired = retired or parse_retired(value.data, allowed)
             elif folded in _DESCRIBING and description is None:
@@ -95,6 +95,16 @@ def links_of(
         description,
         retired,
     )
+
+
+def _parse(folded: bytes, data: bytes, schemes: tuple[str, ...]) -> tuple[RecordLink, ...]:
+    parse = parse_link_value if folded == LINK else parse_linkset_value
+    return parse(data, schemes)
+
+
+_parsed = lru_cache(maxsize=8192)(_parse)
+_MOST_KEPT = 1_024
+"""Octets of a value whose links are remembered."""
 
 
 def _described(data: bytes) -> str | None:

@@ -165,6 +165,7 @@ SPECS: Final[Mapping[str, Spec]] = {
             "purged",  # by command
             "doubted",  # a zone, because a followed log grew
             "loaded",  # from the file, at start
+            "shed",  # a question that would have waited, in an overloaded reader
         ),
     ),
     "cache_entries": _gauge("cache_entries", "Remote answers kept."),

@@ -29,6 +29,7 @@ from resolver.lookup import Answer, Query
 from resolver.metrics import Metrics
 from resolver.outcomes import Wish
 from resolver.peers import Service
+from resolver.pressure import Pressure
 from resolver.roots import RootBook, parse_sources
 from resolver.steps import Limits, Path, Question, Step, text
 from resolver.verify import Need, Verifier
@@ -37,6 +38,9 @@ from resolver.wire_values import EMPTY, choose, join, slices
 TRUST_FILE = FilePath("trust/roots.json")
 PREFETCH_SHARE = 0.1
 """A name asked for in the last tenth of its TTL is fetched anew beforehand, if it is asked often."""
+SHED_FROM = 16
+"""Fetches under way from which a late reader refuses more: with fewer, it is others' work that
+makes it late, and to refuse would not help."""
 _OFTEN = 3
 """Uses of an entry that make its name a hot one."""
 
@@ -78,6 +82,8 @@ class Recursion:
         metrics: Metrics | None = None,
     ) -> None:
         """guard: the way out for what goes with a cache (resolver.follow)."""
+        self.pressure = Pressure()
+        self.shed_from = SHED_FROM
         self.fetcher = fetcher
         self.guard = guard or Guard(OutboundSettings())
         self.cache = fetcher.cache
@@ -108,6 +114,14 @@ class Recursion:
         follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
         their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
         """
+        if self.pressure.overloaded and self.fetcher.in_flight >= self.shed_from:
+            self._metrics.cache["shed"].inc()
+            return Answer(
+                ResponseCode.SERVER_BUSY,
+                query.handle,
+                message="this node has more questions than it can answer in time; ask again",
+                source="referral",
+            )
         question = self.question(query.handle)
         try:
             if query.hops >= self._limits.hops:
@@ -318,6 +332,7 @@ def open_recursion(
         Verifier(wall=wall),
         need=rules_of(configured).need,
         certify=configured.certify,
+        key_status_s=configured.key_status_s,
         metrics=metrics,
     )
     limits = Limits(

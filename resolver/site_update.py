@@ -18,15 +18,20 @@ from protocol.change import Change, Kind
 from protocol.errors import SettingsError, StoreError
 from protocol.name import prefix_record
 from protocol.record import HandleValue
-from protocol.signature import Validity, sign_record
+from protocol.signature import REVOKED, Validity, sign_record
 from protocol.values.hs_site import Site, encode_site
 from registry.keys import NodeKeys, load_keys
 from registry.prefix_record import (
     DAY_S,
-    KEY_CERT,
-    LOG_CERT,
+    FORMER,
+    KEY,
+    LOG_KEY,
+    NATIONAL,
+    OWN_INDEXES,
     SIGNATURE,
     SITES,
+    Holder,
+    base_values,
     own_issuer,
     own_prefix_values,
     secret_of,
@@ -89,7 +94,7 @@ def _update_record(
     row = Prefixes(store).get(prefix)
     ours = row is not None and (row.state == WAITING or not settings.node.parent)
     record = read_record(store, prefix_record(prefix))
-    if row is None or record is None or not ours or _says(record.values, sites):
+    if row is None or record is None or not ours or _says(prefix, record.values, sites, keys):
         return
     values = remade(
         prefix,
@@ -107,10 +112,22 @@ def _update_record(
         )
 
 
-def _says(values: Sequence[HandleValue], sites: Sequence[Site]) -> bool:
-    """Whether a record holds just these site records."""
+def _says(
+    prefix: bytes, values: Sequence[HandleValue], sites: Sequence[Site], keys: NodeKeys
+) -> bool:
+    """Whether a record holds just these site records, and these keys and revocations."""
     held = {value.data for value in values if value.index in SITES}
-    return held == {encode_site(site) for site in sites}
+    if held != {encode_site(site) for site in sites}:
+        return False
+    holder = Holder.of(keys, prefix, tuple(sites), has_secret=False)
+    wanted = base_values(holder, int(time.time()))
+    told = [value for value in values if value.type == REVOKED]
+    return _keys(wanted) == _keys(values) and len(told) >= len(holder.revoked)
+
+
+def _keys(values: Sequence[HandleValue]) -> dict[int, bytes]:
+    own = (KEY, LOG_KEY, NATIONAL, KEY + FORMER, LOG_KEY + FORMER)
+    return {value.index: value.data for value in values if value.index in own}
 
 
 def remade(
@@ -127,8 +144,8 @@ def remade(
     made = own_prefix_values(
         keys, prefix, sites, now_s=now_s, secret=secret_of(before), root=root, days=days
     )
-    known = {value.index for value in made} | SITES | {KEY_CERT, LOG_CERT, SIGNATURE}
-    added = [value for value in before if value.index not in known]
+    known = {value.index for value in made} | OWN_INDEXES
+    added = [value for value in before if value.index not in known and value.type != REVOKED]
     kept = with_members(made, before)
     if (not added and kept == made) or not root:
         return (*kept, *added)

@@ -205,16 +205,27 @@ class _RunningWriter:
                     f"the node's writer went away ({error.strerror}): it is not known whether "
                     "this was written; run the command again"
                 ) from None
-            outcomes += [decode_outcome(item) for item in self._answer()]
+            outcomes += [decode_outcome(item) for item in self.answer()]
         return outcomes
 
-    def _answer(self) -> Any:
+    def answer(self) -> Any:
+        """The body of the next answer. Raises its error, or ServerBusy."""
         number, outcome, body = receive(self._sock)
         if number is None:
             raise ServerBusy("the node is stopping; run the command again")
         if not outcome:
             raise error_from(body)
         return body
+
+
+def ask_running(folder: Path, verb: str, body: Any) -> Any:
+    """The answer of a running node's writer to another request. Raises ServerBusy: none is there."""
+    sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
+    if sock is None:
+        raise ServerBusy(f"the writer of {folder} does not answer; see the node's log")
+    with sock:
+        sock.sendall(pack_frame([1, verb, body]))
+        return _RunningWriter(sock).answer()
 
 
 @contextlib.contextmanager

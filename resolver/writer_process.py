@@ -28,12 +28,14 @@ from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
+from resolver.scrubbing import Scrubbing
 from resolver.site import make_sites, read_site_info
 from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
 from resolver.trust.mirrors import Mirrors, encoded, unconfirmed
+from resolver.trust.signers import log_signer
 from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
@@ -54,12 +56,6 @@ def writer_settings(settings: Settings) -> WriterSettings:
         link_schemes=tuple(scheme.lower() for scheme in settings.http.redirect_schemes),
         unsigned=settings.signing.unsigned,
     )
-
-
-def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
-    """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
-    prefix = settings.node.prefix
-    return tree.LogSigner(tree.log_name(prefix), keys.log_private) if prefix else None
 
 
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
@@ -115,6 +111,8 @@ class NodeWriter(Writer):
         why = compare_known(store, known.read(), signer)
         if why is not None:
             log.error("writes_refused", why=why)
+        elif self.fence() is None:
+            tree.renew_checkpoint(store, signer)
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
@@ -171,6 +169,9 @@ class WriterProcess:
             group_changes=settings.store.group_changes,
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
+        self._scrubbing = Scrubbing(
+            store, self._queue.between, metrics, hours=settings.store.scrub_hours
+        )
         self._mirrors = mirrors
         self._settings = settings
         self._local: LocalServer | None = None
@@ -179,7 +180,9 @@ class WriterProcess:
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
+        self._scrubbing.start()
         verbs = {
+            "scrub": self._scrubbing.answer,
             "submit": submit_handler(self._submit),
             "keep": keep_handler(self._queue.keep),
             "held": self._held,
@@ -222,6 +225,7 @@ class WriterProcess:
         if self._following is not None:
             await self._following.close()
         await self._space.close()
+        await self._scrubbing.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()

@@ -33,7 +33,7 @@ from protocol.epcis.event import (
 )
 from protocol.epcis.identity import canonical_id, parents_of
 from protocol.epcis.lots import lots_of
-from protocol.epcis.vocabulary import BIZ_STEP, DISPOSITION, word
+from protocol.epcis.vocabulary import BIZ_STEP, DISPOSITION, EPCIS, word
 
 HASH: Final = 16
 HEAD: Final = 25
@@ -178,7 +178,9 @@ def indexed_form(index: Index, text: str) -> str:
         return word(BIZ_STEP, text)
     if index is Index.DISPOSITION:
         return word(DISPOSITION, text)
-    if index in {Index.TYPE, Index.EVENT_ID, Index.WITHDRAWN}:
+    if index is Index.TYPE:
+        return text.removeprefix(EPCIS)
+    if index in {Index.EVENT_ID, Index.WITHDRAWN}:
         return text
     return canonical_id(text)
 

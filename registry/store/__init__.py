@@ -26,6 +26,7 @@ class Table(StrEnum):
     EVENTS = "events"  # sequence -> event (registry.events.row)
     TRACE = "trace"  # identifier hash, role, event time, sequence -> empty (registry.events.keys)
     SECONDARY = "secondary"  # what else events are found by; idempotency keys
+    QUARANTINE = "quarantine"  # store key -> a record that was set aside, and why (registry.scrub)
     META = "meta"  # name -> format version, last sequence, epoch
 
 
@@ -75,6 +76,14 @@ class Store(Protocol):
 
     def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
         """get() of one table as a bound function with nothing in between: the lookup path's read."""
+
+    def getter_by_turn(
+        self, table: Table, soon: Callable[[Callable[[], None]], object]
+    ) -> Callable[[bytes], bytes | None]:
+        """The same, where the reads of one turn of an event loop may share a state.
+
+        soon: calls a function when this turn is over, before the loop waits again.
+        """
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A consistent state for several reads. Never held across a wait."""

@@ -23,8 +23,8 @@ from protocol.errors import ReadOnly, StoreError, StoreFull
 from registry.store import Table, Write
 from registry.store.place import MOUNTS, WriterLock, require_suitable, sync_folder, sync_tree
 
-FORMAT = 1
-"""The store format this program writes. A change of row layouts or tables raises it."""
+FORMAT = 2
+"""The store format this program writes. What each one is, and the way up: registry.migrate."""
 FORMAT_KEY = b"format"
 STORE_ID_KEY = b"store-id"
 MAP_BYTES = 1 << 40
@@ -162,9 +162,18 @@ class LmdbStore:
         reserve_bytes: int = RESERVE_BYTES,
         now: Callable[[], float] = time.monotonic,
         mounts: Path = MOUNTS,
+        any_format: bool = False,
     ) -> None:
-        """Open an existing store; use `open`. now: a monotonic clock, in seconds."""
+        """Open an existing store; use `open`. now: a monotonic clock, in seconds.
+
+        any_format: whatever format it has, for migrations.
+        """
         if not (path / "data.mdb").is_file():
+            if path.with_name(f"{path.name}.migrating").exists():
+                raise StoreError(
+                    f"the migration of {path} was broken off at its end; "
+                    f"run `biaoshi migrate {path.parent}` again"
+                )
             raise StoreError(
                 f"there is no store at {path}; `biaoshi init` makes a node's folder, "
                 "and a lost store comes back from a backup, never by itself"
@@ -181,8 +190,10 @@ class LmdbStore:
         self._lock = None if readonly else WriterLock(path / "writer.lock")
         try:
             self._env = _environment(path, map_bytes=map_bytes, readonly=readonly)
-            self._check_format()
-            self._dbs = {table: self._open_table(table) for table in Table}
+            self.format = self._read_format()
+            if self.format != FORMAT and not any_format:
+                self._refuse_format()
+            self._dbs = self._open_tables(lenient=any_format)
         except BaseException as error:
             self._abandon()
             if isinstance(error, lmdb.Error):
@@ -201,7 +212,7 @@ class LmdbStore:
         """
         return cls(path, readonly=readonly, **options)
 
-    def _check_format(self) -> None:
+    def _read_format(self) -> int:
         main = self._env.open_db(None)
         with self._env.begin(main) as txn:
             if txn.get(Table.META.encode()) is None:
@@ -209,16 +220,30 @@ class LmdbStore:
         meta = self._env.open_db(Table.META.encode(), create=False)
         with self._env.begin(meta) as txn:
             written = txn.get(FORMAT_KEY)
-        found = int(written) if written is not None and written.isdigit() else 0
-        if found != FORMAT:
-            raise StoreError(
-                f"{self.path} has format {found}, this program knows {FORMAT}: "
-                "open it with the release that wrote it"
-                + (", or a later one" if found > FORMAT else "")
-            )
+        return int(written) if written is not None and written.isdigit() else 0
 
-    def _open_table(self, table: Table) -> Any:
-        return self._env.open_db(table.encode(), create=not self.readonly)
+    def _refuse_format(self) -> None:
+        if 0 < self.format < FORMAT:
+            raise StoreError(
+                f"{self.path} has format {self.format}, this program writes {FORMAT}: stop the "
+                f"node and run `biaoshi migrate {self.path.parent}` (it keeps a copy)"
+            )
+        raise StoreError(
+            f"{self.path} has format {self.format}, this program knows {FORMAT}: "
+            "open it with the release that wrote it"
+            + (", or a later one" if self.format > FORMAT else "")
+        )
+
+    def _open_tables(self, *, lenient: bool) -> dict[Table, Any]:
+        """lenient: an earlier format need not have them all; nothing is made while only reading."""
+        found: dict[Table, Any] = {}
+        for table in Table:
+            try:
+                found[table] = self._env.open_db(table.encode(), create=not self.readonly)
+            except lmdb.NotFoundError:
+                if not lenient:
+                    raise
+        return found
 
     def _abandon(self) -> None:
         env = getattr(self, "_env", None)
@@ -244,6 +269,36 @@ class LmdbStore:
             except lmdb.Error:
                 return again(table, key)
             return value
+
+        return get
+
+    def getter_by_turn(
+        self, table: Table, soon: Callable[[Callable[[], None]], object]
+    ) -> Callable[[bytes], bytes | None]:
+        """getter() whose reads in one turn of an event loop share a transaction.
+
+        soon: calls a function when this turn is over, before the loop waits again (`call_soon`).
+        """
+        begin, dbi, again = self._env.begin, self._dbs[table], self._get_again
+        held: lmdb.Transaction[bytes] | None = None
+        read: Callable[[bytes], bytes | None] | None = None
+
+        def end() -> None:
+            nonlocal held, read
+            over, held, read = held, None, None
+            if over is not None:
+                over.abort()
+
+        def get(key: bytes) -> bytes | None:
+            nonlocal held, read
+            try:
+                if read is None:
+                    held = begin(dbi)
+                    read = held.get
+                    soon(end)
+                return read(key)
+            except lmdb.Error:
+                return again(table, key)
 
         return get
 

@@ -1,4 +1,4 @@
-"""biaoshi import: from files of Handle software, or from a running Handle.Net primary."""
+"""biaoshi import: from files of Handle software or of a GS1 resolver, or from a running primary."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ Examples:
   biaoshi import batch.txt --node ./steel
   biaoshi import admpub.bin --node ./steel --as 303:0.NA/88.118.8
   biaoshi import secret.txt --node ./steel --as 304:0.NA/88.118.8 --type HS_SECKEY
+  biaoshi import --from gs1-resolver entries.json --node ./steel --on-exists replace
 \b
 With --from the old server goes on running: its records are dumped, what is done there meanwhile
 follows from its transaction log, and both sides are compared at the end by counts and a digest.
@@ -57,11 +58,17 @@ def import_(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="A Handle batch file, or a key file (with --as): HS_PUBKEY, HS_SECKEY.",
+            help="A Handle batch file, a key file (with --as), or what --from names.",
         ),
     ] = None,
     source: Annotated[
-        str, typer.Option("--from", metavar="HOST:PORT", help="A running Handle.Net primary (TCP).")
+        str,
+        typer.Option(
+            "--from",
+            metavar="HOST:PORT|gs1-resolver",
+            help="A running Handle.Net primary (TCP); or gs1-resolver: FILE holds entries of the "
+            "GS1 Resolver Community Edition.",
+        ),
     ] = "",
     auth: Annotated[
         str,
@@ -109,15 +116,20 @@ def import_(
         Path | None, typer.Option(metavar="FILE", help="The passphrase of an encrypted key file.")
     ] = None,
     on_exists: Annotated[
-        OnExists, typer.Option(help="Batch files: what to do with handles that are there already.")
+        OnExists, typer.Option(help="Files: what to do with handles that are there already.")
     ] = OnExists.REFUSE,
     encoding: Annotated[str, typer.Option(help="Encoding of a batch file.")] = "utf-8",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Take over records from Handle software: batch files, key files, or a running server."""
+    """Take over records from Handle software or the GS1 Resolver Community Edition."""
+    folder = node.resolve()
+    if source == Format.GS1_RESOLVER:
+        if file is None:
+            raise SettingsError("--from gs1-resolver needs a FILE with entries of that resolver")
+        _register(folder, file, Format.GS1_RESOLVER, on_exists, encoding, as_json=as_json)
+        return
     if bool(source) == (file is not None):
         raise SettingsError("name a FILE, or a running server with --from HOST:PORT; not both")
-    folder = node.resolve()
     if source:
         if not auth:
             raise SettingsError(
@@ -150,8 +162,6 @@ def _import_batch(
     folder: Path, file: Path, on_exists: OnExists, encoding: str, *, as_json: bool
 ) -> None:
     """A batch file is registered as it is: its administrators are in it."""
-    from resolver.commands.register import register
-
     try:
         with file.open("rb") as stream:
             start = stream.read(_SNIFF_BYTES)
@@ -159,12 +169,21 @@ def _import_batch(
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
     if _is_key(start):
         raise SettingsError(f"{file} is a key; say where it goes with --as INDEX:HANDLE")
+    format_ = detect(file.name, start) if not start.strip() else Format.BATCH
+    _register(folder, file, format_, on_exists, encoding, as_json=as_json)
+
+
+def _register(
+    folder: Path, file: Path, format_: Format, on_exists: OnExists, encoding: str, *, as_json: bool
+) -> None:
+    from resolver.commands.register import register
+
     register(
         file=str(file),
         node=str(folder),
         on_exists=on_exists,
         sign=None,
-        format_=detect(file.name, start) if not start.strip() else Format.BATCH,
+        format_=format_,
         encoding=encoding,
         admin=False,
         as_json=as_json,

@@ -12,6 +12,7 @@ with the keys that were published renews its site record at once.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -34,6 +35,7 @@ from resolver.enrol import (
     parse_application,
     same_keys,
 )
+from resolver.enrol_keys import NO_MORE, merged, vouched_for
 from resolver.http.asked import Senders, read_body
 from resolver.http.problem import method_not_allowed
 from resolver.node import Node
@@ -107,13 +109,13 @@ class Delegations:
             self._require_room(source)
         elif row.state == HOMED:
             raise HandleExists(f"{prefix.decode()} is served by this node itself; take another one")
-        elif not same_keys(row.attributes, application):
+        elif not self._may_speak(row, application):
             node.metrics.delegations["refused"].inc()
             raise HandleExists(
                 f"{prefix.decode()} was requested already, with another key; "
                 "ask this node's operator, or take another prefix"
             )
-        elif not _news(row, application):
+        elif not _news(row, application := _merged(row, application)):
             node.metrics.delegations["repeated"].inc()
             return False
         elif row.state == DELEGATED:
@@ -122,6 +124,13 @@ class Delegations:
         await self._submit(Kind.REQUEST, prefix, {**application.attributes(), "source": source}, ())
         node.metrics.delegations["requested"].inc()
         return True
+
+    def _may_speak(self, row: PrefixRow, application: Application) -> bool:
+        """Whether an application comes from the holder of the keys in a prefix's row."""
+        if row.state == DELEGATED:
+            key, more = application.site_key, application.more
+            return vouched_for(row.prefix, row.attributes, key, more, self._node.now())
+        return same_keys(row.attributes, application)
 
     def _require_ours_to_give(self, prefix: bytes) -> None:
         """A prefix further down belongs to its nearest delegated ancestor."""
@@ -158,7 +167,8 @@ class Delegations:
             now=node.now(),
             days=node.settings.signing.certificate_days,
         )
-        await self._submit(Kind.DELEGATE, row.prefix, application.attributes(), values)
+        told = NO_MORE.attributes_anyway() | application.attributes()
+        await self._submit(Kind.DELEGATE, row.prefix, told, values)
         node.metrics.delegations["delegated"].inc()
 
     async def _submit(
@@ -207,8 +217,13 @@ class Delegations:
             issued=int(node.now()),
             reason=str(row.attributes.get("reason", "")) if row is not None else "",
             values=values,
+            handovers=node.keys.rotation.handovers,
         )
         return format_answer(answer, node.keys.site_private)
+
+
+def _merged(row: PrefixRow, application: Application) -> Application:
+    return replace(application, more=merged(row.attributes, application.more))
 
 
 def _news(row: PrefixRow, application: Application) -> bool:

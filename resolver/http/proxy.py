@@ -70,7 +70,7 @@ class Proxy:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Any path that is no mount point."""
         if request.method == "OPTIONS":
-            return preflight()
+            return self._preflight(request)
         if request.method not in _METHODS:
             return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
         path = raw_path(request)
@@ -93,6 +93,14 @@ class Proxy:
             return refused(request, error, shown)
         except BiaoshiError as error:
             return error_page(500, "It could not be resolved", shown, str(error))
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        """What may be done here: a Digital Link is only read."""
+        try:
+            link = self._digital_link(raw_path(request), "") is not None
+        except ParseError:
+            link = True
+        return preflight() if link else preflight(*_METHODS, "OPTIONS")
 
     def _digital_link(self, path: str, query: str) -> Asked | None:
         """The Digital Link that a raw path is. Raises BadIdentifier for one that is wrong."""

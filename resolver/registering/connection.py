@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
 from protocol.errors import (
@@ -52,6 +53,7 @@ class Answer:
     status: int
     body: bytes
     retry_after_s: float | None = None
+    location: str | None = None
 
     def json(self) -> Any:
         """The body as JSON. Raises UpstreamError."""
@@ -88,16 +90,18 @@ class Connection:
         timeout_s: float = TIMEOUT_S,
         tries: int = TRIES,
         dead_after_s: float | None = None,
+        trusted: RSAPublicKey | None = None,
     ) -> None:
         """url: `https://HOST:PORT`; for `http` with credentials the node's HTTPS face is used.
 
         certificate: PEM of the node's own. insecure: trust any. dead_after_s: give a connection up
-        when nothing at all comes through for about so long. Raises SettingsError.
+        when nothing at all comes through for about so long. trusted: the key that its certificate
+        must have; its HTTPS face is used then. Raises SettingsError.
         """
         parts = parse_url(url)
         self._host, self._port, self._tls = parts.host, parts.port, parts.scheme == "https"
         self._credentials = credentials
-        self._pinned = _pinned(certificate) if certificate is not None else None
+        self._pinned = _pinned(certificate) if certificate is not None else trusted
         self._insecure = insecure
         self._sleep = sleep
         self._timeout_s = timeout_s
@@ -105,8 +109,9 @@ class Connection:
         self._dead_after_s = dead_after_s
         self._open: HTTPConnection | None = None
         self._authorization: str | None = None
-        if credentials is not None:
+        if credentials is not None or trusted is not None:
             self._require_tls()
+        if credentials is not None:
             self._authenticate(credentials)
 
     def request(
@@ -153,7 +158,12 @@ class Connection:
         if len(data) > MAX_ANSWER_BYTES:
             raise UpstreamError(f"the answer is above {MAX_ANSWER_BYTES} octets")
         after = response.getheader("Retry-After", "")
-        return Answer(response.status, data, float(after) if after.isdigit() else None)
+        return Answer(
+            response.status,
+            data,
+            float(after) if after.isdigit() else None,
+            response.getheader("Location"),
+        )
 
     def _connect(self) -> HTTPConnection:
         connect_s = self._dead_after_s or self._timeout_s

@@ -161,6 +161,7 @@ class _Unwritten:
     def __init__(self, store: LmdbStore) -> None:
         self.get = store.get
         self.getter = store.getter
+        self.getter_by_turn = store.getter_by_turn
         self.snapshot = store.snapshot
         self.check = store.check
         self.close = store.close

@@ -134,10 +134,11 @@ class Follower:
     def _say_held(self, source: UrlSource, said: note.Checkpoint) -> None:
         """Tell the primary what is durable here, when that changed and now and then."""
         now = self._now()
-        if self._said is not None and said.size == self._said[0]:
-            if now - self._said[1] < HELD_EVERY_S:
-                return
-        source.held(self._settings.mirror.name or gethostname(), said.size, said.root, self._sites)
+        told, at = self._said or (-1, now)
+        if said.size == told and now - at < HELD_EVERY_S:
+            return
+        name = self._settings.mirror.name or gethostname()
+        source.held(name, said.size, said.root, self._sites)
         self._said = (said.size, now)
 
     def _checked(self, raw: bytes, key: bytes) -> note.Checkpoint:

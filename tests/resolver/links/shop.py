@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from protocol.change import Change, Kind
@@ -12,6 +15,9 @@ from protocol.linkset import parse_link_header
 from resolver.config import DigitalLinkSettings
 from tests.resolver.http.node_in_process import serving, value
 
+VECTORS = Path(
+    os.environ.get("BIAOSHI_VECTORS", Path(__file__).resolve().parents[4] / "shared" / "vectors")
+)
 ROOT = "https://id.example.org"
 GTIN = "09521234543213"
 KEY = f"/01/{GTIN}"
@@ -23,6 +29,14 @@ SETTINGS = DigitalLinkSettings(
     contexts=("SE", "CN"),
     forward=(("9524", "https://other.example"), ("95241", "https://finer.example/dl")),
 )
+
+
+def checked(document):
+    """A linkset that the published schema takes, where that is at hand."""
+    file = VECTORS / "linkset" / "gs1-linkset-schema.json"
+    if file.exists():
+        jsonschema_rs.validator_for(json.loads(file.read_text())).validate(document)
+    return document
 
 
 def link(index, relation, href, **more):
