@@ -12,7 +12,7 @@ may sign it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from protocol.errors import ParseError, SignatureInvalid
@@ -24,8 +24,10 @@ from protocol.record import HandleValue, Reference
 from protocol.signature import (
     HS_CERT,
     MAX_CHAIN,
+    REVOKED,
     Certificate,
     Claims,
+    Revocation,
     parse_certificate,
     parse_signature,
     permits,
@@ -93,6 +95,8 @@ class ChainReport:
     problems: tuple[str, ...] = ()
     expires: int | None = None
     root: Reference | None = None
+    revoked: tuple[str, ...] = ()
+    """Keys on the way that were revoked since, though this signature still counts."""
 
     def require(self) -> PublicKey:
         """The key that may sign the record. Raises SignatureInvalid unless authorized."""
@@ -115,6 +119,8 @@ class ChainWalk:
     now: int
     policy: Policy = STRICT
     max_links: int = MAX_CHAIN
+    proven: Mapping[str, int] = field(default_factory=dict)
+    """Name of a log -> the change in it that wrote what is signed, as a receipt proved."""
     _jws: Jws = field(init=False)
     _claims: Claims = field(init=False)
     _links: list[Certificate] = field(init=False, default_factory=list)
@@ -138,11 +144,12 @@ class ChainWalk:
         if wanted is None:
             return
         child = self._links[-1].claims if self._links else self._claims
-        certificate = _pick(values, wanted, child.issuer)
+        signed = self._links[-1].jws if self._links else self._jws
+        certificate = _pick(values, wanted, child.issuer, signed, self.policy)
         self._wanted = None
         if certificate is None:
             self._broken = f"no certificate for {child.issuer.text()} at {wanted.text()}"
-        elif any(same_identity(certificate.subject, link.subject) for link in self._links):
+        elif any(certificate.jws.signed == link.jws.signed for link in self._links):
             self._broken = f"the chain runs in a circle at {certificate.subject.text()}"
         else:
             self._links.append(certificate)
@@ -151,7 +158,7 @@ class ChainWalk:
     def report(self) -> ChainReport:
         """What was found. Before needs() is None the chain counts as broken."""
         problems = list(self._problems())
-        root = self._links[-1] if self._links and self._links[-1].self_issued else None
+        root = self._links[-1] if self._links and _ends(self._links[-1]) else None
         root_is_trusted = root is not None and self.roots.trust(root)
         if not root_is_trusted and not self._broken:
             problems.append("the chain does not end at a trusted root; add the root's key")
@@ -171,6 +178,11 @@ class ChainWalk:
             problems=tuple(problems),
             expires=self._expires(),
             root=root.subject if root is not None else None,
+            revoked=tuple(
+                f"{link.subject.text()} {link.revocation.text()}"
+                for link in self._links
+                if link.revocation is not None
+            ),
         )
 
     def _expires(self) -> int | None:
@@ -179,7 +191,10 @@ class ChainWalk:
         return min((end for end in ends if end is not None), default=None)
 
     def _go_on(self, certificate: Certificate) -> None:
-        if certificate.self_issued:
+        if _ends(certificate):
+            return
+        if certificate.self_issued:  # a revoked root: its successor vouches for what is said of it
+            self._wanted = Reference(certificate.subject.handle, 0)
             return
         if len(self._links) >= self.max_links:
             self._broken = f"the chain has more than {self.max_links} links"
@@ -192,6 +207,11 @@ class ChainWalk:
         # Without a list the issuer's own record is asked for its certificates.
         return self._listed.pop(0) if self._listed else Reference(claims.issuer.handle, 0)
 
+    def _earlier(self, revocation: Revocation) -> bool:
+        """Whether what is signed was logged before its signer's key was revoked."""
+        at = self.proven.get(revocation.log)
+        return at is not None and 0 < at < revocation.position
+
     def _problems(self) -> Iterable[str]:
         if self._broken or self._wanted is not None:
             yield self._broken or "the walk is not finished"
@@ -202,12 +222,21 @@ class ChainWalk:
         for at, link in enumerate(self._links):
             # A root vouches for itself; that its key is trusted is asked apart.
             above = self._links[at + 1] if at + 1 < len(self._links) else link
-            if above is link and not link.self_issued:
+            if above is link and not _ends(link):
                 continue
+            if link.revocation is not None and not self._earlier(link.revocation):
+                yield (
+                    f"the key of {link.subject.text()} was {link.revocation.text()}; what it "
+                    "signed counts only with a receipt for an earlier change of that log"
+                )
             try:
                 link.verify(above.public_key, self.now, self.policy)
             except SignatureInvalid as error:
                 yield f"{link.subject.text()}: {error}"
+
+
+def _ends(certificate: Certificate) -> bool:
+    return certificate.self_issued and certificate.revocation is None
 
 
 def _refusal(jws: Jws, key: PublicKey, policy: Policy) -> Iterable[str]:
@@ -218,21 +247,37 @@ def _refusal(jws: Jws, key: PublicKey, policy: Policy) -> Iterable[str]:
 
 
 def _pick(
-    values: Iterable[HandleValue], wanted: Reference, issuer: Reference
+    values: Iterable[HandleValue],
+    wanted: Reference,
+    issuer: Reference,
+    signed: Jws,
+    policy: Policy,
 ) -> Certificate | None:
-    """The certificate of `issuer` among the values: the one asked for, or else the newest."""
-    fitting: list[HandleValue] = [
-        value
-        for value in values
-        if value.type.upper() == HS_CERT and wanted.index in {0, value.index}
-    ]
+    """The certificate of `issuer` among the values: that whose key made the signature `signed`.
+
+    Keys are replaced, so a record may have several of one identity: the one asked for goes first,
+    then the newest; revoked ones come last. Where no key fits, the first is given, for its faults
+    to be told.
+    """
+    fitting = [value for value in values if value.type.upper() in {HS_CERT, REVOKED}]
     # Newest by the time of writing; the record's server sets it.
     fitting.sort(key=lambda value: value.timestamp, reverse=True)
+    fitting.sort(key=lambda value: (value.type.upper() == REVOKED, value.index != wanted.index))
+    found: list[Certificate] = []
     for value in fitting[:MAX_CANDIDATES]:
         try:
             certificate = parse_certificate(value.data)
         except ParseError:
             continue
+        revoked = value.type.upper() == REVOKED
+        if revoked != (certificate.revocation is not None):
+            continue  # neither hides as the other
         if same_identity(certificate.subject, issuer):
-            return certificate
-    return None
+            found.append(certificate)
+    if len(found) > 1:
+        for certificate in found:
+            if certificate.jws.signed != signed.signed and not any(
+                _refusal(signed, certificate.public_key, policy)
+            ):
+                return certificate
+    return found[0] if found else None

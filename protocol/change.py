@@ -32,6 +32,7 @@ class Kind(StrEnum):
     REQUEST = "request"  # a child applied for a prefix; body: attributes
     DELEGATE = "delegate"  # a prefix was given to a child: its record and its row in one step
     REFUSE = "refuse"
+    EVENT = "event"  # a lifecycle event was captured; handle: its eventID
 
 
 class Ready(NamedTuple):
@@ -57,7 +58,8 @@ class Change:
     actor: the authenticated identity; None is the node's own operator (local socket or lock).
     expected_version: refuse unless the record is at it; 0 = must not exist; None = any.
     idempotency_key: the same key with the same body gives the first result again.
-    attributes: further facts of prefix kinds (holder, keys, address), msgpack-able.
+    attributes: further facts of prefix kinds (holder, keys, address) and of events (registry.events),
+    msgpack-able.
     memberships: lists (HS_VLIST) at other nodes that name the actor, as found by the process that
     proved the actor; the writer opens no connection.
     ready: of a CREATE, instead of `values`: made by this node's own code only, never taken from

@@ -2,7 +2,8 @@
 
 Compact form, or the JSON form with its first signature. `none` and the HMAC family do not parse:
 a public key must never be taken for a shared secret. Algorithms of old Handle software (DSA,
-SHA-1) verify only where the policy names them. What the payload says is protocol.signature.
+SHA-1) verify only where the policy names them. `SM2SM3` is our name for SM2 with SM3, r and s in 64
+octets as ES256 has them: no registry has one. What the payload says is protocol.signature.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
 
 from protocol import batch_signature
-from protocol.errors import ParseError, SignatureInvalid
+from protocol.errors import NotSupported, ParseError, SignatureInvalid
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_base64url, parse_base64url
 from protocol.keys.policy import STRICT, Policy, Weak
 from protocol.keys.signing import MAX_SIGNATURE_BYTES, check_rsa_size
+from protocol.keys.sm2 import Sm2PrivateKey, Sm2PublicKey
 from protocol.strict_json import parse_json
 
 MAX_JWS_BYTES = 262_144
@@ -66,6 +68,7 @@ _ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("Ed25519", Ed25519PublicKey, None),
         Algorithm("EdDSA", Ed25519PublicKey, None),  # older name of the same, RFC 8037
         Algorithm(batch_signature.ALGORITHM, Ed25519PublicKey, None),
+        Algorithm("SM2SM3", Sm2PublicKey, None),
         Algorithm("RS160", RSAPublicKey, SHA1(), Weak.RSA_SHA1),  # noqa: S303 - old peers
         Algorithm("DS160", DSAPublicKey, SHA1(), Weak.DSA_SHA1),  # noqa: S303 - old peers
         Algorithm("DS256", DSAPublicKey, SHA256(), Weak.DSA_SHA2),
@@ -96,6 +99,8 @@ class Jws:
             policy.allow(self.weak)
         try:
             self._verify(key, policy)
+        except NotSupported as error:
+            raise SignatureInvalid(f"the {self.algorithm.name} signature: {error}") from None
         except (InvalidSignature, ValueError, UnsupportedAlgorithm):
             raise SignatureInvalid(
                 f"the {self.algorithm.name} signature does not hold; "
@@ -109,10 +114,14 @@ class Jws:
                 f"algorithm {self.algorithm.name} does not fit a {type(key).__name__}"
             )
 
+    @property
+    def _in_batch(self) -> bool:
+        return self.algorithm.name == batch_signature.ALGORITHM
+
     def _verify(self, key: PublicKey, policy: Policy) -> None:
         hash_ = self.algorithm.hash
-        if isinstance(key, Ed25519PublicKey):
-            if self.algorithm.name == batch_signature.ALGORITHM:
+        if isinstance(key, Ed25519PublicKey | Sm2PublicKey):
+            if isinstance(key, Ed25519PublicKey) and self._in_batch:
                 batch_signature.verify_in_batch(self.signature, self.signed, key)
             else:
                 key.verify(self.signature, self.signed)
@@ -152,20 +161,30 @@ def parse_jws(data: bytes) -> Jws:
     )
 
 
-def sign_jws(payload: bytes, key: PrivateKey, algorithm: str | None = None) -> bytes:
+def sign_jws(
+    payload: bytes,
+    key: PrivateKey,
+    algorithm: str | None = None,
+    *,
+    header: str | None = None,
+    detached: bool = False,
+) -> bytes:
     """A compact JWS over `payload`.
 
-    algorithm: RS256, ES256 or Ed25519 by the key when None; the weak ones only by name.
-    Raises ParseError when it does not fit the key.
+    algorithm: RS256, ES256, Ed25519 or SM2SM3 by the key when None; the weak ones only by name.
+    header: the protected header in base64url, where it says more than the algorithm. detached:
+    without the payload (RFC 7515 appendix F). Raises ParseError when the algorithm does not fit.
     """
     name = algorithm or algorithm_for(key)
     row = _known(name)
     if name == batch_signature.ALGORITHM and isinstance(key, Ed25519PrivateKey):
         return batch_signature.sign_batch([payload], key)[0]
-    signed = f"{_protected(name)}.{format_base64url(payload)}".encode()
+    protected = header or _protected(name)
+    signed = f"{protected}.{format_base64url(payload)}".encode()
     if algorithm is not None and not isinstance(key.public_key(), row.kind):
         raise ParseError(f"algorithm {name} does not fit a {type(key).__name__}")
-    return signed + b"." + format_base64url(_sign(signed, key, row.hash)).encode()
+    signature = format_base64url(_sign(signed, key, row.hash)).encode()
+    return b"%b..%b" % (protected.encode(), signature) if detached else signed + b"." + signature
 
 
 @cache
@@ -176,7 +195,8 @@ def _protected(name: str) -> str:
 
 def algorithm_for(key: PrivateKey | PublicKey) -> str:
     """The algorithm a key signs records with."""
-    return _algorithm_for(type(key))
+    kind: type = type(key)
+    return _algorithm_for(kind)
 
 
 @cache  # the classes are abstract: asking one costs microseconds
@@ -187,6 +207,8 @@ def _algorithm_for(kind: type) -> str:
         return "Ed25519"
     if issubclass(kind, EllipticCurvePrivateKey | EllipticCurvePublicKey):
         return "ES256"
+    if issubclass(kind, Sm2PrivateKey | Sm2PublicKey):
+        return "SM2SM3"
     raise ParseError("DSA keys do not sign records here; use RSA or Ed25519")
 
 
@@ -229,12 +251,12 @@ def _algorithm(header: JsonObject) -> Algorithm:
 def _known(name: Any) -> Algorithm:
     row = _ALGORITHMS.get(name) if isinstance(name, str) else None
     if row is None:
-        raise ParseError(f"algorithm {name!r:.40} is refused; sign with RS256 or Ed25519")
+        raise ParseError(f"algorithm {name!r:.40} is refused; sign with RS256, ES256 or Ed25519")
     return row
 
 
 def _sign(signed: bytes, key: PrivateKey, hash_: HashAlgorithm | None) -> bytes:
-    if isinstance(key, Ed25519PrivateKey):
+    if isinstance(key, Ed25519PrivateKey | Sm2PrivateKey):
         return key.sign(signed)
     if hash_ is None:
         raise ParseError(f"a {type(key).__name__} needs a digest")

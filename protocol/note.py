@@ -1,7 +1,8 @@
 """Signed notes and checkpoints of a log (C2SP signed-note, tlog-checkpoint, tlog-cosignature).
 
 A note is text that ends in a newline, an empty line, and one line a signature:
-`— name base64(key id ‖ signature)`. Ed25519 only; signatures by unknown keys are passed over.
+`— name base64(key id ‖ signature)`. Ed25519, and SM2 by a type of ours: 0xff, then the text
+`biaoshi-sm2sm3`, as signed-note leaves to private types. Signatures by unknown keys are passed over.
 """
 
 from __future__ import annotations
@@ -15,18 +16,24 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from protocol.errors import ParseError, SignatureInvalid
+from protocol.errors import NotSupported, ParseError, SignatureInvalid
+from protocol.keys.sm2 import POINT_BYTES, Sm2PrivateKey, Sm2PublicKey
 from protocol.merkle import HASH_SIZE
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
+SM2 = 0xFF
+_SM2_NAME = b"biaoshi-sm2sm3\n"
 MOST_BYTES = 64 * 1024
 MOST_SIGNATURES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Who may sign a note. name: without blanks or plus signs. kind: ED25519 or COSIGNATURE."""
+    """Who may sign a note. name: without blanks or plus signs. kind: ED25519, COSIGNATURE, SM2.
+
+    public: 32 octets, for SM2 the point of 65.
+    """
 
     name: str
     public: bytes
@@ -35,18 +42,21 @@ class Key:
     def __post_init__(self) -> None:
         if not self.name or any(c.isspace() or c == "+" for c in self.name):
             raise ParseError(f"a key name has neither blanks nor plus signs: {self.name!r}")
-        if len(self.public) != 32:
+        if len(self.public) != (POINT_BYTES if self.kind == SM2 else 32):
             raise ParseError(f"an Ed25519 key has 32 octets, not {len(self.public)}")
 
     @property
     def id(self) -> bytes:
         """Four octets that find the key again."""
-        named = self.name.encode() + b"\n" + bytes((self.kind,)) + self.public
+        named = self.name.encode() + b"\n" + self._typed()
         return hashlib.sha256(named).digest()[:4]
+
+    def _typed(self) -> bytes:
+        return bytes((self.kind,)) + (_SM2_NAME if self.kind == SM2 else b"") + self.public
 
     def text(self) -> str:
         """`name+hex id+base64(kind ‖ key)`: how a verifier is configured."""
-        encoded = base64.b64encode(bytes((self.kind,)) + self.public).decode()
+        encoded = base64.b64encode(self._typed()).decode()
         return f"{self.name}+{self.id.hex()}+{encoded}"
 
     @classmethod
@@ -56,9 +66,10 @@ class Key:
         if len(parts) != 3:
             raise ParseError(f"not a verifier key: {text[:80]!r}; it has the form name+id+base64")
         raw = _unbase64(parts[2])
-        if len(raw) != 33 or raw[0] not in (ED25519, COSIGNATURE):
-            raise ParseError(f"not an Ed25519 verifier key: {text[:80]!r}")
-        key = cls(parts[0], raw[1:], raw[0])
+        kind, public = raw[:1], raw[1:].removeprefix(_SM2_NAME)
+        if kind not in (b"\x01", b"\x04", b"\xff") or len(raw) > 128:
+            raise ParseError(f"not a verifier key of a kind known here: {text[:80]!r}")
+        key = cls(parts[0], public, kind[0])
         if key.id.hex() != parts[1].lower():
             raise ParseError(f"the id of verifier key {parts[0]} does not fit its key")
         return key
@@ -88,9 +99,12 @@ class Note:
         return (self.text + "\n" + "".join(lines)).encode()
 
 
-def sign(text: str, name: str, private: Ed25519PrivateKey) -> Signature:
+def sign(text: str, name: str, private: Ed25519PrivateKey | Sm2PrivateKey) -> Signature:
     """Sign a note's text."""
-    key = Key(name, private.public_key().public_bytes_raw())
+    if isinstance(private, Sm2PrivateKey):
+        key = Key(name, private.public_key().point, SM2)
+    else:
+        key = Key(name, private.public_key().public_bytes_raw())
     return Signature(name, key.id, private.sign(text.encode()))
 
 
@@ -150,8 +164,13 @@ def _check(text: str, signature: Signature, key: Key) -> None:
         time_s, octets = int.from_bytes(octets[:8], "big"), octets[8:]
         signed = f"cosignature/v1\ntime {time_s}\n".encode() + signed
     try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(octets, signed)
-    except InvalidSignature:
+        if key.kind == SM2:
+            Sm2PublicKey(key.public).verify(octets, signed)
+        else:
+            Ed25519PublicKey.from_public_bytes(key.public).verify(octets, signed)
+    except NotSupported as error:
+        raise SignatureInvalid(str(error)) from None
+    except (InvalidSignature, ValueError):
         raise SignatureInvalid(f"the signature by {key.name} on this note is false") from None
 
 

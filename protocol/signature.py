@@ -1,6 +1,7 @@
 """HS_SIGNATURE and HS_CERT: who vouches for a record, and who for a key (do-irp 14).
 
-Both are JWS texts. A record signature lists one digest per value, so that a partial answer still
+Both are JWS texts; so is 0.REVOKED, a certificate of ours that says since when its key counts no
+more. A record signature lists one digest per value, so that a partial answer still
 verifies; a certificate names a key and what it may sign. Walking from one to a trusted root is
 protocol.chain.
 """
@@ -19,6 +20,7 @@ from typing import Any
 import orjson
 
 from protocol.errors import ParseError, SignatureInvalid
+from protocol.identifier import key_of
 from protocol.jws import JsonObject, Jws, parse_jws, parse_object, sign_jws
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_jwk, parse_jwk
@@ -28,6 +30,8 @@ from protocol.record import PUBLIC_READ, HandleValue, Reference, value_digest
 
 HS_SIGNATURE = b"HS_SIGNATURE"
 HS_CERT = b"HS_CERT"
+REVOKED = b"0.REVOKED"
+"""A value of ours: the certificate of a key that was revoked, with the claim `revoked`."""
 MAX_CHAIN = 50
 MAX_DIGESTS = 2_048
 MAX_PERMISSIONS = 1_024
@@ -93,13 +97,33 @@ class SignatureClaims:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """Since when a key counts no more.
+
+    log: name of the log of its holder's node. position: what this log has before this change still
+    counts; 0: nothing does. time: seconds since 1970, told and not checked.
+    """
+
+    log: str
+    position: int
+    time: int
+    reason: str = ""
+
+    def text(self) -> str:
+        """For people."""
+        why = f" ({self.reason})" if self.reason else ""
+        return f"revoked{why} at change {self.position} of {self.log or 'no log'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
-    """An HS_CERT value: its JWS and what it says."""
+    """An HS_CERT or 0.REVOKED value: its JWS and what it says."""
 
     jws: Jws
     claims: Claims
     permissions: tuple[Permission, ...]
     public_key: PublicKey
+    revocation: Revocation | None = None
 
     @property
     def subject(self) -> Reference:
@@ -181,6 +205,17 @@ def same_identity(left: Reference, right: Reference) -> bool:
     return left.index == right.index and fold_prefix(left.handle) == fold_prefix(right.handle)
 
 
+def _same_name(signed: bytes, asked: bytes) -> bool:
+    """Whether a signature made for one name is one for the other.
+
+    A handle is compared by the prefix rule; what is delegated arc by arc has several spellings,
+    which are one where they are stored as one: a GTIN as URL and as URN, a label and its number.
+    """
+    if fold_prefix(signed) == fold_prefix(asked):
+        return True
+    return is_arcwise(signed) and is_arcwise(asked) and key_of(signed) == key_of(asked)
+
+
 def sign_record(
     handle: bytes,
     values: Iterable[HandleValue],
@@ -225,10 +260,21 @@ def issue_certificate(
     *,
     validity: Validity,
     chain: Sequence[Reference] | None = None,
+    revocation: Revocation | None = None,
 ) -> bytes:
-    """The data of an HS_CERT value. A self-issued one has issuer == subject and the same key."""
+    """The data of an HS_CERT value. A self-issued one has issuer == subject and the same key.
+
+    revocation: the data of a 0.REVOKED value instead.
+    """
     perms = [{"handle": _text(item.handle), "perm": str(item.perm)} for item in permissions]
-    own = {"perms": perms, "publicKey": format_jwk(subject_key)}
+    own: JsonObject = {"perms": perms, "publicKey": format_jwk(subject_key)}
+    if revocation is not None:
+        own["revoked"] = {
+            "log": revocation.log,
+            "position": revocation.position,
+            "time": revocation.time,
+            "reason": revocation.reason,
+        }
     return sign_jws(_payload(own, issuer, _reference(subject), validity, chain), issuer_key)
 
 
@@ -256,7 +302,9 @@ def parse_certificate(data: bytes) -> Certificate:
     if not isinstance(entries, list) or len(entries) > MAX_PERMISSIONS:
         raise ParseError("the `perms` of a certificate are a list of permissions")
     permissions = tuple(_permission(entry) for entry in entries)
-    return Certificate(jws, _claims(payload), permissions, parse_jwk(payload.get("publicKey")))
+    key = parse_jwk(payload.get("publicKey"))
+    revocation = _revocation(payload["revoked"]) if "revoked" in payload else None
+    return Certificate(jws, _claims(payload), permissions, key, revocation)
 
 
 def verify_record(
@@ -288,7 +336,7 @@ def verify_record(
     return Report(
         verifies,
         valid_payload=True,
-        correct_handle=fold_prefix(signed.claims.subject) == fold_prefix(handle),
+        correct_handle=_same_name(signed.claims.subject, handle),
         date_in_range=signed.claims.validity.covers(now),
         verified=verified,
         unsigned=unsigned,
@@ -419,6 +467,16 @@ def _digest_entry(entry: Any) -> tuple[int, bytes]:
             except (Base64Error, ValueError):
                 raise ParseError(f"digest of value {index} is not base64") from None
     raise ParseError("an entry of the digests is {index, digest}")
+
+
+def _revocation(said: Any) -> Revocation:
+    if isinstance(said, Mapping):
+        log, reason = said.get("log"), said.get("reason", "")
+        position, time = said.get("position"), said.get("time")
+        numbers = all(type(n) is int and 0 <= n < 1 << 63 for n in (position, time))
+        if isinstance(log, str) and isinstance(reason, str) and numbers:
+            return Revocation(log[:500], int(position or 0), int(time or 0), reason[:500])
+    raise ParseError("`revoked` of a certificate is {log, position, time, reason}")
 
 
 def _permission(entry: Any) -> Permission:

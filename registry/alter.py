@@ -21,6 +21,7 @@ from protocol.errors import (
 from protocol.record import ADMIN_WRITE, HandleValue
 from registry.content import same_content
 from registry.rules import (
+    RENEW,
     SIGN,
     WriterSettings,
     check_values,
@@ -116,9 +117,9 @@ def _without_default_admin(change: Change, old: Values) -> Change:
 def _modify(change: Change, old: Values, now_s: int, settings: WriterSettings) -> Altered:
     if not change.values:
         raise InvalidValue(f"no values to modify in {_shown(change)}; give at least one")
-    check_values(change.values, settings)
     before = {value.index: value for value in old}
     _require_present((value.index for value in change.values), before, change)
+    check_values(change.values, settings)
     return _set(change, before, CHANGED, now_s, settings)
 
 
@@ -130,10 +131,10 @@ def _set(
     settings: WriterSettings,
 ) -> Altered:
     """Put the change's values at their indexes; those that say the same keep their time."""
-    after = dict(before)
+    after, renew = dict(before), bool((change.attributes or {}).get(RENEW))
     for value in change.values:
         old = before.get(value.index)
-        if old is not None and same_content((old,), (value,)):
+        if old is not None and not renew and same_content((old,), (value,)):
             continue
         if old is not None and not old.permissions & ADMIN_WRITE:
             raise InsufficientPermissions(

@@ -9,13 +9,15 @@ in a `part()`, which is absorbed or dropped.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import NamedTuple, TypeAlias
 
 from protocol.change import Ready
 from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS
 from protocol.record import HandleValue, Record, Reference, decode_values
+from registry.events.row import EventRow
+from registry.events.writing import Captured
 from registry.log import Entry
 from registry.prefixes import DELEGATED, PrefixRow, is_responsible
 from registry.records import read_row
@@ -81,6 +83,7 @@ class Batch:
         self._records: MutableMapping[bytes, AnyHeld | None] = (
             ChainMap(self._new, above._records) if above else self._new
         )
+        self._new_events: dict[str, list[tuple[int, EventRow]]] = {}
         self._new_prefixes: dict[bytes, PrefixRow | None] = {}
         self._prefixes: MutableMapping[bytes, PrefixRow | None] = (
             ChainMap(self._new_prefixes, above._prefixes) if above else self._new_prefixes
@@ -167,6 +170,20 @@ class Batch:
         self.creators.clear()
         self.served.clear()
 
+    # --- events
+
+    def put_event(self, event: Captured, sequence: int) -> None:
+        """Add an event with its rows."""
+        self._new_events.setdefault(event.row.event_id, []).append((sequence, event.row))
+        self.extra += event.writes(sequence)
+
+    def captured(self, event_id: str) -> Iterator[tuple[int, EventRow]]:
+        """The events of this batch that have an id, with their sequences."""
+        at: Batch | None = self
+        while at is not None:
+            yield from at._new_events.get(event_id, ())
+            at = at._above
+
     # --- idempotency keys
 
     def remembered_result(self, key: bytes) -> bytes | None:
@@ -194,6 +211,8 @@ class Batch:
         self.remembered |= part.remembered
         self.prefixes_changed |= part.prefixes_changed
         self._new.update(part._new)
+        for event_id, found in part._new_events.items():
+            self._new_events.setdefault(event_id, []).extend(found)
         self._new_prefixes.update(part._new_prefixes)
 
     def writes(self) -> list[Write]:

@@ -4,12 +4,15 @@ keys/site_key.pem    RSA-2048: site record, TLS, administrator 300:0.NA/P
 keys/log_key.pem     Ed25519: 302:0.NA/P, signs records and the log
 keys/admin_300.pem   the site key again, as the administrator's key for PEM-reading clients
 keys/admin_300.bin   the same in the Handle form, unencrypted
+keys/sm2_key.pem     SM2, where there is one: 304:0.NA/P, signs checkpoints as well
+keys/….former.pem    site or log key before the last rotation; keys/rotation.json says until when
 tls/cert.pem         self-made certificate of the site key
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,15 +29,20 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from cryptography.x509.oid import NameOID
 
-from protocol.errors import SettingsError
-from protocol.keys import encode_pem, encode_private_key
+from protocol.errors import NotSupported, ParseError, SettingsError
+from protocol.keys import decode_pem, encode_pem, encode_private_key, encode_public_key
 from protocol.keys.files import KeyFile, Method, encode_key_file
+from protocol.keys.sm2 import Sm2PrivateKey
+from registry.rotation import NO_ROTATION, Rotation, load_rotation
 from registry.store.place import sync_folder
 
 SITE_KEY = Path("keys/site_key.pem")
 LOG_KEY = Path("keys/log_key.pem")
 ADMIN_PEM = Path("keys/admin_300.pem")
 ADMIN_BIN = Path("keys/admin_300.bin")
+SM2_KEY = Path("keys/sm2_key.pem")
+FORMER_SITE_KEY = Path("keys/site_key.former.pem")
+FORMER_LOG_KEY = Path("keys/log_key.former.pem")
 TLS_CERT = Path("tls/cert.pem")
 RSA_BITS = 2048
 CERT_DAYS = 3650
@@ -43,10 +51,18 @@ _OTHERS = 0o077
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """The two keys of a node."""
+    """The two keys of a node, and what goes with them.
+
+    national: an SM2 key that signs checkpoints beside the log key. former_log: the log key before,
+    which signs checkpoints as well until its overlap ends. rotation: what others are told of keys
+    that were replaced or revoked.
+    """
 
     site_private: RSAPrivateKey
     log_private: Ed25519PrivateKey
+    national: Sm2PrivateKey | None = None
+    former_log: Ed25519PrivateKey | None = None
+    rotation: Rotation = NO_ROTATION
 
     @property
     def site_public(self) -> RSAPublicKey:
@@ -96,7 +112,34 @@ def load_keys(folder: Path) -> NodeKeys:
         raise SettingsError(f"{folder / SITE_KEY} must hold an RSA key of {RSA_BITS} bits or more")
     if not isinstance(log, Ed25519PrivateKey):
         raise SettingsError(f"{folder / LOG_KEY} must hold an Ed25519 key")
-    return NodeKeys(site, log)
+    rotation = load_rotation(folder)
+    return NodeKeys(site, log, _national(folder), _former_log(folder, rotation), rotation)
+
+
+def _national(folder: Path) -> Sm2PrivateKey | None:
+    path = folder / SM2_KEY
+    if not path.exists():
+        return None
+    require_private(path)
+    try:
+        key = decode_pem(path.read_bytes())
+    except (OSError, ParseError, NotSupported) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if not isinstance(key, Sm2PrivateKey):
+        raise SettingsError(f"{path} must hold an SM2 key; `biaoshi key new --type sm2` makes one")
+    return key
+
+
+def _former_log(folder: Path, rotation: Rotation) -> Ed25519PrivateKey | None:
+    """The log key before, while the rotation names it."""
+    path = folder / FORMER_LOG_KEY
+    named = {encode_public_key(f.key) for f in rotation.former if f.until > time.time()}
+    if not named or not path.exists():
+        return None
+    key = load_private_pem(path)
+    if isinstance(key, Ed25519PrivateKey) and encode_public_key(key.public_key()) in named:
+        return key
+    return None
 
 
 def require_private(path: Path, *, missing_ok: bool = False) -> None:

@@ -13,8 +13,17 @@ from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
 from protocol.identifier import key_of
 from protocol.name import described_prefix, fold, parent_prefix, prefix_of, prefix_record
 from protocol.record import MAX_INDEX, HandleValue, encode_values
+from protocol.record_links import (
+    LINK,
+    LINKSET,
+    RETIRED,
+    parse_link_value,
+    parse_linkset_value,
+    parse_retired,
+)
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, decode_admin, encode_admin
 from protocol.values.hs_vlist import decode_vlist
+from protocol.values.loc import decode_loc
 
 MESSAGE_BYTES = 262_144
 """Longest message of the protocol; a record must fit in one, with its header and signature."""
@@ -29,6 +38,9 @@ HS_PUBKEY = b"HS_PUBKEY"
 HS_SIGNATURE = b"HS_SIGNATURE"
 ACCEPT, MARK, REFUSE = "accept", "mark", "refuse"
 """What happens to records without a valid signature; attribute `unsigned` of a homed prefix."""
+RENEW = "renew"
+"""Attribute of a record change: a signature counts as another one although only its moment is, for
+it was made by another key."""
 SIGN = "sign"
 """Attribute of a record change: the node shall sign the record as it is in the end."""
 
@@ -37,7 +49,7 @@ SIGN = "sign"
 class WriterSettings:
     """Bounds and policies of the writer."""
 
-    value_bytes: int = 65_536
+    value_bytes: int = 240_000
     """Longest data of one value."""
     type_bytes: int = 1_024
     """Longest value type."""
@@ -58,6 +70,8 @@ class WriterSettings:
     """How long an idempotency key is remembered."""
     idempotency_keys: int = 500_000
     """How many are remembered at most; the oldest go first."""
+    link_schemes: tuple[str, ...] = ("http", "https")
+    """Schemes that targets of 0.LINK and 0.LINKSET may have."""
     unsigned: str = "accept"
     """Records without HS_SIGNATURE, where their prefix says nothing: accept, mark or refuse."""
 
@@ -98,8 +112,16 @@ def check_values(values: Sequence[HandleValue], settings: WriterSettings) -> Non
         check_value(value, settings)
 
 
-_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY))
-"""Types whose data or permissions decide about rights."""
+URL = b"URL"
+LOC = b"10320/LOC"
+_LINKED = frozenset((LINK, LINKSET, RETIRED))
+_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY, LOC, *_LINKED))
+"""Types whose data or permissions decide about rights, or where a browser is sent."""
+_SUSPECT = frozenset((*b"jJdDvV", *range(0x21), 0x7F))
+"""First octets of addresses that are looked at closely."""
+_DANGEROUS = (b"javascript:", b"data:", b"vbscript:")
+"""Schemes that a browser runs or shows as a page of ours; no address may have them."""
+_DROPPED = bytes((*range(0x21), 0x7F))
 
 
 def _is_plain(value: HandleValue, settings: WriterSettings) -> bool:
@@ -113,7 +135,8 @@ def _is_plain(value: HandleValue, settings: WriterSettings) -> bool:
         and 0 <= value.ttl_type <= 1
         and 0 <= value.ttl <= 0xFFFFFFFF
         and not value.references
-        and type_.upper() not in _SHAPED
+        and (folded := type_.upper()) not in _SHAPED
+        and not (folded == URL and value.data and value.data[0] in _SUSPECT)
     )
 
 
@@ -154,7 +177,16 @@ def _check_shape(value: HandleValue, type_: str, settings: WriterSettings) -> No
             f"value {value.index}: an HS_SECKEY value must not be publicly readable; "
             "give it the permissions 1100"
         )
-    problem = _shape_problem(folded, value.data) if folded in {HS_ADMIN, HS_VLIST} else ""
+    if folded in {URL, LOC} and _leads_astray(folded, value.data):
+        raise InvalidValue(
+            f"value {value.index} ({type_}): an address of javascript:, data: or vbscript: is not "
+            "registered, since browsers run it; give a web address"
+        )
+    problem = ""
+    if folded in {HS_ADMIN, HS_VLIST}:
+        problem = _shape_problem(folded, value.data)
+    elif folded in _LINKED:
+        problem = _link_problem(folded, value.data, settings.link_schemes)
     if problem:
         raise InvalidValue(
             f"value {value.index}: its data is no {type_} ({problem}); "
@@ -173,6 +205,42 @@ def _shape_problem(folded: bytes, data: bytes) -> str:
     except ParseError as error:
         return str(error)
     return ""
+
+
+@lru_cache(maxsize=1024)
+def _link_problem(folded: bytes, data: bytes, schemes: tuple[str, ...]) -> str:
+    """What is wrong with the data of a link value."""
+    try:
+        if folded == LINK:
+            parse_link_value(data, schemes)
+        elif folded == LINKSET:
+            parse_linkset_value(data, schemes)
+        else:
+            parse_retired(data, schemes)
+    except ParseError as error:
+        return str(error)
+    return ""
+
+
+def _leads_astray(folded: bytes, data: bytes) -> bool:
+    """Whether an address has a scheme that browsers run, read as they read it."""
+    if folded == URL:
+        return _is_dangerous(data)
+    try:
+        locations = decode_loc(data).locations
+    except ParseError:
+        return False  # kept as it came: nothing is ever chosen from it
+    return any(
+        _is_dangerous(text.encode("utf-8", "replace"))
+        for location in locations
+        for name, text in location.attributes
+        if name in {"href", "href_template"}
+    )
+
+
+def _is_dangerous(address: bytes) -> bool:
+    # Browsers drop blanks before a scheme, and tabs and line ends inside it.
+    return address[:128].translate(None, _DROPPED).lower().startswith(_DANGEROUS)
 
 
 def check_size(handle: bytes, values: Sequence[HandleValue], settings: WriterSettings) -> None:

@@ -13,10 +13,11 @@ from struct import Struct
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from protocol import merkle, note, tiles
 from protocol.errors import ParseError, StoreError
+from protocol.keys.sm2 import Sm2PrivateKey
 from registry.log import SEQUENCE_KEY, last_sequence, read_sequence, sequence_key
 from registry.store import Snapshot, Store, Table, Write
 
@@ -34,20 +35,36 @@ Tile = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class LogSigner:
-    """Signs checkpoints. name: of the log without its epoch; key: the node's log key."""
+    """Signs checkpoints. name: of the log without its epoch; key: the node's log key.
+
+    former: the log key before, while both count. national: an SM2 key that signs as well.
+    """
 
     name: str
     key: Ed25519PrivateKey
+    former: Ed25519PrivateKey | None = None
+    national: Sm2PrivateKey | None = None
+    past: tuple[Ed25519PublicKey, ...] = ()
+    """Keys that signed checkpoints of this log and do no longer."""
 
     def checkpoint(self, size: int, root: bytes, epoch: int) -> bytes:
         """A signed note over `size` leaves."""
         origin = origin_of(self.name, epoch)
         text = note.Checkpoint(origin, size, root).text()
-        return note.Note(text, (note.sign(text, origin, self.key),)).encode()
+        keys = (self.key, self.former, self.national)
+        signed = tuple(note.sign(text, origin, key) for key in keys if key is not None)
+        return note.Note(text, signed).encode()
 
     def verifier(self, epoch: int) -> note.Key:
         """The key that checks what checkpoint() makes."""
         return note.Key(origin_of(self.name, epoch), self.key.public_key().public_bytes_raw())
+
+    def verifiers(self, epoch: int) -> list[note.Key]:
+        """The keys that may have signed checkpoints of this log, whenever."""
+        origin = origin_of(self.name, epoch)
+        former = [] if self.former is None else [self.former.public_key()]
+        keys = (self.key.public_key(), *former, *self.past)
+        return [note.Key(origin, key.public_bytes_raw()) for key in keys]
 
 
 def log_name(prefix: str) -> str:
@@ -107,6 +124,27 @@ def grow(state: Snapshot, leaves: Sequence[bytes]) -> Growth:
 def checkpoint_write(signer: LogSigner, size: int, root: bytes, epoch: int) -> Write:
     """The row of a signed checkpoint."""
     return Write(Table.CHECKPOINTS, sequence_key(size), signer.checkpoint(size, root, epoch))
+
+
+def renew_checkpoint(store: Store, signer: LogSigner) -> bool:
+    """Sign the newest checkpoint anew where the log key in use now has not; whether it was.
+
+    The same tree under another key: size and root stay as they were.
+    """
+    with store.snapshot() as state:
+        raw = latest_checkpoint(state)
+        if raw is None:
+            return False
+        epoch = epoch_of(state)
+        own = signer.verifier(epoch)
+        signed = note.decode(raw)
+        said = note.parse_checkpoint(signed.text)
+        if said.origin != own.name or any(one.key_id == own.id for one in signed.signatures):
+            return False
+        root = root_at(state, said.size)
+        write = checkpoint_write(signer, said.size, root, epoch)
+    store.apply([write])
+    return True
 
 
 def root_at(state: Snapshot, size: int) -> bytes:

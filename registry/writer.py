@@ -34,6 +34,7 @@ from registry.alter import CHANGED, CREATED, RECORD_KINDS, REFUSED, UNCHANGED, a
 from registry.alter_prefix import alter_prefix, changed_prefix
 from registry.batch import Batch, Held, ReadyHeld
 from registry.content import same_content
+from registry.events.writing import captured, first_same, logged, require_entitled
 from registry.fence import require_open
 from registry.generation import Generation
 from registry.log import (
@@ -45,6 +46,7 @@ from registry.log import (
     ready_entry,
     sequence_key,
 )
+from registry.notes import Note
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
 from registry.ready import plain_change
 from registry.rules import (
@@ -75,7 +77,8 @@ class Outcome:
     of its error class, for programs.
 
     Creating what is there already with the same values is `unchanged` and writes nothing; its
-    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for.
+    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for. Of events, which have no version,
+    `unchanged` has the sequence of the first capture.
     """
 
     code: ResponseCode
@@ -188,11 +191,13 @@ class Writer:
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
-            held = _version(batch, change.handle)
+            held = 0 if change.kind is Kind.EVENT else _version(batch, change.handle)
             return _refusal(change, error, held)
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
+        if change.kind is Kind.EVENT:
+            return self._event(batch, access, change, now_s)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
         return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
@@ -310,6 +315,25 @@ class Writer:
             attributes=attributes,
         )
 
+    # --- events
+
+    def _event(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """An event: once. Repeated with the same content it is `unchanged`, at its first place."""
+        attributes = change.attributes or {}
+        require_entitled(batch, access, change)
+        event = captured(change.handle, attributes)
+        first = first_same(batch, access, change, event.row)
+        if first is not None:
+            return Outcome(ResponseCode.SUCCESS, UNCHANGED, 0, first, None, change.handle)
+        batch.sequence += 1
+        body = Body(
+            change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes)
+        )
+        salts = self._random(2 * SALT_BYTES)
+        batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts))
+        batch.put_event(event, batch.sequence)
+        return Outcome(ResponseCode.SUCCESS, CREATED, 0, batch.sequence, None, change.handle)
+
     # --- what every change ends in
 
     def _log(
@@ -340,6 +364,19 @@ class Writer:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
         return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
+
+    def keep(self, notes: Sequence[Note]) -> bool:
+        """Write the node's own notes in one durable transaction; nothing of them is logged.
+
+        False, and nothing was written: one that had to be new is there. Raises ReadOnly, StoreError.
+        """
+        with self._store.snapshot() as state:
+            require_open(state)
+            for note in notes:
+                if note.new and state.get(Table.SECONDARY, note.row_key()) is not None:
+                    return False
+        self._store.apply([note.write() for note in notes])
+        return True
 
     def complete_tree(self) -> None:
         """Changes that were logged before stores had a tree are brought into it."""
@@ -509,6 +546,13 @@ class GroupCommit:
         ]
         return [outcome for wait in waits for outcome in await wait]
 
+    async def keep(self, notes: Sequence[Note]) -> bool:
+        """As Writer.keep(), between two groups."""
+        if self._closed:
+            raise ReadOnly("this node is stopping and takes no more changes; try again later")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._writer.keep, notes)
+
     def _enqueue(self, submission: Submission, source: Hashable) -> asyncio.Future[list[Outcome]]:
         done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         key = object() if source is None else source
@@ -559,6 +603,10 @@ class GroupCommit:
             if len(submissions) == 1:
                 return [error]
             return [self._commit([one])[0] for one in submissions]
+
+    async def between(self, work: Callable[[], None]) -> None:
+        """Do something with the store in the writer's thread, when no commit is under way."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
         """Take no more; finish what waits."""

@@ -223,10 +223,8 @@ def _root_notes(verification: Verification, root_keys: Sequence[PublicKey]) -> t
     """What `verified` is worth while nobody has said which root to trust."""
     if not verification.root or root_keys:
         return ()
-    return (
-        f"the root's key is not pinned: {verification.root} is the root that this server shows; "
-        "to trust no other, add --root-key FILE",
-    )
+    told = f"the root's key is not pinned: {verification.root} is the root that this server shows"
+    return (f"{told}; to trust no other, add --root-key FILE",)
 
 
 def _age_notes(reply: Reply) -> tuple[str, ...]:

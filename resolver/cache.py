@@ -19,6 +19,7 @@ from protocol.name import (
     described_prefix,
     fold_prefix,
     is_arcwise,
+    lines,
     parent_prefix,
     prefix_of,
 )
@@ -74,6 +75,10 @@ class Entry:
     proof: str | None = None
     zone: bytes = b""
     uses: int = 0
+    vouchers: tuple[tuple[bytes, bytes], ...] = ()
+    """The prefix records that the proof rests on; see resolver.standing."""
+    proved_until: float = 0.0
+    """Monotonic: until then the vouchers need not be looked at."""
     _slices: tuple[Slice, ...] | None = field(default=None, repr=False)
 
     def parts(self) -> tuple[Slice, ...]:
@@ -138,6 +143,10 @@ class Cache:
         if self.changed is not None:
             self.changed.add(key)
 
+    def now(self) -> float:
+        """The clock that entries are aged by."""
+        return self._now()
+
     def __len__(self) -> int:
         return len(self._records) + len(self._absent)
 
@@ -174,10 +183,18 @@ class Cache:
         if entry.valid_until is not None and self._wall() > entry.valid_until:
             return State.DEAD
         if now < entry.expires_at:
-            if self._doubts and entry.stored_at <= self._doubts.get(entry.zone, -1.0):
+            if self._doubts and entry.stored_at <= self._doubted_at(entry):
                 return State.STALE
             return State.FRESH
         return State.STALE if now < entry.stale_until else State.DEAD
+
+    def _doubted_at(self, entry: Entry) -> float:
+        """When the node that holds an entry's name was last found to have changed something."""
+        doubts = self._doubts
+        if not is_arcwise(entry.handle):
+            return doubts.get(entry.zone, -1.0)
+        # Which of its arcs is the node's is not kept: whichever was told counts.
+        return max((doubts.get(zone, -1.0) for zone in lines(entry.zone)), default=-1.0)
 
     def left_s(self, entry: Entry) -> float:
         """Seconds until a fresh entry is stale, 0 for others."""
@@ -200,8 +217,10 @@ class Cache:
         authoritative: bool = False,
         proof: str | None = None,
         keep: bool = True,
+        most_s: float = _LONGEST_S,
     ) -> Entry:
-        """Keep an answer and return it. Values that are not public are left out.
+        """Keep an answer and return it. Values that are not public are left out. most_s: the longest
+        life, whatever its TTL.
 
         An entry with no time left is returned but not kept. Raises ParseError when the values are
         no value list.
@@ -211,7 +230,7 @@ class Cache:
         parts = slices(values)
         found = least_ttl_s(parts, wall) if code == ResponseCode.SUCCESS else None
         life = float(self.settings.negative_ttl_s) if found is None else found
-        life = min(life, self.settings.max_ttl_s, _LONGEST_S)
+        life = min(life, self.settings.max_ttl_s, _LONGEST_S, most_s)
         expires = now + life
         entry = Entry(
             handle,
@@ -320,6 +339,12 @@ def zone_of(handle: bytes) -> bytes:
     """The prefix whose node holds a name: that of a prefix record is its parent's, the root's empty."""
     at = described_prefix(handle)
     return prefix_of(handle) if at is None else parent_prefix(at) or b""
+
+
+def lies_at(key: bytes, zone: bytes) -> bool:
+    """Whether the node of a folded prefix may hold a name, as the cache compares it."""
+    held = zone_of(key)
+    return held == zone or (is_arcwise(key) and zone in lines(held))
 
 
 def within(key: bytes, prefix: bytes) -> bool:

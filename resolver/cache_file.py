@@ -21,6 +21,7 @@ import msgpack
 from xxhash import xxh3_64_intdigest as xxh3
 
 from protocol.errors import ResponseCode, StoreError
+from protocol.name import PREFIX_RECORDS
 from resolver.cache import Entry, zone_of
 from resolver.config import RecursionSettings
 
@@ -94,6 +95,8 @@ def decode_entry(row: bytes, clocks: Clocks) -> Entry | None:
         authoritative=authoritative,
         proof=proof,
         zone=zone_of(handle),
+        # What vouched for it then is looked up anew at its first use.
+        vouchers=((PREFIX_RECORDS + zone_of(handle), b""),) if proof else (),
     )
 
 

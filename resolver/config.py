@@ -104,7 +104,7 @@ class ProcessSettings:
     restart_most_s: float = setting(
         30.0,
         "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
-        "up to this.",
+        "up to this, or up to 0.5 s where it had been ready.",
         least=0.1,
         most=3600,
     )
@@ -135,6 +135,13 @@ class StoreSettings:
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
     )
+    scrub_hours: float = setting(
+        24.0,
+        "Every record is compared with its digests in so many hours; damaged ones are "
+        "quarantined. 0: never.",
+        least=0,
+        most=8_760,
+    )
     warn_full_percent: int = setting(
         80, "Warn when disk or map are used to this share.", least=1, most=100
     )
@@ -149,7 +156,7 @@ class LimitSettings:
     )
     handle_bytes: int = setting(2_048, "Longest identifier, in octets.", least=64, most=2_048)
     value_bytes: int = setting(
-        65_536, "Largest data of one value, in octets.", least=64, most=262_144
+        240_000, "Largest data of one value, in octets.", least=64, most=262_144
     )
     record_values: int = setting(2_048, "Most values of one record.", least=1, most=2_048)
     record_bytes: int = setting(
@@ -209,6 +216,16 @@ class LimitSettings:
         least=1,
         most=1_000_000,
     )
+    capture_events: int = setting(5_000, "Most events of one EPCIS capture.", least=1, most=20_000)
+    capture_bytes: int = setting(
+        8_388_608, "Largest body of one EPCIS capture, in octets.", least=1024, most=16_777_216
+    )
+    captures: int = setting(
+        64,
+        "EPCIS captures that may wait in one reader; beyond it the answer is busy.",
+        least=1,
+        most=100_000,
+    )
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )
@@ -249,6 +266,13 @@ class RecursionSettings:
         "Ask every site to sign its replies with the key that its parent published, and refuse "
         "unsigned ones. Off: sites that cannot sign can be read, and whoever sits on the way can "
         "change what is unsigned.",
+    )
+    key_status_s: int = setting(
+        30,
+        "How long the certificates of signers are kept, whatever their TTL, so that a revoked key "
+        "counts no more; a record verified through them is good for as long at a time.",
+        least=1,
+        most=60,
     )
     referrals: int = setting(8, "Referrals followed for one question.", least=1, most=20)
     messages: int = setting(20, "Messages sent upstream for one question.", least=1, most=1000)
@@ -344,6 +368,42 @@ class HttpSettings:
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
     )
+    country_header: str = setting(
+        "",
+        "Header in which the trusted proxies say a client's country (two letters), for `country` "
+        "of 10320/loc. Empty: none.",
+    )
+    country_table: str = setting(
+        "",
+        "File of lines NETWORK,CC with the countries of networks, relative to the node's folder; "
+        "none comes with this program. Empty: none.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DigitalLinkSettings:
+    """The GS1 Digital Link resolver, and what /.well-known/gs1resolver says of it."""
+
+    root: str = setting(
+        "",
+        "What Digital Links of this node begin with, such as https://id.example.org: anchors of "
+        "linksets, resolverRoot. Empty: as each client calls the node.",
+    )
+    name: str = setting("", "The resolver's name. Empty: node.description.")
+    contact: str = setting("", "Who operates it, as a name. Empty: node.contact.")
+    telephone: str = setting("", "Telephone of the operator, such as +86 10 5555 0100.")
+    terms: str = setting("", "Address of the terms of use.")
+    contexts: tuple[str, ...] = setting(
+        (), "Values of ?context= that links here have, as the description lists them."
+    )
+    forward_query: bool = setting(
+        True, "Pass the request's query on to targets of links that do not say (fwqs)."
+    )
+    forward: Pairs = setting(
+        (),
+        "Resolvers that links of a GS1 company prefix are sent to where no record is here: "
+        '{ "9521234" = "https://id.example.org" }. The longest prefix counts.',
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +423,11 @@ class DnsSettings:
     )
     ons_zone: str = setting(
         "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
+    )
+    branches: tuple[str, ...] = setting(
+        (),
+        "Prefixes given to this node by a parent whose DNS leads here, such as 2.999.5 or "
+        "GS1.9.5.0.6: the node's zones begin there, not at the top of the trees.",
     )
     ns: tuple[str, ...] = setting(
         (),
@@ -499,12 +564,42 @@ class MirrorSettings:
         "", "A mirror: the primary's tls/cert.pem, where it is self-made and not on loopback."
     )
     every_s: float = setting(
-        0.5, "A mirror asks for new changes so often, in seconds.", least=0.05, most=3600
+        0.5,
+        "A mirror asks for new changes so often, in seconds, where the primary does not let it "
+        "wait for them.",
+        least=0.05,
+        most=3600,
+    )
+    name: str = setting(
+        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
+    )
+    durable: str = setting(
+        "primary",
+        "A primary: when a registration is acknowledged: once it lies durably here (primary), or "
+        "also at a mirror (mirror), so that losing this machine for good loses nothing.",
+        choices=("primary", "mirror"),
+    )
+    durable_s: float = setting(
+        5.0,
+        "With durable = mirror: seconds to wait for one; then the answer says that the change is "
+        "written here and confirmed by none.",
+        least=0.1,
+        most=600,
     )
     copies: tuple[str, ...] = setting(
         (),
         "A primary: HTTP addresses of its mirrors. One that was promoted while this node was "
         "away is asked before writes are taken.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowSettings:
+    """Deposits of children: their logs, kept here for the case that they lose everything."""
+
+    accept: bool = setting(True, "A parent: take deposits of the prefixes delegated here.")
+    child_mib: int = setting(
+        1024, "A parent: the room that each child has, in MiB.", least=0, most=1 << 30
     )
 
 
@@ -521,9 +616,11 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    digital_link: DigitalLinkSettings = section(DigitalLinkSettings)
     dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)
     log: LogSettings = section(LogSettings)
     admin: AdminSettings = section(AdminSettings)
     mirror: MirrorSettings = section(MirrorSettings)
+    escrow: EscrowSettings = section(EscrowSettings)

@@ -22,6 +22,9 @@ def delegation(
         application.site_key,
         application.log_key,
         application.has_secret,
+        application.more.national,
+        application.more.former,
+        application.more.revoked,
     )
     return delegated_values(holder, issuer(store, keys, own), now_s=int(now), days=days)
 

@@ -21,10 +21,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from protocol.errors import BadIdentifier, ParseError, SignatureInvalid
+from protocol.handover import successors
 from protocol.jws import JsonObject, parse_jws, parse_object, sign_jws
 from protocol.keys import PublicKey, decode_public_key, encode_public_key, encode_spki
+from protocol.name import prefix_record
 from protocol.record import HandleValue, decode_values, encode_values
 from protocol.values.hs_site import Site, decode_site, encode_site
+from resolver.enrol_keys import NO_MORE, MoreKeys, more_of_attributes, more_of_payload
 
 APPLICATION: Final = "biaoshi-delegation-request"
 ANSWER: Final = "biaoshi-delegation-answer"
@@ -34,7 +37,7 @@ CLOCK_S: Final = 900
 """How far the clocks of child and parent may differ."""
 _MIN_RSA_BITS: Final = 2048
 _MAX_TEXT: Final = 500
-_MAX_SITES: Final = 2
+_MAX_SITES: Final = 9
 _SEGMENT: Final = re.compile(r"[^\s./\x00-\x1f\x7f]+")
 
 
@@ -55,6 +58,7 @@ class Application:
     audience: str
     contact: str = ""
     description: str = ""
+    more: MoreKeys = NO_MORE
 
     def attributes(self) -> dict[str, Any]:
         """What the parent keeps in the prefix's row; msgpack-able."""
@@ -68,6 +72,7 @@ class Application:
             },
             "secret": self.has_secret,
             "sites": [encode_site(site) for site in self.sites],
+            **self.more.attributes(),
         }
 
 
@@ -76,7 +81,8 @@ class Answer:
     """What a parent says about a prefix.
 
     node: its own prefix. key: its site key. state: none, requested, delegated or refused.
-    values: the published record when delegated. reason: of a refusal.
+    values: the published record when delegated. reason: of a refusal. handovers: from site keys
+    that the node had before.
     """
 
     node: bytes
@@ -86,6 +92,7 @@ class Answer:
     issued: int
     reason: str = ""
     values: tuple[HandleValue, ...] = ()
+    handovers: tuple[bytes, ...] = ()
 
 
 def fingerprint(key: PublicKey) -> str:
@@ -134,6 +141,7 @@ def application_of(prefix: bytes, attributes: Mapping[str, Any]) -> Application:
             audience="",
             contact=str(attributes["contact"]),
             description=str(attributes["description"]),
+            more=more_of_attributes(attributes),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ParseError(f"the row of prefix {prefix!r} holds no application: {error!r}") from None
@@ -154,6 +162,7 @@ def format_application(application: Application, key: RSAPrivateKey) -> bytes:
         "secret": application.has_secret,
         "sites": [_base64(encode_site(site)) for site in application.sites],
         "typ": APPLICATION,
+        **application.more.payload(),
     }
     return sign_jws(_json(payload), key)
 
@@ -199,13 +208,15 @@ def _application(payload: JsonObject) -> Application:
             audience=_text(payload, "aud"),
             contact=_text(payload, "contact"),
             description=_text(payload, "description"),
+            more=more_of_payload(payload),
         )
     except (KeyError, TypeError) as error:
         raise ParseError(f"the request lacks or garbles {error}") from None
-    if not 0 < len(sites) <= _MAX_SITES or any(not site.servers for site in sites):
+    own = [site for site in sites if site.primary]
+    if not 0 < len(own) <= 2 or any(not site.servers for site in sites):
         raise ParseError("a request names one site, or an IPv4 and an IPv6 one, with a server each")
     key = encode_public_key(application.site_key)
-    if any(server.public_key != key for site in sites for server in site.servers):
+    if any(server.public_key != key for site in own for server in site.servers):
         raise ParseError("the site record names another key than the request")
     return application
 
@@ -213,6 +224,7 @@ def _application(payload: JsonObject) -> Application:
 def format_answer(answer: Answer, key: RSAPrivateKey) -> bytes:
     """The answer as a JWS of the parent's site key."""
     payload = {
+        "handovers": [text.decode() for text in answer.handovers],
         "iat": answer.issued,
         "key": _base64(encode_public_key(answer.key)),
         "node": answer.node.decode(),
@@ -225,8 +237,9 @@ def format_answer(answer: Answer, key: RSAPrivateKey) -> bytes:
     return sign_jws(_json(payload), key)
 
 
-def parse_answer(data: bytes, pin: PublicKey | None) -> Answer:
-    """A parent's answer. pin: the key that must have signed it; None takes the key it names.
+def parse_answer(data: bytes, pin: PublicKey | None, now: float | None = None) -> Answer:
+    """A parent's answer. pin: the key that must have signed it, or handed over to the one that
+    did; None takes the key it names. now: for the dates of handovers; None takes none.
 
     Raises ParseError, or SignatureInvalid when another key signed it.
     """
@@ -244,16 +257,27 @@ def parse_answer(data: bytes, pin: PublicKey | None) -> Answer:
             issued=_int(payload, "iat"),
             reason=_text(payload, "reason"),
             values=decode_values(_octets(record)) if record is not None else (),
+            handovers=more_of_payload({"handovers": payload.get("handovers", [])}).handovers,
         )
     except (KeyError, TypeError) as error:
         raise ParseError(f"the parent's answer lacks or garbles {error}") from None
-    if pin is not None and encode_spki(pin) != encode_spki(answer.key):
+    if pin is not None and not _follows(pin, answer, now):
         raise SignatureInvalid(
             f"the parent now shows the key {fingerprint(answer.key)}, but {fingerprint(pin)} was "
             "expected; ask its operator, and give --parent-key FILE if the new one is right"
         )
     jws.verify(answer.key)
     return answer
+
+
+def _follows(pin: PublicKey, answer: Answer, now: float | None) -> bool:
+    if encode_spki(pin) == encode_spki(answer.key):
+        return True
+    if now is None:
+        return False
+    subject = f"300:{prefix_record(answer.node).decode()}"
+    after = successors([pin], answer.handovers, subject, int(now))
+    return encode_public_key(answer.key) in after
 
 
 def _json(payload: JsonObject) -> bytes:

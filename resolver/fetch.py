@@ -23,7 +23,7 @@ from protocol.errors import (
     SignatureInvalid,
     UpstreamError,
 )
-from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
+from protocol.name import PREFIX_RECORDS, described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values
 from resolver.cache import Cache, Entry
 from resolver.client import Client
@@ -33,13 +33,16 @@ from resolver.locate import Root
 from resolver.metrics import Metrics
 from resolver.outcomes import FINAL, Outcome, Wish
 from resolver.peers import Service
-from resolver.steps import Path, Question, Step, text
+from resolver.standing import contradicted, still_stands, tells_of_keys, voucher_of
+from resolver.steps import Limits, Path, Question, Step, text
 from resolver.verify import NOT_CHECKED, Need, Verification, Verifier, earliest_end
 
 STALE_AFTER_S = 1.8
 """A stale record is given when its owner did not answer for so long (RFC 8767 §5)."""
 STALE_ON_THE_WAY_S = 0.8
 """The same for what is only needed on the way, so that the name itself can still be asked for."""
+_ENDLESS_S = float("inf")
+_SILENT_S = 5.0
 DOUBT_AFTER_S = 5.0
 """A delegation younger than this is not fetched anew because its site failed."""
 
@@ -79,11 +82,15 @@ class Fetcher:
         *,
         need: Callable[[bytes], Need],
         certify: bool = True,
+        key_status_s: float = 30.0,
         max_flights: int = 1000,
         metrics: Metrics | None = None,
     ) -> None:
-        """need: how much verification the names under a prefix need. metrics: where to count."""
+        """need: how much verification the names under a prefix need. key_status_s: the longest
+        life of prefix records, whose certificates vouch for keys. metrics: where to count.
+        """
         self.cache = cache
+        self.client = client
         self.iteration = Iteration(
             client,
             roots,
@@ -96,6 +103,7 @@ class Fetcher:
         self._verifier = verifier
         self._metrics = metrics or Metrics()
         self._need = need
+        self._key_status_s = key_status_s
         self._flights: Flights[tuple[bytes, bool], Entry] = Flights(max_flights)
         self._outdated: set[bytes] = set()
 
@@ -109,8 +117,39 @@ class Fetcher:
         return self._need(_zone(name)) != Need.OFF
 
     def usable(self, entry: Entry) -> bool:
-        """Whether a kept record was verified as far as it must be."""
-        return entry.proof is not None or not self.needs_proof(entry.handle)
+        """Whether a kept record was verified as far as it must be, by keys that still stand."""
+        if entry.proof is None:
+            return not self.needs_proof(entry.handle)
+        if not entry.vouchers or self.cache.now() < entry.proved_until:
+            return True
+        until = still_stands(self.cache, entry)
+        if until is None:
+            return False
+        entry.proved_until = until
+        for name, _ in entry.vouchers:
+            voucher = self.cache.peek(name)
+            if voucher is not None:
+                self._renew_soon(voucher)
+        return True
+
+    def _was_usable(self, entry: Entry) -> bool:
+        """The same while nobody can be asked: unless it is known that the keys stand no more."""
+        if entry.proof is None:
+            return not self.needs_proof(entry.handle)
+        return not contradicted(self.cache, entry)
+
+    def _proved(self, entry: Entry, proof: Verification) -> None:
+        """Write down what was verified, and which prefix records vouched for it."""
+        entry.proof, entry.valid_until = proof.text, proof.expires or entry.valid_until
+        found = [(name, self.cache.peek(name)) for name in proof.vouchers]
+        entry.vouchers = tuple(
+            voucher_of(one) if one is not None else (name, b"") for name, one in found
+        )
+        # While the node that publishes the keys is silent, what it said last is not asked for at
+        # every use.
+        least = self.cache.now() + _SILENT_S
+        ends = [max(one.expires_at, least) if one is not None else 0.0 for _, one in found]
+        entry.proved_until = min(ends, default=0.0)
 
     async def fetch(
         self,
@@ -174,7 +213,7 @@ class Fetcher:
 
     def _stale(self, name: bytes, *, verified: bool) -> Entry | None:
         entry = self.cache.stale(name)
-        if entry is None or (verified and not self.usable(entry)):
+        if entry is None or (verified and not self._was_usable(entry)):
             return None
         return entry
 
@@ -250,7 +289,7 @@ class Fetcher:
             except SignatureInvalid:
                 self.cache.purge(name)  # another site may have the true one
             else:
-                known.proof, known.valid_until = found.text, found.expires
+                self._proved(known, found)
                 return known
         proofs: dict[int, Verification] = {}
 
@@ -266,15 +305,18 @@ class Fetcher:
         proof = proofs.get(id(outcome))
         values = decode_values(outcome.values)
         outdated = fold_prefix(name) in self._outdated
-        return self.cache.put(
+        entry = self.cache.put(
             name,
             outcome.code,
             outcome.values,
             valid_until=proof.expires if proof and proof.expires else earliest_end(values),
             authoritative=outcome.reply.authoritative,
-            proof=proof.text if proof is not None else None,
             keep=not outdated,
+            most_s=self._key_status_s if tells_of_keys(values) else _ENDLESS_S,
         )
+        if proof is not None:
+            self._proved(entry, proof)
+        return entry
 
     async def _prove(
         self,
@@ -323,7 +365,18 @@ class Fetcher:
         entry = self.cache.fresh(name)
         if entry is None or entry.code != ResponseCode.SUCCESS or not self.usable(entry):
             return None
+        self._renew_soon(entry)
         return entry.values
+
+    def _renew_soon(self, entry: Entry) -> None:
+        """Fetch what vouches for keys anew in good time, while nobody waits for it."""
+        if not entry.handle.upper().startswith(PREFIX_RECORDS):
+            return
+        life_s = entry.expires_at - entry.stored_at
+        if life_s <= self._key_status_s and self.cache.left_s(entry) < life_s / 2:
+            limits = Limits()
+            question = Question(entry.handle, limits, _loop_time() + limits.total_s)
+            self.refresh(entry.handle, question)
 
     async def _on_the_way(
         self, name: bytes, question: Question, path: Path, *, at: Service | None = None

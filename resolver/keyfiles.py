@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
 from protocol.errors import ParseError, SettingsError
@@ -16,6 +15,7 @@ from protocol.keys import (
     decode_pem,
     decode_private_key,
     decode_public_key,
+    decode_public_pem,
     decode_spki,
     encode_public_key,
     encode_spki,
@@ -55,7 +55,7 @@ def _parse(data: bytes) -> tuple[PublicKey, ...]:
         key = load_pem_x509_certificate(text).public_key()
         return (decode_spki(encode_spki(key)),)  # type: ignore[arg-type]
     if text.startswith(b"-----BEGIN"):
-        return (decode_spki(encode_spki(load_pem_public_key(text))),)  # type: ignore[arg-type]
+        return (decode_public_pem(text),)
     if text.startswith(b"{"):
         value = json.loads(text)
         if "servers" not in value and "site" not in value:

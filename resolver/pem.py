@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from protocol.keys import PublicKey
+from protocol.keys import PublicKey, encode_public_pem
 
 
 def format_public_pem(key: PublicKey) -> bytes:
     """SubjectPublicKeyInfo, PEM; resolver.keyfiles reads it."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return encode_public_pem(key)

@@ -18,19 +18,24 @@ from protocol.change import Change, Kind
 from protocol.errors import SettingsError, StoreError
 from protocol.name import prefix_record
 from protocol.record import HandleValue
-from protocol.signature import Validity, sign_record
+from protocol.signature import REVOKED, Validity, sign_record
 from protocol.values.hs_site import Site, encode_site
 from registry.keys import NodeKeys, load_keys
 from registry.prefix_record import (
     DAY_S,
-    KEY_CERT,
-    LOG_CERT,
+    FORMER,
+    KEY,
+    LOG_KEY,
+    NATIONAL,
+    OWN_INDEXES,
     SIGNATURE,
-    SITE,
-    SITE6,
+    SITES,
+    Holder,
+    base_values,
     own_issuer,
     own_prefix_values,
     secret_of,
+    with_members,
 )
 from registry.prefixes import HOMED, WAITING, Prefixes
 from registry.records import read_record
@@ -46,6 +51,7 @@ from resolver.site import (
     write_site_info,
 )
 from resolver.sockets import Ports
+from resolver.trust.mirrors import mirror_sites
 
 log = structlog.get_logger()
 
@@ -64,8 +70,10 @@ def update_site(
         write_site_info(folder, sites[0])
         log.info("site_changed", serial=serial)
     prefix = settings.node.prefix.encode().upper()
-    if prefix:
-        _update_record(prefix, settings, sites, keys, store, writer)
+    if prefix and settings.node.role != "mirror":
+        own = {server.public_key for site in sites for server in site.servers}
+        others = [site for site in mirror_sites(folder) if site.servers[0].public_key not in own]
+        _update_record(prefix, settings, [*sites, *others], keys, store, writer)
 
 
 def _known(folder: Path) -> Site | None:
@@ -86,7 +94,7 @@ def _update_record(
     row = Prefixes(store).get(prefix)
     ours = row is not None and (row.state == WAITING or not settings.node.parent)
     record = read_record(store, prefix_record(prefix))
-    if row is None or record is None or not ours or _says(record.values, sites):
+    if row is None or record is None or not ours or _says(prefix, record.values, sites, keys):
         return
     values = remade(
         prefix,
@@ -104,10 +112,22 @@ def _update_record(
         )
 
 
-def _says(values: Sequence[HandleValue], sites: Sequence[Site]) -> bool:
-    """Whether a record holds just these site records."""
-    held = {value.data for value in values if value.index in {SITE, SITE6}}
-    return held == {encode_site(site) for site in sites}
+def _says(
+    prefix: bytes, values: Sequence[HandleValue], sites: Sequence[Site], keys: NodeKeys
+) -> bool:
+    """Whether a record holds just these site records, and these keys and revocations."""
+    held = {value.data for value in values if value.index in SITES}
+    if held != {encode_site(site) for site in sites}:
+        return False
+    holder = Holder.of(keys, prefix, tuple(sites), has_secret=False)
+    wanted = base_values(holder, int(time.time()))
+    told = [value for value in values if value.type == REVOKED]
+    return _keys(wanted) == _keys(values) and len(told) >= len(holder.revoked)
+
+
+def _keys(values: Sequence[HandleValue]) -> dict[int, bytes]:
+    own = (KEY, LOG_KEY, NATIONAL, KEY + FORMER, LOG_KEY + FORMER)
+    return {value.index: value.data for value in values if value.index in own}
 
 
 def remade(
@@ -124,12 +144,13 @@ def remade(
     made = own_prefix_values(
         keys, prefix, sites, now_s=now_s, secret=secret_of(before), root=root, days=days
     )
-    known = {value.index for value in made} | {SITE, SITE6, KEY_CERT, LOG_CERT, SIGNATURE}
-    added = [value for value in before if value.index not in known]
-    if not added or not root:
-        return (*made, *added)
+    known = {value.index for value in made} | OWN_INDEXES
+    added = [value for value in before if value.index not in known and value.type != REVOKED]
+    kept = with_members(made, before)
+    if (not added and kept == made) or not root:
+        return (*kept, *added)
     issuer = own_issuer(keys, prefix)
-    signed = [*(value for value in made if value.index != SIGNATURE), *added]
+    signed = [*(value for value in kept if value.index != SIGNATURE), *added]
     expires = now_s + days * DAY_S
     data = sign_record(
         prefix_record(prefix),

@@ -58,6 +58,10 @@ class Verification:
     values: tuple[int, ...] = ()
     links: int = 0
     expires: int | None = None
+    vouchers: tuple[bytes, ...] = ()
+    """Folded names of the records whose certificates were used."""
+    revoked: tuple[str, ...] = ()
+    """Signers whose key was revoked after the change that wrote the record."""
 
     def lines(self) -> tuple[str, ...]:
         """What was checked, for people."""
@@ -67,6 +71,7 @@ class Verification:
             f"{_HOLDS}: {len(self.values)}",
             f"signer {', '.join(self.signers)}, chain of {self.links} to root {self.root}",
             "time window holds" + _until(self.expires),
+            *(f"though {each}: this was logged before" for each in self.revoked),
         )
 
     @property
@@ -85,6 +90,8 @@ class Verification:
                 "chainLength": self.links,
                 "expires": self.expires,
             }
+            if self.revoked:
+                shape["revoked"] = list(self.revoked)
         return shape
 
 
@@ -111,6 +118,8 @@ class _Findings:
     links: int = 0
     ends: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
+    vouchers: tuple[bytes, ...] = ()
 
 
 class Verifier:
@@ -127,8 +136,12 @@ class Verifier:
         need: Need,
         roots: Roots,
         fetch: FetchValues,
+        proven: Mapping[str, int] | None = None,
     ) -> Verification:
         """What was checked. values: the whole public record. roots: keys that are trusted for it.
+
+        proven: the change of a log that wrote the record, as a receipt showed: signatures by keys
+        that were revoked later count then.
 
         Raises SignatureInvalid when it must not be used, UpstreamError when a certificate could
         not be fetched.
@@ -147,7 +160,8 @@ class Verifier:
         found = _Findings()
         known = {fold_prefix(name): values}
         for value in signatures[:MAX_SIGNATURES]:
-            await self._one(name, values, value, roots, fetch, known, found)
+            await self._one(name, values, value, roots, fetch, known, found, proven or {})
+        found.vouchers = tuple(key for key in known if key != fold_prefix(name))
         return self._judge(name, values, found)
 
     async def _one(
@@ -159,10 +173,11 @@ class Verifier:
         fetch: FetchValues,
         known: dict[bytes, Sequence[HandleValue]],
         found: _Findings,
+        proven: Mapping[str, int],
     ) -> None:
         now = int(self._wall())
         try:
-            walk = ChainWalk(signature.data, name, roots, now, self._policy, MAX_LINKS)
+            walk = ChainWalk(signature.data, name, roots, now, self._policy, MAX_LINKS, proven)
             signer = parse_signature(parse_jws(signature.data)).claims.issuer.text()
             chain = await _walk(walk, fetch, known)
             key = chain.require()
@@ -177,6 +192,7 @@ class Verifier:
         found.signers.append(signer)
         found.root = chain.root.text() if chain.root is not None else ""
         found.covered.update(report.verified)
+        found.revoked += chain.revoked
         found.links = max(found.links, chain.length)
         if chain.expires is not None:
             found.ends.append(chain.expires)
@@ -196,6 +212,8 @@ class Verifier:
             tuple(sorted(found.covered)),
             found.links,
             min(found.ends, default=None),
+            found.vouchers,
+            tuple(dict.fromkeys(found.revoked)),
         )
 
 

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.change import Change
+from protocol.errors import StoreError
 from registry import tree
 from registry.access import Access
 from registry.fence import Known, compare_known, fence_of, fence_write
@@ -27,11 +29,14 @@ from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
+from resolver.scrubbing import Scrubbing
+from resolver.site import make_sites, read_site_info
 from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
-from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
+from resolver.trust.mirrors import Mirrors, encoded, unconfirmed
+from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
 
@@ -48,6 +53,7 @@ def writer_settings(settings: Settings) -> WriterSettings:
         values=limits.record_values,
         handle_bytes=limits.handle_bytes,
         record_bytes=limits.record_bytes,
+        link_schemes=tuple(scheme.lower() for scheme in settings.http.redirect_schemes),
         unsigned=settings.signing.unsigned,
     )
 
@@ -55,7 +61,12 @@ def writer_settings(settings: Settings) -> WriterSettings:
 def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
     """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
     prefix = settings.node.prefix
-    return tree.LogSigner(tree.log_name(prefix), keys.log_private) if prefix else None
+    if not prefix:
+        return None
+    name = tree.log_name(prefix)
+    told = [one.key for one in keys.rotation.former] + [one.key for one in keys.rotation.revoked]
+    past = tuple(key for key in told if isinstance(key, Ed25519PublicKey))
+    return tree.LogSigner(name, keys.log_private, keys.former_log, keys.national, past)
 
 
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
@@ -91,6 +102,7 @@ class NodeWriter(Writer):
             signer=signer,
             log_signer=log_signer(settings, keys),
         )
+        self._lmdb = store
         self._metrics = metrics
         self._known = known
         self.generation = generation
@@ -110,11 +122,17 @@ class NodeWriter(Writer):
         why = compare_known(store, known.read(), signer)
         if why is not None:
             log.error("writes_refused", why=why)
+        elif self.fence() is None:
+            tree.renew_checkpoint(store, signer)
 
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
         started = time.monotonic()
-        results = super().commit_all(submissions)
+        try:
+            results = super().commit_all(submissions)
+        except StoreError as error:
+            self._failed(error)
+            raise
         if self._known is not None:
             self._known.keep(self.checkpoint)
         if self._metrics is not None:
@@ -124,6 +142,14 @@ class NodeWriter(Writer):
                 for outcome in outcomes:
                     self._metrics.changes[outcome.status].inc()
         return results
+
+    def _failed(self, error: StoreError) -> None:
+        """Say once that the store takes no more writes; /health/ready says it as well."""
+        if self._lmdb.broken is None or self._metrics is None:
+            return
+        if not self._metrics.store_read_only.value:
+            log.error("store_read_only", why=str(error))
+        self._metrics.store_read_only.set(1)
 
     def close(self) -> None:
         """Write the last checkpoint down."""
@@ -135,8 +161,16 @@ class WriterProcess:
     """The writer while it runs: its queue and its local socket."""
 
     def __init__(
-        self, store: LmdbStore, writer: NodeWriter, settings: Settings, metrics: Metrics
+        self,
+        store: LmdbStore,
+        writer: NodeWriter,
+        settings: Settings,
+        metrics: Metrics,
+        mirrors: Mirrors,
+        republish: Callable[[], None],
     ) -> None:
+        """republish: brings the node's own record up to date after a mirror said where it is."""
+        self._republish = republish
         self._store = store
         self._writer = writer
         self._metrics = metrics
@@ -146,13 +180,25 @@ class WriterProcess:
             group_changes=settings.store.group_changes,
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
+        self._scrubbing = Scrubbing(
+            store, self._queue.between, metrics, hours=settings.store.scrub_hours
+        )
+        self._mirrors = mirrors
+        self._settings = settings
         self._local: LocalServer | None = None
         self._following: Following | None = None
 
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
-        self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
+        self._scrubbing.start()
+        verbs = {
+            "scrub": self._scrubbing.answer,
+            "submit": submit_handler(self._submit),
+            "keep": keep_handler(self._queue.keep),
+            "held": self._held,
+        }
+        self._local = LocalServer(listen(run / SOCKET), verbs)
         await self._local.start()
 
     def follow(self, following: Following) -> None:
@@ -163,15 +209,34 @@ class WriterProcess:
     async def _submit(self, changes: Sequence[Change], atomic: bool) -> list[Outcome]:
         self._metrics.queue.set(self._queue.waiting + len(changes))
         try:
-            return await self._queue.submit(changes, atomic)
+            outcomes = await self._queue.submit(changes, atomic)
         finally:
             self._metrics.queue.set(self._queue.waiting)
+        mirror = self._settings.mirror
+        if mirror.durable == "mirror":
+            # A repeated request is `unchanged`: then it is the earlier change that must be there.
+            last = max((one.version for one in outcomes if one.error is None), default=0)
+            last = max([last, *(one.sequence or 0 for one in outcomes)])
+            if not await self._mirrors.wait(last, mirror.durable_s):
+                return unconfirmed(outcomes, mirror.durable_s)
+        return outcomes
+
+    async def _held(self, body: Any) -> bool:
+        """A mirror says how far it holds the log, and where it answers: [name, size, sites]."""
+        name, size, sites = body
+        self._mirrors.confirm(str(name), int(size))
+        self._metrics.mirrored.set(self._mirrors.confirmed)
+        news = self._mirrors.learn(str(name), [bytes(site) for site in sites])
+        if news:
+            await self._queue.between(self._republish)
+        return news
 
     async def close(self, grace_s: float) -> None:
         """Answer what was taken, then let go of the store."""
         if self._following is not None:
             await self._following.close()
         await self._space.close()
+        await self._scrubbing.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
@@ -197,20 +262,26 @@ async def start_writer(
     """Open the store, bring the node's own site record up to date, take submissions."""
     run = run_folder(folder)
     store = await _open_patiently(folder, settings)
+    keys = load_keys(folder)
     writer = NodeWriter(
         store,
         settings,
-        load_keys(folder),
+        keys,
         generation=Generation(run / "generation", writable=True),
         metrics=metrics,
         known=Known(folder),
     )
     await _ask_copies(settings, store, writer)
-    if writer.fence() is None:
+    if writer.fence() is None or settings.node.role == "mirror":
         update_site(folder, settings, ports, store, writer)
-    running = WriterProcess(store, writer, settings, metrics)
+
+    def republish() -> None:
+        update_site(folder, settings, ports, store, writer)
+
+    running = WriterProcess(store, writer, settings, metrics, Mirrors(folder), republish)
     if settings.node.role == "mirror":
-        running.follow(Following(folder, settings, store, writer.generation))
+        sites = make_sites(settings, ports, keys, read_site_info(folder).serial)
+        running.follow(Following(folder, settings, store, writer.generation, encoded(sites)))
     await running.start(run)
     return running
 

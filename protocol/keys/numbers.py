@@ -1,8 +1,9 @@
 """Keys on the wire: a type text and numbers (do-irp 13.1, 13.2; RFC 3651 §3.2.3).
 
 Numbers are written as big-endian two's complement (a leading 00 when the top bit is set) and read
-as unsigned. `ED25519_PUB_KEY` and `ED25519_PRIV_KEY` are our extension: the key's 32 octets in
-place of numbers. What the numbers mean is left to protocol.keys.
+as unsigned. `ED25519_…`, `P256_…` and `SM2_PUB_KEY` and `…_PRIV_KEY` are our extension: in place of
+numbers the 32 octets of an Ed25519 key, or of a curve the uncompressed point (04, x, y: 65 octets)
+and the scalar (32 octets). What the numbers mean is left to protocol.keys.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ RSA_CRT = b"RSA_PRIVCRT_KEY"
 RSA_PLAIN = b"RSA_PRIV_KEY"
 DSA_PRIVATE = b"DSA_PRIV_KEY"
 ED25519_PRIVATE = b"ED25519_PRIV_KEY"
+P256_PUBLIC = b"P256_PUB_KEY"
+P256_PRIVATE = b"P256_PRIV_KEY"
+SM2_PUBLIC = b"SM2_PUB_KEY"
+SM2_PRIVATE = b"SM2_PRIV_KEY"
+
+PUBLIC_OCTETS: dict[bytes, int] = {ED25519_PUBLIC: 32, P256_PUBLIC: 65, SM2_PUBLIC: 65}
+PRIVATE_OCTETS: dict[bytes, int] = {ED25519_PRIVATE: 32, P256_PRIVATE: 32, SM2_PRIVATE: 32}
 
 PUBLIC_NUMBERS: dict[bytes, tuple[str, ...]] = {
     RSA_PUBLIC: ("e", "n"),
@@ -46,7 +54,7 @@ class WireKey:
     """A key as it travels.
 
     type: one of the texts above. numbers: in the order of its row in PUBLIC_NUMBERS or
-    PRIVATE_NUMBERS; empty for Ed25519. octets: the 32 octets of an Ed25519 key, else empty.
+    PRIVATE_NUMBERS. octets: of a type in PUBLIC_OCTETS or PRIVATE_OCTETS, which has no numbers.
     flags: 0; public keys only.
     """
 
@@ -66,12 +74,14 @@ def read_public_key(data: bytes | memoryview) -> WireKey:
     reader = _reader(data)
     type_ = reader.octets(limit=64)
     flags = reader.u2()
-    if type_ == ED25519_PUBLIC:
-        key = WireKey(type_, octets=bytes(reader.take(ED25519_BYTES)), flags=flags)
+    if type_ in PUBLIC_OCTETS:
+        key = WireKey(type_, octets=bytes(reader.take(PUBLIC_OCTETS[type_])), flags=flags)
     elif type_ in PUBLIC_NUMBERS:
         key = WireKey(type_, _numbers(reader, len(PUBLIC_NUMBERS[type_])), flags=flags)
     else:
-        raise ParseError(f"unknown public key type {type_!r}; {_known(PUBLIC_NUMBERS)}")
+        raise ParseError(
+            f"unknown public key type {type_!r}; {_known((*PUBLIC_NUMBERS, *PUBLIC_OCTETS))}"
+        )
     if type_ == RSA_PUBLIC and reader.left and reader.take(len(_RSA_TAIL)) != _RSA_TAIL:
         raise ParseError("the octets after an RSA key are not four zeros")
     reader.finish()
@@ -89,12 +99,14 @@ def read_private_key(data: bytes | memoryview) -> WireKey:
     """The octets of a private key (no flags). Raises ParseError, which never shows a number."""
     reader = _reader(data)
     type_ = reader.octets(limit=64)
-    if type_ == ED25519_PRIVATE:
-        key = WireKey(type_, octets=bytes(reader.take(ED25519_BYTES)))
+    if type_ in PRIVATE_OCTETS:
+        key = WireKey(type_, octets=bytes(reader.take(PRIVATE_OCTETS[type_])))
     elif type_ in PRIVATE_NUMBERS:
         key = WireKey(type_, _numbers(reader, len(PRIVATE_NUMBERS[type_])))
     else:
-        raise ParseError(f"unknown private key type {type_!r}; {_known(PRIVATE_NUMBERS)}")
+        raise ParseError(
+            f"unknown private key type {type_!r}; {_known((*PRIVATE_NUMBERS, *PRIVATE_OCTETS))}"
+        )
     reader.finish()
     return key
 
@@ -127,6 +139,5 @@ def _write_numbers(out: Writer, key: WireKey) -> None:
         out.octets(number_octets(number))
 
 
-def _known(table: dict[bytes, tuple[str, ...]]) -> str:
-    names = sorted(name.decode() for name in table)
-    return f"known: {', '.join(names)} and the ED25519 extension"
+def _known(types: tuple[bytes, ...]) -> str:
+    return f"known: {', '.join(sorted(name.decode() for name in types))}"

@@ -23,9 +23,10 @@ class Table(StrEnum):
     TILES = "tiles"
     CHECKPOINTS = "checkpoints"
     PREFIXES = "prefixes"  # folded prefix -> state, holder, keys
-    EVENTS = "events"
-    TRACE = "trace"
-    SECONDARY = "secondary"
+    EVENTS = "events"  # sequence -> event (registry.events.row)
+    TRACE = "trace"  # identifier hash, role, event time, sequence -> empty (registry.events.keys)
+    SECONDARY = "secondary"  # what else events are found by; idempotency keys
+    QUARANTINE = "quarantine"  # store key -> a record that was set aside, and why (registry.scrub)
     META = "meta"  # name -> format version, last sequence, epoch
 
 
@@ -50,6 +51,11 @@ class Snapshot(Protocol):
         self, table: Table, start: bytes = b"", stop: bytes | None = None, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows with start <= key < stop in key order."""
+
+    def scan_back(
+        self, table: Table, start: bytes, stop: bytes, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, the greatest key first."""
 
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The row with the greatest key."""

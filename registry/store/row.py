@@ -79,6 +79,10 @@ Facts = tuple[int, int]
 """Flags of a row, and the least TTL of the public values in seconds."""
 
 
+QUARANTINED = b"quarantined"
+"""Stands where a row was set aside: too short for any row, so that no reader takes it for one."""
+
+
 class RowDamaged(StoreError):
     """A row whose checksum or layout does not hold. Never served; `biaoshi check` names it."""
 
@@ -103,6 +107,8 @@ def is_shortened(key: bytes) -> bool:
 
 def checked(raw: bytes) -> bytes:
     """The row itself, its checksum compared. Raises RowDamaged."""
+    if raw == QUARANTINED:
+        raise RowDamaged("it is quarantined: its digests did not hold; `biaoshi check` tells more")
     if len(raw) < JSON_HEAD_SIZE or xxh3_64_intdigest(memoryview(raw)[8:]) != _u8_at(raw)[0]:
         raise RowDamaged(f"a row of {len(raw)} octets does not match its checksum")
     return raw
@@ -198,7 +204,7 @@ class Row:
 
 def decode_row(raw: bytes) -> Row:
     """Take a row apart, its checksum compared. Raises RowDamaged."""
-    if len(raw) < HEAD_SIZE:
+    if len(raw) < HEAD_SIZE and raw != QUARANTINED:
         raise RowDamaged(f"a row of {len(raw)} octets is shorter than its head")
     checked(raw)
     _, format_, flags, name_size, publics, total, version, time, min_ttl, public, private = (

@@ -1,21 +1,24 @@
-"""biaoshi key: make, show and convert keys: PEM, JSON Web Keys, files of Handle software."""
+"""biaoshi key: make, show, convert, replace and revoke keys."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from base64 import b64encode
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_p256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
 
-from protocol.errors import ParseError, SettingsError
+from protocol.errors import SettingsError
 from protocol.keys import (
     PrivateKey,
     PublicKey,
@@ -27,16 +30,21 @@ from protocol.keys import (
 from protocol.keys.files import seal_key_file
 from protocol.keys.jwk import format_jwk
 from protocol.keys.private_jwk import format_private_jwk
+from protocol.keys.sm2 import Sm2PrivateKey, Sm2PublicKey
 from registry.keys import write_private
 from resolver.keyfiles import AnyKey, read_any_key, read_passphrase
 from resolver.pem import format_public_pem
 
-app = typer.Typer(help="Make, show and convert keys.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from resolver.rotate import Rotated
+
+app = typer.Typer(help="Make, show, convert, replace and revoke keys.", no_args_is_help=True)
 
 _EPILOG = """\b
 Examples:
   biaoshi key new admin.pem
   biaoshi key new admin.bin --form handle --public admpub.bin --passphrase-file pass.txt
+  biaoshi key new national.pem --type sm2
   biaoshi key show admpriv.bin
   biaoshi key convert admpriv.bin admin.pem --form pem
   biaoshi key convert admin.pem admpub.bin --form handle --only-public
@@ -60,6 +68,8 @@ class Kind(StrEnum):
 
     RSA = "rsa"
     ED25519 = "ed25519"
+    P256 = "p256"
+    SM2 = "sm2"
 
 
 _Passphrase = Annotated[
@@ -73,7 +83,7 @@ _Form = Annotated[Form, typer.Option("--form", help="How the key is written.")]
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; 0600.")],
     kind: Annotated[
-        Kind, typer.Option("--type", help="RSA is what Handle software reads.")
+        Kind, typer.Option("--type", help="RSA is what Handle software reads; SM2 needs OpenSSL 3.")
     ] = Kind.RSA,
     bits: Annotated[int, typer.Option(min=_MIN_BITS, max=_MAX_BITS, help="Of an RSA key.")] = 2048,
     form: _Form = Form.PEM,
@@ -84,11 +94,7 @@ def new(
     passphrase_file: _Passphrase = None,
 ) -> None:
     """Make a key pair."""
-    key: PrivateKey = (
-        Ed25519PrivateKey.generate()
-        if kind is Kind.ED25519
-        else generate_private_key(public_exponent=65_537, key_size=bits)
-    )
+    key = make_key(kind, bits)
     _write(file, private_octets(key, form, read_passphrase(passphrase_file)), private=True)
     if public is not None:
         _write(public, public_octets(key.public_key(), form), private=False)
@@ -112,8 +118,7 @@ def show(
     print(f"{what} key, {describe(key.public)}, {key.form}{' (encrypted)' * key.encrypted}")
     print(f"SHA-256  {shape['fingerprint']}")
     print(f"JWK      {json.dumps(shape['jwk'])}")
-    if shape["hs_pubkey"]:
-        print(f"HS_PUBKEY (base64)  {shape['hs_pubkey']}")
+    print(f"HS_PUBKEY (base64)  {shape['hs_pubkey']}")
 
 
 @app.command(epilog=_EPILOG)
@@ -142,6 +147,151 @@ def convert(
             typer.echo(f"{out} is written without a passphrase; mode 0600", err=True)
         _write(out, private_octets(key.private, form, passphrase), private=True)
     print(f"{out}: {describe(key.public)}, fingerprint {fingerprint(key.public)}")
+
+
+class Which(StrEnum):
+    """Which of a node's own keys."""
+
+    LOG = "log"
+    SITE = "site"
+    BOTH = "both"
+
+
+_INDEXES = {Which.LOG: (302,), Which.SITE: (300,), Which.BOTH: (300, 302)}
+_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder.")]
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi key rotate ./steel
+  biaoshi key rotate ./steel --key both --overlap 60
+  biaoshi key rotate ./steel 300:88.118.8/alice --public alice-new.pem
+\b
+A node's own key: a new one is published in the prefix record, by the parent where there is one,
+and the old one stays valid beside it for the overlap; checkpoints are signed by both. A running node
+reloads. Records signed by the node are signed anew (--no-resign leaves them).
+\b
+With INDEX:HANDLE and --public the new key of an administrator is added beside the old one, with the
+same rights; `biaoshi key revoke` ends the overlap.
+\b
+Exit codes: 0 done; 1 refused; 2 the folder or an option cannot be used; 3 the node's parent or
+writer does not answer."""
+)
+def rotate(
+    folder: _Folder,
+    identity: Annotated[
+        str, typer.Argument(metavar="[INDEX:HANDLE]", help="An administrator instead.")
+    ] = "",
+    which: Annotated[Which, typer.Option("--key", help="Which of the node's keys.")] = Which.LOG,
+    overlap: Annotated[
+        int, typer.Option(min=1, max=3650, metavar="DAYS", help="How long the old key stays valid.")
+    ] = 30,
+    public: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An administrator's new public key.")
+    ] = None,
+    resign: Annotated[
+        bool, typer.Option(help="Sign the records anew that the old log key signed.")
+    ] = True,
+) -> None:
+    """Replace a key; the old one stays valid for a time."""
+    node = folder.resolve()
+    if identity:
+        from resolver.keyfiles import read_public_keys
+        from resolver.revoke import add_key
+
+        if public is None:
+            raise SettingsError("give the administrator's new public key: --public FILE")
+        (key, *_) = read_public_keys(public)
+        print(f"{add_key(node, identity, key)} has the new key, with the rights of {identity}.")
+        print(f"End the overlap with: biaoshi key revoke {folder} {identity}")
+        return
+    from resolver import rotate as rotating
+
+    _print_rotated(
+        rotating.rotate(node, indexes=_INDEXES[which], overlap_s=overlap * rotating.DAY_S)
+    )
+    _resign(node, resign=resign and which is not Which.SITE)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi key revoke ./steel --key log --reason stolen
+  biaoshi key revoke ./steel --key log --former
+  biaoshi key revoke ./steel 300:88.118.8/alice --reason "left the company"
+  biaoshi key revoke ./second 302:0.NA/88.118.8
+\b
+A node's own key in use is replaced at once and counts no more; --former means the one before the last
+rotation. INDEX:HANDLE is a key in any record here, also that of a child's prefix. Other nodes know
+within a minute. What the log had before stays verifiable with its receipt: `biaoshi verify` says so.
+\b
+Exit codes: 0 done; 1 refused; 2 the folder, an option or the identity cannot be used; 3 the node's
+parent or writer does not answer."""
+)
+def revoke(
+    folder: _Folder,
+    identity: Annotated[
+        str, typer.Argument(metavar="[INDEX:HANDLE]", help="A key in a record here instead.")
+    ] = "",
+    which: Annotated[Which, typer.Option("--key", help="Which of the node's keys.")] = Which.LOG,
+    former: Annotated[
+        bool, typer.Option("--former", help="The key before the last rotation.")
+    ] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Told to everybody.")] = "",
+    position: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="For a child's key: the change of its log from which nothing counts."
+        ),
+    ] = None,
+    resign: Annotated[
+        bool, typer.Option(help="Sign the records anew that the old log key signed.")
+    ] = True,
+) -> None:
+    """Revoke a key: everywhere within a minute, and not for what was logged before."""
+    node = folder.resolve()
+    if identity:
+        from resolver.revoke import revoke_value
+
+        told = revoke_value(node, identity, reason, position)
+        print(f"{identity} is {told.text()}.")
+        return
+    from resolver import rotate as rotating
+
+    if former:
+        for index in _INDEXES[which]:
+            _print_rotated(rotating.revoke_former(node, index, reason))
+    else:
+        _print_rotated(rotating.rotate(node, indexes=_INDEXES[which], overlap_s=0, revoke=reason))
+    _resign(node, resign=resign and which is not Which.SITE)
+
+
+def _print_rotated(done: Rotated) -> None:
+    for index, name in done.keys:
+        print(f"{index}:0.NA/{done.prefix} is now {name}.")
+    for one in done.revoked:
+        print(f"The key before at {one.index} is {one.revocation.text()}.")
+    if done.until is not None:
+        print(f"The key before stays valid until {time.strftime('%F', time.gmtime(done.until))}.")
+
+
+def _resign(folder: Path, *, resign: bool) -> None:
+    from resolver.resign import resign_records
+
+    if resign:
+        print(f"{resign_records(folder)} records signed anew.")
+
+
+def make_key(kind: Kind, bits: int) -> PrivateKey:
+    """A new key. Raises NotSupported: SM2 without libcrypto."""
+    if kind is Kind.ED25519:
+        return Ed25519PrivateKey.generate()
+    if kind is Kind.P256:
+        return generate_p256(SECP256R1())
+    if kind is Kind.SM2:
+        return Sm2PrivateKey.generate()
+    return generate_private_key(public_exponent=65_537, key_size=bits)
 
 
 def _warn(file: Path, key: AnyKey) -> None:
@@ -180,6 +330,8 @@ def describe(key: PublicKey) -> str:
         return f"RSA {key.key_size} bits"
     if isinstance(key, DSAPublicKey):
         return f"DSA {key.key_size} bits"
+    if isinstance(key, Sm2PublicKey):
+        return "SM2"
     return "Ed25519" if isinstance(key, Ed25519PublicKey) else "P-256"
 
 
@@ -190,10 +342,6 @@ def fingerprint(key: PublicKey) -> str:
 
 def shown(key: AnyKey) -> dict[str, object]:
     """What `show --json` prints: never a private number."""
-    try:
-        handle: str | None = b64encode(encode_public_key(key.public)).decode()
-    except ParseError:
-        handle = None  # elliptic-curve keys have no such form
     return {
         "type": describe(key.public),
         "form": key.form,
@@ -201,7 +349,7 @@ def shown(key: AnyKey) -> dict[str, object]:
         "encrypted": key.encrypted,
         "fingerprint": fingerprint(key.public),
         "jwk": format_jwk(key.public),
-        "hs_pubkey": handle,
+        "hs_pubkey": b64encode(encode_public_key(key.public)).decode(),
     }
 
 

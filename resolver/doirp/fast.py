@@ -72,7 +72,7 @@ class Plain(NamedTuple):
     turn: Callable[[], None]
 
 
-def _reply_head(head: bytes) -> bytes | None:
+def reply_head(head: bytes) -> bytes | None:
     """The first eight octets of the reply to a request that begins so; None: not taken.
 
     Versions 2.7 to 3.x, nothing compressed, encrypted or in parts, no session.
@@ -130,12 +130,12 @@ def _is_text(name: bytes) -> bool:
 
 
 class _Heads(dict[bytes, "bytes | None"]):
-    """_reply_head() of what requests begin with; learnt when asked."""
+    """reply_head() of what requests begin with; learnt when asked."""
 
     def __missing__(self, head: bytes) -> bytes | None:
         if len(self) > _MEMO:
             self.clear()
-        found = self[head] = _reply_head(head)
+        found = self[head] = reply_head(head)
         return found
 
 
@@ -201,8 +201,8 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
         size = len(data)
         if size < _LEAST:
             return None
-        reply_head, codes = heads[data[:8]], codes_of[data[20:32]]
-        if reply_head is None or codes is None:
+        begun, codes = heads[data[:8]], codes_of[data[20:32]]
+        if begun is None or codes is None:
             return None
         sequence, length, hops, body_size, name_size = numbers(data, 12)
         end = 48 + name_size
@@ -248,6 +248,6 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
             name = b"\x03" + sha256(data[20:body_end]).digest()
             written += 33
         numbered = pack(0, written + 28, said, turn.tails[hops], written)
-        return b"".join((reply_head, data[8:12], numbered, name, body, _ZERO))
+        return b"".join((begun, data[8:12], numbered, name, body, _ZERO))
 
     return Plain(answer, turn.begin)

@@ -119,6 +119,8 @@ def open_in_session(desk: Desk, envelope: Envelope, part: bytes, peer: Peer) -> 
         message, credential = open_message(envelope, part, session.key, policy=policy)
         if not message.is_request:
             raise SessionFailed("a reply where a request is wanted")
+        if credential is None:
+            return Exchange(message, peer, session)
     else:
         message = read_request(envelope, part, peer.transport)
         if not message.credential:

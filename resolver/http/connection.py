@@ -52,7 +52,7 @@ class Gate:
         """
         self.tally = Tally()
         soon = asyncio.get_running_loop().call_soon
-        self.fast = None if node is None else fast_answers(node, self.tally, soon)
+        self.fast = None if node is None else fast_answers(node, self.tally, face, soon)
         self.limits = limits
         self._proved = proved
         self.face = face

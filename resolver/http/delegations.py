@@ -12,6 +12,7 @@ with the keys that were published renews its site record at once.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -21,7 +22,7 @@ from protocol.change import Change, Kind
 from protocol.errors import HandleExists, NotServedHere, ServerBusy
 from protocol.name import parent_prefix, prefix_record
 from protocol.record import HandleValue
-from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow
+from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow, home_above
 from registry.records import read_record
 from resolver.delegate import delegation
 from resolver.enrol import (
@@ -34,6 +35,7 @@ from resolver.enrol import (
     parse_application,
     same_keys,
 )
+from resolver.enrol_keys import NO_MORE, merged, vouched_for
 from resolver.http.asked import Senders, read_body
 from resolver.http.problem import method_not_allowed
 from resolver.node import Node
@@ -42,6 +44,7 @@ PER_SOURCE: Final = 50
 """Applications from one network (/24, /56) that may wait."""
 MOVE_EVERY_S: Final = 2
 """A delegated child may change its site so often."""
+_SHOWN: Final = 5
 _KEPT_ANSWERS: Final = 256
 _ANSWER_S: Final = 60.0
 
@@ -81,11 +84,16 @@ class Delegations:
         return self._answer(prefix, 200)
 
     def _require_ours(self, prefix: bytes) -> None:
-        """Raise NotServedHere unless the prefix lies under the one that this node is home to."""
+        """Raise NotServedHere unless the prefix lies under one that this node is home to.
+
+        A node that is not a root certifies only what lies under its own prefix.
+        """
         node = self._node
-        under = bool(node.prefix) and prefix.startswith(node.prefix + b".")
-        if not under or node.prefix not in node.prefixes.homed():
-            own = node.prefix.decode() or "no prefix"
+        above = home_above(prefix, node.prefixes) if node.prefix else None
+        within = prefix.startswith(node.prefix + b".") or not node.settings.node.parent
+        if above is None or not within:
+            homed = sorted(each.decode() for each in node.prefixes.homed())
+            own = ", ".join(homed[:_SHOWN]) or "no prefix"
             raise NotServedHere(
                 f"{prefix.decode()} cannot be had here: this node is home to {own}; "
                 "apply to the node of the prefix above yours"
@@ -101,13 +109,13 @@ class Delegations:
             self._require_room(source)
         elif row.state == HOMED:
             raise HandleExists(f"{prefix.decode()} is served by this node itself; take another one")
-        elif not same_keys(row.attributes, application):
+        elif not self._may_speak(row, application):
             node.metrics.delegations["refused"].inc()
             raise HandleExists(
                 f"{prefix.decode()} was requested already, with another key; "
                 "ask this node's operator, or take another prefix"
             )
-        elif not _news(row, application):
+        elif not _news(row, application := _merged(row, application)):
             node.metrics.delegations["repeated"].inc()
             return False
         elif row.state == DELEGATED:
@@ -117,11 +125,19 @@ class Delegations:
         node.metrics.delegations["requested"].inc()
         return True
 
+    def _may_speak(self, row: PrefixRow, application: Application) -> bool:
+        """Whether an application comes from the holder of the keys in a prefix's row."""
+        if row.state == DELEGATED:
+            key, more = application.site_key, application.more
+            return vouched_for(row.prefix, row.attributes, key, more, self._node.now())
+        return same_keys(row.attributes, application)
+
     def _require_ours_to_give(self, prefix: bytes) -> None:
         """A prefix further down belongs to its nearest delegated ancestor."""
         node = self._node
+        home = home_above(prefix, node.prefixes)
         above = parent_prefix(prefix)
-        while above is not None and above != node.prefix:
+        while above is not None and above != home:
             if above in node.prefixes.delegated():
                 raise NotServedHere(f"{above.decode()} is delegated to another node; apply there")
             above = parent_prefix(above)
@@ -151,7 +167,8 @@ class Delegations:
             now=node.now(),
             days=node.settings.signing.certificate_days,
         )
-        await self._submit(Kind.DELEGATE, row.prefix, application.attributes(), values)
+        told = NO_MORE.attributes_anyway() | application.attributes()
+        await self._submit(Kind.DELEGATE, row.prefix, told, values)
         node.metrics.delegations["delegated"].inc()
 
     async def _submit(
@@ -200,8 +217,13 @@ class Delegations:
             issued=int(node.now()),
             reason=str(row.attributes.get("reason", "")) if row is not None else "",
             values=values,
+            handovers=node.keys.rotation.handovers,
         )
         return format_answer(answer, node.keys.site_private)
+
+
+def _merged(row: PrefixRow, application: Application) -> Application:
+    return replace(application, more=merged(row.attributes, application.more))
 
 
 def _news(row: PrefixRow, application: Application) -> bool:

@@ -11,17 +11,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.chain import Roots
 from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
 from protocol.handle_json import parse_values
 from protocol.keys import PublicKey
-from protocol.name import fold_prefix
+from protocol.name import PREFIX_RECORDS, fold_prefix
 from protocol.record import HandleValue, encode_values
+from protocol.signature import REVOKED, parse_certificate
 from protocol.signature import verify_record as verify_signature
 from protocol.strict_json import parse_json
+from registry.events.proof import FORMAT as EVENT_FORMAT
 from registry.receipt import FORMAT, Receipt, parse_receipt, verify_receipt, verify_record
 from registry.signing import signatures
+from resolver.trust.offline_events import check_event, event_name
 from resolver.verify import Need, Verifier
 
 MAX_FILE_BYTES: Final = 256 << 20
@@ -30,12 +36,16 @@ _MAX_LINE_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to verify. line: in its file. handle: b"" for a bare receipt."""
+    """One thing to verify. line: in its file. handle: b"" for a bare receipt.
+
+    event: an exported one (registry.events.proof); handle is its eventID then.
+    """
 
     line: int
     handle: bytes
     values: tuple[HandleValue, ...]
     receipt: Receipt | None
+    event: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,8 @@ def _item(line: int, fields: Any) -> Item:
         raise ParseError(f"line {line} is no JSON object")
     if fields.get("format") == FORMAT:
         return Item(line, b"", (), parse_receipt(fields))
+    if fields.get("format") == EVENT_FORMAT:
+        return Item(line, event_name(fields), (), None, fields)
     name = fields.get("handle", fields.get("identifier"))
     if isinstance(name, Mapping):
         name = name.get("handle", name.get("normalized"))
@@ -132,11 +144,21 @@ def _seconds(text: Any) -> int:
 async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item]) -> Verdict:
     """Everything that can be checked of one item. records: by folded name, for certificates."""
     held: list[str] = []
+    proven: dict[str, int] = {}
     try:
-        if item.receipt is not None:
-            _receipt(item, item.receipt, trusted, held)
-        if item.handle and (trusted.roots or trusted.signers):
-            await _signature(item, trusted, _fetch(records), held)
+        if item.event is not None:
+            held += await check_event(
+                item.event,
+                signers=trusted.signers,
+                roots=trusted.roots,
+                log_keys=trusted.log_keys,
+                now_s=trusted.now,
+                fetch=_fetch(records),
+            )
+        elif item.receipt is not None:
+            proven = _receipt(item, item.receipt, trusted, records, held)
+        if item.event is None and item.handle and (trusted.roots or trusted.signers):
+            await _signature(item, trusted, _fetch(records), proven, held)
     except BiaoshiError as error:
         return Verdict(item, tuple(held), str(error))
     if not held:
@@ -146,23 +168,64 @@ async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item
     return Verdict(item, tuple(held), None)
 
 
-def _receipt(item: Item, receipt: Receipt, trusted: Trusted, held: list[str]) -> None:
+def _receipt(
+    item: Item,
+    receipt: Receipt,
+    trusted: Trusted,
+    records: Mapping[bytes, Item],
+    held: list[str],
+) -> dict[str, int]:
+    """What the receipt proves: the log and the change in it that wrote the record."""
     if not trusted.log_keys:
         if not trusted.roots and not trusted.signers:
             raise SignatureInvalid("there is a receipt and no log key to check it with: --log-key")
-        return
+        return {}
     said = verify_receipt(receipt, trusted.log_keys)
+    log = said.origin.partition("/epoch/")[0]
+    _require_unrevoked(receipt, log, trusted.log_keys, records)
     held.append(f"change {receipt.index + 1} is in {said.origin} of {said.size} changes")
-    if item.handle:
-        public = tuple(value for value in item.values if value.public)
-        verify_record(receipt, item.handle, encode_values(public))
-        held.append("it wrote these values under this name")
+    if not item.handle:
+        return {}
+    public = tuple(value for value in item.values if value.public)
+    verify_record(receipt, item.handle, encode_values(public))
+    held.append("it wrote these values under this name")
+    return {log: receipt.index + 1}
+
+
+def _require_unrevoked(
+    receipt: Receipt, log: str, log_keys: Sequence[bytes], records: Mapping[bytes, Item]
+) -> None:
+    """Raise SignatureInvalid where only log keys that were revoked signed the checkpoint.
+
+    Whoever has such a key makes checkpoints of any size with it, also small ones.
+    """
+    item = records.get(fold_prefix(PREFIX_RECORDS + unquote(log.rpartition("/")[2]).encode()))
+    revoked = {key for value in item.values if (key := _revoked_log_key(value))} if item else set()
+    if revoked.intersection(log_keys):
+        try:
+            verify_receipt(receipt, [key for key in log_keys if key not in revoked])
+        except SignatureInvalid:
+            raise SignatureInvalid(
+                f"the log key that signed this receipt was revoked; have {log} give it anew, and "
+                "check it with the key in use"
+            ) from None
+
+
+def _revoked_log_key(value: HandleValue) -> bytes | None:
+    if value.type.upper() != REVOKED:
+        return None
+    try:
+        key = parse_certificate(value.data).public_key
+    except ParseError:
+        return None
+    return key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else None
 
 
 async def _signature(
     item: Item,
     trusted: Trusted,
     fetch: Callable[[bytes], Awaitable[Sequence[HandleValue]]],
+    proven: Mapping[str, int],
     held: list[str],
 ) -> None:
     public = tuple(value for value in item.values if value.public)
@@ -171,7 +234,7 @@ async def _signature(
         return
     verifier = Verifier(wall=lambda: trusted.now)
     found = await verifier.verify(
-        item.handle, public, Need.REQUIRED, Roots.of(trusted.roots, None), fetch
+        item.handle, public, Need.REQUIRED, Roots.of(trusted.roots, None), fetch, proven
     )
     held += found.lines()
 

@@ -30,7 +30,7 @@ DIFFERENCES: dict[str, Difference] = {
     "public-secret": Difference(1, 202, "a public HS_SECKEY gives the secret to everybody"),
     "broken-admin": Difference(1, 202, "an HS_ADMIN that cannot be read protects nothing"),
     "empty-type": Difference(1, 202, "a value without a type cannot be asked for"),
-    "huge-value": Difference(1, 202, "`limits.value_bytes`: large content belongs elsewhere"),
+    "huge-value": Difference(1, 202, "the record must fit in one message with its signature"),
     "control-character": Difference(1, 102, "names with control characters deceive readers"),
     "remove-nothing": Difference(1, 202, "a request that does nothing is a mistake"),
     "modify-twice": Difference(1, 201, "one index twice in a request: which one is meant?"),
@@ -50,7 +50,8 @@ DIFFERENCES: dict[str, Difference] = {
     "nonce-after-failure": Difference(
         True, False, "a nonce that was answered wrongly is not used again"
     ),
-    "dangerous-redirect": Difference(302, 200, "no redirect to javascript:, data: and the like"),
+    "dangerous-address": Difference(201, 400, "no address of javascript: or data: is registered"),
+    "other-scheme-redirect": Difference(302, 200, "`http.redirect_schemes`"),
     "grant-more": Difference(1, 400, "nobody hands out rights that are not their own"),
     "challenge-again": Difference(1, 405, "a challenge is answered once"),
     "small-group": Difference(1, 501, "a group below `auth.min_dh_bits`"),

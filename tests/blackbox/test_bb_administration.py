@@ -89,6 +89,7 @@ def test_a_whole_life(target, fresh, transport, by):
         (Op.ADD_VALUE, lambda n: valued(n, value(7, "A", ""), value(1, "B", "")), 201),
         (Op.ADD_VALUE, lambda n: valued(n + b"-none", value(7, "A", "")), 100),
         (Op.MODIFY_VALUE, lambda n: valued(n, value(1, "A", "new"), value(99, "B", "")), 200),
+        (Op.MODIFY_VALUE, lambda n: valued(n, value(0, "A", "")), 200),
         (Op.MODIFY_VALUE, lambda n: valued(n + b"-none", value(1, "A", "")), 100),
         (Op.REMOVE_VALUE, lambda n: numbered(n, 1, 99), 200),
         (Op.REMOVE_VALUE, lambda n: numbered(n + b"-none", 1), 100),
@@ -114,7 +115,11 @@ def test_refusals_change_nothing(wire, record, operation, body, code):
         ),
         ("broken-admin", Op.CREATE_HANDLE, lambda n: valued(n + b"-b", value(1, "HS_ADMIN", "x"))),
         ("empty-type", Op.CREATE_HANDLE, lambda n: valued(n + b"-c", value(1, "", "x"))),
-        ("huge-value", Op.CREATE_HANDLE, lambda n: valued(n + b"-d", value(1, "D", b"x" * 70_000))),
+        (
+            "huge-value",
+            Op.CREATE_HANDLE,
+            lambda n: valued(n + b"-d", value(1, "D", b"x" * 250_000)),
+        ),
         ("control-character", Op.CREATE_HANDLE, lambda n: valued(n + b"\1", value(1, "D", "x"))),
         ("remove-nothing", Op.REMOVE_VALUE, numbered),
         (

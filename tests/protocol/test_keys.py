@@ -113,12 +113,22 @@ def test_json_keys_round_trip(key):
     assert parse_jwk(format_jwk(key.public_key())) == key.public_key()
 
 
-def test_elliptic_curve_keys_have_no_wire_form():
-    """P-256 exists in JSON only."""
+def test_curves_on_the_wire():
+    """P-256 has a form of ours, verifies challenge answers, and other curves have none."""
+    assert decode_public_key(encode_public_key(EC.public_key())) == EC.public_key()
+    again = decode_private_key(encode_private_key(EC))
+    assert encode_private_key(again) == encode_private_key(EC)
+    assert digest_for(EC, (2, 11)) == SHA_256
+    answer = sign_octets(EC, b"nonce", SHA_256)
+    verify_octets(EC.public_key(), answer, b"nonce", SHA_256)
+    for octets, digest in ((b"once", SHA_256), (b"nonce", SHA_1)):
+        with pytest.raises(SignatureInvalid):
+            verify_octets(EC.public_key(), answer, octets, digest)
+    other = ec.generate_private_key(ec.SECP384R1())
     with pytest.raises(ParseError):
-        encode_public_key(EC.public_key())
+        encode_public_key(other.public_key())
     with pytest.raises(ParseError):
-        encode_private_key(EC)
+        encode_private_key(other)
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_newer_format_is_refused(store):
     store.close()
     with pytest.raises(
         StoreError,
-        match=r"format 99, this program knows 1.*the release that wrote it, or a later one",
+        match=r"format 99, this program knows 2.*the release that wrote it, or a later one",
     ):
         LmdbStore.open(store.path, map_bytes=MAP)
 

@@ -29,7 +29,7 @@ def passphrase(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+@pytest.mark.parametrize("kind", ["rsa", "ed25519", "p256", "sm2"])
 @pytest.mark.parametrize("form", ["pem", "jwk", "handle"])
 def test_new_keys(tmp_path, kind, form):
     """A pair in each form; the private file is 0600 and its public part is the other file."""
