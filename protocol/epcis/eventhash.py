@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from protocol.epcis import vocabulary
 from protocol.epcis.context import namespaces
-from protocol.epcis.identity import canonical_id
+from protocol.epcis.identity import gs1_id
 from protocol.epcis.jcs import MAX_EXPONENT
 from protocol.epcis.moment import hash_time
 from protocol.epcis.vocabulary import Vocabulary, expand
@@ -141,7 +141,7 @@ def value_text(name: str, value: Any, words: Vocabulary | None = None) -> str:
     text = expand(words, text) if words is not None else vocabulary.from_urn(text)
     if text[:4] in _CURIES:
         text = _CURIES[text[:4]] + text[4:]
-    return plain_number(text) or canonical_id(text)
+    return plain_number(text) or gs1_id(text)
 
 
 def _other_text(value: Any) -> str:

@@ -21,7 +21,14 @@ import lmdb
 
 from protocol.errors import ReadOnly, StoreError, StoreFull
 from registry.store import Table, Write
-from registry.store.place import MOUNTS, WriterLock, require_suitable, sync_folder, sync_tree
+from registry.store.place import (
+    MOUNTS,
+    Ballast,
+    WriterLock,
+    require_suitable,
+    sync_folder,
+    sync_tree,
+)
 
 FORMAT = 2
 """The store format this program writes. What each one is, and the way up: registry.migrate."""
@@ -163,10 +170,12 @@ class LmdbStore:
         now: Callable[[], float] = time.monotonic,
         mounts: Path = MOUNTS,
         any_format: bool = False,
+        ballast_bytes: int = 0,
     ) -> None:
         """Open an existing store; use `open`. now: a monotonic clock, in seconds.
 
-        any_format: whatever format it has, for migrations.
+        any_format: whatever format it has, for migrations. ballast_bytes: a file of this size lies
+        beside the store and is given up when the disk is full, so that deleting still works.
         """
         if not (path / "data.mdb").is_file():
             if path.with_name(f"{path.name}.migrating").exists():
@@ -183,6 +192,7 @@ class LmdbStore:
         self.readonly = readonly
         self._map_bytes = map_bytes
         self._reserve_bytes = reserve_bytes
+        self._ballast = Ballast(path / "ballast", 0 if readonly else ballast_bytes)
         self._now = now
         self._reclaimed_at = now()
         self._broken: str | None = None
@@ -433,6 +443,7 @@ class LmdbStore:
         free = disk.f_bavail * disk.f_frsize
         if free >= self._reserve_bytes + _ROOM * sum(len(w.value or b"") for w in writes):
             return
+        self._ballast.give_up(free)
         if any(write.table in _FILLING and write.value is not None for write in writes):
             raise StoreFull(
                 f"the disk of {self.path} is full ({free >> 20} MiB left, "
@@ -446,7 +457,17 @@ class LmdbStore:
         if now - self._reclaimed_at < RECLAIM_EVERY_S:
             return 0
         self._reclaimed_at = now
+        self._ballast.take(self._reserve_bytes)
         return int(self._env.reader_check())
+
+    def pinned(self) -> dict[int, int]:
+        """Process ids of readers that hold an earlier state, and which (its transaction)."""
+        newest, found = int(self._env.info()["last_txnid"]), {}
+        for line in self._env.readers().splitlines():
+            pid, *_, state = line.split() or [""]
+            if pid.isdigit() and state.isdigit() and int(state) < newest:
+                found[int(pid)] = int(state)
+        return found
 
     # --- care
 
