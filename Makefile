@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check guard format faults release-check lock clean
+.PHONY: help setup demo test check guard figures format faults release-check lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ check: $(STAMP) ## format, lint, strict types
 
 guard: $(STAMP) ## count the hot paths' instructions (valgrind), against the last commit
 	@$(BIN)/python -m bench.guard $(ARGS)
+
+figures: $(STAMP) ## measure what the goals are judged by (about ten minutes, a quiet machine)
+	@$(BIN)/python -m bench.figures $(ARGS)
 
 format: $(STAMP) ## rewrite the layout and mend what the linter can
 	@$(BIN)/ruff format .

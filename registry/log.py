@@ -73,12 +73,14 @@ def entry(
     body: Body,
     salts: bytes,
     after: Sequence[bytes] | None = None,
+    *,
+    flat: bool = False,
 ) -> Entry:
     """The leaf and the stored body of a change.
 
     folded: the record's folded name, or the folded prefix record. salts: 32 random octets, 16
     for the key and 16 for the body. after: the values of body.after in wire form, where they have
-    been encoded already.
+    been encoded already. flat: body.attributes stand in the order of their names at every depth.
     """
     key_salt, body_salt = salts[:SALT_BYTES], salts[SALT_BYTES : 2 * SALT_BYTES]
     actor = body.actor
@@ -91,7 +93,7 @@ def entry(
         "key": folded,
         "kind": body.kind,
     }
-    content = pack_flat(fields) if body.attributes is None else pack(fields)
+    content = pack_flat(fields) if flat or body.attributes is None else pack(fields)
     leaf = pack_flat(
         {
             "actor": key_id(actor),

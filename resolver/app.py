@@ -26,6 +26,7 @@ from resolver.board import Board
 from resolver.child import Channel, run_child
 from resolver.config import ProcessSettings, Settings
 from resolver.config_file import load_settings
+from resolver.countries import check_table
 from resolver.exits import Exit, exit_code
 from resolver.keeper import Keeper
 from resolver.local import run_folder
@@ -93,6 +94,7 @@ class App:
         try:
             settings = load_settings(self.folder)
             load_keys(self.folder)
+            check_table(settings.http, self.folder)
         except SettingsError as error:
             log.error("reload_refused", why=str(error))  # noqa: TRY400 - no trace of a typing slip
             return None
@@ -120,6 +122,7 @@ def serve(folder: Path, readers: int | None = None) -> int:
     settings = load_settings(folder)
     logs.configure(settings.log.level, "supervisor")
     load_keys(folder)  # wrong or open key files are said before anything is started
+    check_table(settings.http, folder)
     gc.disable()  # a tenth of the time that importing takes
     for module in _PRELOADED:
         importlib.import_module(module)

@@ -1,7 +1,7 @@
 """Whether work waits too long in a reader: then what would wait on top of it is shed (threats O1).
 
 Every queue of a reader is bounded in number: datagrams in the kernel's buffer, 1024 requests that
-wait (256 of a network), 1000 fetches. What makes them old is the event loop, which all of them pass:
+wait (64 of a network), 1000 fetches. What makes them old is the event loop, which all of them pass:
 when each of its turns takes longer than SHED_S for a while, a new question that another node would
 have to be asked for is answered "busy", with a second to come back in. What is stored here or kept
 fresh is answered as ever, and so are health, metrics and administrators.
@@ -17,6 +17,7 @@ from typing import Final
 
 SHED_S: Final = 0.1
 """A question that waits this long for its turn has waited too long."""
+STRAINED_S: Final = 0.01
 TICK_S: Final = 0.02
 TICKS: Final = 5
 """Turns in a row that must be late: one long turn is no queue (as in RFC 8289 §4)."""
@@ -35,6 +36,11 @@ class Pressure:
     def overloaded(self) -> bool:
         """Whether every one of the last turns came late."""
         return len(self._late) == TICKS and min(self._late) > SHED_S
+
+    @property
+    def strained(self) -> bool:
+        """Whether they come late enough for a single asker to be held back."""
+        return len(self._late) == TICKS and min(self._late) > STRAINED_S
 
     def note(self, late_s: float) -> None:
         """How much later than it should a turn came."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from protocol.epcis.errors import ValidationException
 from protocol.epcis.jcs import loads
-from protocol.epcis.xmldoc import parse_xml_document
+from protocol.epcis.xml import parse_xml
 
 MAX_OCTETS = 64 * 1024 * 1024
 """Of one document; a face may take less."""
@@ -41,7 +41,7 @@ def read_value(data: bytes, what: str = "the document") -> Any:
     Raises ParseError, or ValidationException for XML that is no EPCIS.
     """
     if data.lstrip(_BLANKS)[:1] == b"<":
-        return parse_xml_document(data, what)
+        return parse_xml(data, what)
     return loads(data, what)
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -282,6 +282,36 @@ class LmdbStore:
 
         return get
 
+    def getter_by_turn(
+        self, table: Table, soon: Callable[[Callable[[], None]], object]
+    ) -> Callable[[bytes], bytes | None]:
+        """getter() whose reads in one turn of an event loop share a transaction.
+
+        soon: calls a function when this turn is over, before the loop waits again (`call_soon`).
+        """
+        begin, dbi, again = self._env.begin, self._dbs[table], self._get_again
+        held: lmdb.Transaction[bytes] | None = None
+        read: Callable[[bytes], bytes | None] | None = None
+
+        def end() -> None:
+            nonlocal held, read
+            over, held, read = held, None, None
+            if over is not None:
+                over.abort()
+
+        def get(key: bytes) -> bytes | None:
+            nonlocal held, read
+            try:
+                if read is None:
+                    held = begin(dbi)
+                    read = held.get
+                    soon(end)
+                return read(key)
+            except lmdb.Error:
+                return again(table, key)
+
+        return get
+
     def get(self, table: Table, key: bytes) -> bytes | None:
         """One row from the newest state."""
         if not 0 < len(key) <= _MAX_KEY:
@@ -334,8 +364,10 @@ class LmdbStore:
 
     # --- writing
 
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Write all rows in one durable transaction.
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
+        """Write all rows in one durable transaction. bare: keys of rows without a value.
 
         Raises ReadOnly (a reader, a full disk, or an earlier failed write) or StoreError (this
         write failed: nothing of it is kept, and the store is read-only until opened anew).
@@ -348,14 +380,15 @@ class LmdbStore:
                 "mend the disk, then restart the node"
             )
         tables = _by_table(writes)
-        if not tables:
+        bare = bare or {}
+        if not tables and not bare:
             return
         self._require_room(writes)
         self.reclaim_readers()
         with self._growing:
             while True:
                 try:
-                    self._write(tables)
+                    self._write(tables, bare)
                     return
                 except lmdb.MapFullError:
                     self._grow()
@@ -368,15 +401,22 @@ class LmdbStore:
                         "kept and the store is read-only until the node is restarted"
                     ) from error
 
-    def _write(self, tables: dict[Table, dict[bytes, bytes | None]]) -> None:
+    def _write(
+        self,
+        tables: dict[Table, dict[bytes, bytes | None]],
+        bare: Mapping[Table, Sequence[bytes]],
+    ) -> None:
         txn = self._env.begin(write=True)
         try:
-            for table, rows in tables.items():
-                puts = sorted((key, value) for key, value in rows.items() if value is not None)
+            for table in Table:
+                rows = tables.get(table, {})
+                puts = [(key, value) for key, value in rows.items() if value is not None]
                 db = self._dbs[table]
-                for key, value in rows.items():
-                    if value is None:
+                if len(puts) < len(rows):
+                    for key in [key for key, value in rows.items() if value is None]:
                         txn.delete(key, b"", db)
+                puts += [(key, b"") for key in bare.get(table, ())]
+                puts.sort()
                 if puts:
                     with txn.cursor(db) as cursor:
                         # Appending fills pages wholly: half the file for a growing sequence.

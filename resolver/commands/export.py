@@ -1,4 +1,4 @@
-"""biaoshi export: the records of a node as JSON lines, each with its proof."""
+"""biaoshi export: the records or events of a node as JSON lines, each with its proof."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ Examples:
   biaoshi export ./steel > steel.jsonl
   biaoshi export ./steel --output steel.jsonl --prefix 88.118.8
   biaoshi export ./steel --all --no-proofs --output everything.jsonl
+  biaoshi export ./steel --events --all --output events.jsonl
 \b
 A line is {"handle", "values", "receipt"}: `biaoshi register` reads it, `biaoshi verify` checks it.
-Public values only, unless --all is given. One consistent state of the node, which may run.
+With --events a line is a lifecycle event with its signature and receipt, which `biaoshi verify`
+checks too. Public values and events only, unless --all is given. One consistent state of the node, which may run.
 \b
 Exit codes: 0 written; 2 a file or an option cannot be used; 3 the store cannot be read."""
 
@@ -34,18 +36,21 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="A new file; default: standard output.")
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="P", help="Only handles of this prefix.")] = "",
-    everything: Annotated[
-        bool, typer.Option("--all", help="With values that are not public.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With what is not public.")] = False,
     proofs: Annotated[
         bool, typer.Option("--proofs/--no-proofs", help="With a receipt for each record.")
     ] = True,
+    events: Annotated[
+        bool, typer.Option("--events", help="The lifecycle events in place of the records.")
+    ] = False,
 ) -> None:
-    """Write the records of a node as JSON lines with proofs."""
+    """Write the records or events of a node as JSON lines with proofs."""
     from resolver.config_file import load_settings
-    from resolver.trust.exporting import export_lines
+    from resolver.trust.exporting import export_events, export_lines
     from resolver.trust.source import FolderSource
 
+    if events and (prefix or not proofs):
+        raise SettingsError("--events takes neither --prefix nor --no-proofs")
     node = folder.resolve()
     load_settings(node)
     source = FolderSource(node)
@@ -53,12 +58,17 @@ def export(
     try:
         with _output(output) as stream:
             wanted = prefix.encode() if prefix else None
-            for line in export_lines(source.store, wanted, everything=everything, proofs=proofs):
+            lines = (
+                export_events(source.store, everything=everything)
+                if events
+                else export_lines(source.store, wanted, everything=everything, proofs=proofs)
+            )
+            for line in lines:
                 stream.write(line)
                 count += 1
     finally:
         source.close()
-    sys.stderr.write(f"{count} records\n")
+    sys.stderr.write(f"{count} {'events' if events else 'records'}\n")
 
 
 @contextmanager

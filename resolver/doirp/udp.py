@@ -32,6 +32,8 @@ from resolver.doirp.fast import Get
 from resolver.doirp.handler import Handler, Taken
 from resolver.doirp.limits import Amplification, network_of
 from resolver.doirp.repeats import Repeats
+from resolver.doirp.shed import shedder
+from resolver.pressure import SHED_S
 
 log = structlog.get_logger()
 
@@ -39,8 +41,10 @@ _RECEIVE = 2048
 _TURN = 64
 """Datagrams of one loop turn: enough to amortise the turn, few enough to stay fair."""
 _MOST_TASKS = 1024
-_MOST_TASKS_PER_NETWORK = 256
-"""Requests carried out at once: one network's flood of names leaves room for the others."""
+_MOST_TASKS_PER_NETWORK = 64
+_STRAINED_TASKS_PER_NETWORK = 16
+"""Requests carried out at once: one network's flood of names leaves room for the others, and more
+of it while the loop is late."""
 _MOST_UNSENT = 1024
 _U4 = Struct(">I")
 _IDS = Struct(">II")
@@ -112,6 +116,10 @@ class UdpFace:
         self._tally = Tally(node.metrics, handler.query_log, Transport.UDP)
         self._limited = node.metrics.udp_limited
         self._dropped = node.metrics.pending_dropped
+        self._shed = shedder(node.recursion) if node.recursion is not None else None
+        self._pressure = node.recursion.pressure if node.recursion is not None else None
+        self._shed_count = node.metrics.cache["shed"]
+        self._behind: float | None = None  # since when the socket was not found empty
         if batched and batch.available():
             self._batch = batch.Batch(sock, receive_bytes=_RECEIVE, send_bytes=MAX_DATAGRAM)
             self._addresses = batch.Addresses(sock, self._batch)
@@ -123,6 +131,7 @@ class UdpFace:
         """Answer a batch of datagrams: the plain ones each from the slot it came in."""
         started = perf_counter()
         waiting = self._batch.receive()
+        self._behind = (self._behind or started) if waiting == batch.BATCH else None
         if not waiting:
             return
         self._limit.turn()
@@ -204,6 +213,7 @@ class UdpFace:
             try:
                 data, address = receive(_RECEIVE)
             except (BlockingIOError, InterruptedError):
+                self._behind = None
                 break
             except OSError:  # an earlier reply met a closed port: nothing of ours to do
                 continue
@@ -230,11 +240,32 @@ class UdpFace:
                 self._not_sent(error, reply, address)
             except Exception:
                 log.exception("datagram_failed", peer=str(address[0]))
+        else:
+            self._behind = self._behind or started
         tally.turn(started)
+
+    def _crowded(self, host: str) -> bool:
+        """Whether a request that must wait would not be begun, or wait too long (threats O1)."""
+        if len(self._tasks) >= _MOST_TASKS:
+            return True
+        strained = self._pressure is not None and self._pressure.strained
+        most = _STRAINED_TASKS_PER_NETWORK if strained else _MOST_TASKS_PER_NETWORK
+        if self._working[network_of(host)] >= most:
+            return True
+        if self._behind is not None and perf_counter() - self._behind > SHED_S:
+            return True
+        overloaded = self._pressure is not None and self._pressure.overloaded
+        return overloaded and len(self._tasks) >= _STRAINED_TASKS_PER_NETWORK
 
     def _general(self, data: bytes, address: Address) -> None:
         """A datagram that is no plain question."""
         self._tally.other(len(data), 0)
+        if self._shed is not None and self._crowded(address[0]):
+            refusal = self._shed(data)
+            if refusal:
+                self._shed_count.inc()
+                self._reply(refusal, address)
+                return
         whole = self._whole(data, address)
         if whole is None:
             return

@@ -36,7 +36,7 @@ class Pages:
         self._tokens = tokens
 
     def asked(self, request: web.BaseRequest, viewer: Viewer, now_s: int) -> Page:
-        """The page a request asks for. Raises QueryParameterException, QueryValidationException."""
+        """The page a request asks for. Raises QueryParameterException, NoSuchResourceException."""
         parameters = Parameters.of(request)
         size = page_size(parameters.first(PER_PAGE_NAME))
         token = parameters.first(TOKEN_NAME)

@@ -13,6 +13,7 @@ from protocol.epcis.document import Document, open_document
 from protocol.epcis.errors import UnsupportedMediaTypeException, ValidationException
 from protocol.epcis.jcs import loads
 from protocol.epcis.schema import Problem, check_document, check_event, check_rules
+from protocol.epcis.xml import parse_xml
 from protocol.errors import BiaoshiError
 from protocol.record import Reference
 from registry.events.capture import EventSigner, make_change
@@ -51,9 +52,7 @@ def read_body(body: bytes, media: str) -> Document:
     if media in JSON_TYPES:
         return open_document(loads(body))
     if media in XML_TYPES:
-        from protocol.epcis.xmldoc import parse_xml_document
-
-        return open_document(parse_xml_document(body))
+        return open_document(parse_xml(body))
     raise UnsupportedMediaTypeException(
         f"{media[:80]!r} is not read here; send {', '.join(sorted(JSON_TYPES | XML_TYPES))}"
     )

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from protocol.change import pack, unpack
-from protocol.epcis.errors import QueryValidationException
+from protocol.epcis.errors import NoSuchResourceException
 from protocol.errors import ParseError
 from registry.keys import NodeKeys
 
@@ -36,7 +36,7 @@ class Tokens:
         return urlsafe_b64encode(octets).rstrip(b"=").decode(), expires
 
     def read(self, token: str, bound_to: bytes, now_s: int) -> Any:
-        """The position of a token. Raises QueryValidationException."""
+        """The position of a token. Raises NoSuchResourceException."""
         try:
             if len(token) > MAX_TOKEN:
                 raise ValueError(len(token))
@@ -46,11 +46,11 @@ class Tokens:
                 raise ValueError("mac")
             expires, position = unpack(content)
         except (ValueError, TypeError, ParseError):
-            raise QueryValidationException(
+            raise NoSuchResourceException(
                 "the nextPageToken is none of this node's for this query; begin again without it"
             ) from None
         if expires < now_s:
-            raise QueryValidationException("the nextPageToken has expired; begin again without it")
+            raise NoSuchResourceException("the nextPageToken has expired; begin again without it")
         return position
 
     def _mac(self, bound_to: bytes, content: bytes) -> bytes:

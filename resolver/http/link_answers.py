@@ -79,7 +79,7 @@ class Manner:
 
 def answer(
     request: web.BaseRequest, subject: Subject, want: Wanted, manner: Manner
-) -> web.StreamResponse:
+) -> web.Response:
     """What a request gets of what was found (§6.3)."""
     chosen = choose([level.links for level in subject.levels], want)
     nothing = chosen.outcome is Outcome.NONE

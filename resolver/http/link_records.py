@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.arcs import arcs_of
 from protocol.errors import RecursionTooDeep, ResponseCode
-from protocol.record import HandleValue, decode_values
+from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values
 from protocol.record_links import LINK, LINKSET
 from protocol.schemes.gs1_link import DigitalLink, levels
 from protocol.value_slices import join
 from protocol.values.loc import Caller
 from resolver.aliases import HS_ALIAS, MUTUAL, follow
+from resolver.http.locations import LOC
 from resolver.links import HANDLED_BY, RecordLinks, links_of
 from resolver.lookup import Answer, Query
 
@@ -34,13 +35,21 @@ _ABSENT: Final = frozenset(
 )
 
 
+def _is_steady(answer: Answer, values: Sequence[HandleValue]) -> bool:
+    """Not from elsewhere, not made by a template, not chosen by chance, not ending at a time."""
+    if answer.source != "store" or not answer.version:
+        return False
+    return all(v.ttl_type != TTL_ABSOLUTE and v.type.upper() != LOC for v in values)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The record of one level."""
+    """The record of one level. steady: the same for every caller until something is registered."""
 
     level: DigitalLink
     values: tuple[HandleValue, ...]
     links: RecordLinks
+    steady: bool
 
 
 class LookupFailed(Exception):
@@ -71,7 +80,7 @@ class LinkRecords:
                 values = decode_values(answer.values)
                 name = answer.handle.decode("utf-8", "replace")
                 links = links_of(values, name, caller=caller, schemes=self._schemes)
-                found.append(Found(level, values, links))
+                found.append(Found(level, values, links, _is_steady(answer, values)))
             elif answer.code not in _ABSENT:
                 raise LookupFailed(answer)
         return found

@@ -34,8 +34,9 @@ from resolver.http.link_answers import (
     same_as,
     takes_html,
 )
+from resolver.http.link_memo import memo_of
 from resolver.http.link_path import Asked
-from resolver.http.link_records import LinkRecords, LookupFailed
+from resolver.http.link_records import Found, LinkRecords, LookupFailed
 from resolver.http.page import PUBLIC_HEADERS, error_page, not_found_page, record_page, redirect
 from resolver.http.problem import problem, problem_of
 from resolver.links import HANDLED_BY, LINK_TYPES, level_of, levels_of, links_of
@@ -46,13 +47,12 @@ if TYPE_CHECKING:
 
 METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _PREFLIGHT: Final = {
-    "Allow": ", ".join(METHODS),
-    "Access-Control-Allow-Methods": ", ".join(METHODS),
     "Access-Control-Allow-Headers": "*",
     "Access-Control-Max-Age": "86400",
     **PUBLIC_HEADERS,
 }
 _MOST_TTL_S: Final = 86_400
+_REDIRECT: Final = 307
 _FAILURES: Final[Mapping[ResponseCode, tuple[int, str]]] = {
     ResponseCode.SERVER_BUSY: (503, "busy"),
     ResponseCode.RECURSION_COUNT_TOO_HIGH: (508, "loop"),
@@ -72,6 +72,7 @@ class Links:
         schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
         self._manner = Manner(schemes, node.settings.digital_link.forward_query)
         self._records = LinkRecords(node, schemes)
+        self._memo = memo_of(node.store)
 
     async def digital_link(
         self, request: web.Request, asked: Asked, *, linkset: bool = False, page: bool = False
@@ -93,6 +94,7 @@ class Links:
             query=_passed_on(asked, request),
             compressed=asked.compressed,
         )
+        mark = self._memo.mark()
         try:
             found = await self._records.of(link, self._caller(request, parameters))
         except LookupFailed as failed:
@@ -111,7 +113,28 @@ class Links:
         elsewhere = _handled_by(subject)
         if elsewhere is not None:
             return self._forwarded(elsewhere, link, subject)
-        return answer(request, subject, want, self._manner)
+        made = answer(request, subject, want, self._manner)
+        if made.status == _REDIRECT and self._node.prefixes.responsible(link.identity.encode()):
+            self._keep(request, mark, made, found)
+        return made
+
+    def _keep(
+        self,
+        request: web.BaseRequest,
+        mark: bytes | None,
+        made: web.Response,
+        found: Sequence[Found],
+    ) -> None:
+        """Remember a redirect for the fast way, where it holds for whoever asks the same."""
+        if request.method != "GET" or self._senders.forwarded(request):
+            return
+        if not all(one.steady for one in found) or not request.raw_path.startswith("/"):
+            return
+        face = "https" if self._senders.secure(request) else "http"
+        asked = (header(request, name) or "" for name in ("Host", "Accept", "Accept-Language"))
+        host, accept, language = (text.encode("utf-8", "surrogateescape") for text in asked)
+        target = request.raw_path[1:].encode("utf-8", "surrogateescape")
+        self._memo.keep((face, target, host, accept, language), mark, made)
 
     async def record(
         self,
@@ -212,9 +235,11 @@ def digital_link_of(name: bytes) -> DigitalLink | None:
         return None  # an OID-IRI, which begins with a slash as well
 
 
-def preflight() -> web.Response:
-    """The answer to OPTIONS."""
-    return web.Response(status=204, headers=_PREFLIGHT)
+def preflight(*methods: str) -> web.Response:
+    """The answer to OPTIONS. methods: where they are others than those of links."""
+    allowed = ", ".join(methods or METHODS)
+    headers = {"Allow": allowed, "Access-Control-Allow-Methods": allowed, **_PREFLIGHT}
+    return web.Response(status=204, headers=headers)
 
 
 def refused(request: web.BaseRequest, error: ParseError, shown: str) -> web.Response:

@@ -7,6 +7,9 @@ GET /log/tile/L/N[.p/W]                hashes (C2SP tlog-tiles), for ever the sa
 GET /log/tile/entries/N[.p/W]          leaves, each with its length as u2
 GET /log/proof/inclusion?index&size    GET /log/proof/consistency?old&new
 GET /log/receipt?sequence= | ?handle=  the proof of one change
+GET /log/entries/N/receipt             the same by its number; as COSE where Accept asks for it
+GET /log/keys                          keys that sign checkpoints, and handovers of those before
+GET /log/cosigned                      the newest checkpoint that witnesses cosigned
 GET /log/bodies?from=N                 leaves and content, for administrators of the server
 
 Leaves commit and show nothing, so all but the last is public.
@@ -23,12 +26,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from protocol import merkle, tiles
+from protocol import merkle, note, tiles
 from protocol.change import Kind, pack
 from protocol.errors import (
     AuthenticationNeeded,
     BiaoshiError,
     HandleNotFound,
+    NotSupported,
     ParseError,
     SignatureInvalid,
 )
@@ -37,6 +41,7 @@ from registry import tree
 from registry.log import decode_body, read_sequence, sequence_key
 from registry.receipt import Opened, make_receipt
 from registry.records import read_row
+from registry.scitt import MEDIA_TYPE, cose_receipt
 from registry.store import Snapshot, Store, Table
 from registry.store.row import Row
 from resolver.http.asked import Parameters, Senders, raw_path, read_json
@@ -45,6 +50,8 @@ from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
 from resolver.http.problem import method_not_allowed, not_found
 from resolver.http.reply import is_known
+from resolver.trust.cosigned import read_cosigned
+from resolver.trust.signers import former_verifiers, log_signer
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -74,6 +81,9 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
         ("/log/proof/inclusion", log.inclusion),
         ("/log/proof/consistency", log.consistency),
         ("/log/receipt", log.receipt),
+        ("/log/entries/{number:[0-9]+}/receipt", log.entry_receipt),
+        ("/log/keys", log.keys),
+        ("/log/cosigned", log.cosigned),
         ("/log/bodies", log.bodies),
     ):
         app.router.add_route("*", path, _only_get(handler))
@@ -227,6 +237,47 @@ class Log:
             made = make_receipt(state, sequence, opened)
         return _json(request, made.shape(), PRIVATE if opened is Opened.BODY else NEWEST)
 
+    async def entry_receipt(self, request: web.Request) -> web.Response:
+        """The proof of change N, as JSON or as COSE (RFC 9942)."""
+        text = request.match_info["number"]
+        number = int(text) if len(text) < 20 else 0
+        with self._node.store.snapshot() as state:
+            made = make_receipt(state, number, Opened.NOTHING)
+        if not _wants_cose(request):
+            return _json(request, made.shape(), NEWEST)
+        signed = note.decode(made.checkpoint)
+        own = tree.LogSigner("", self._node.keys.log_private)
+        said = note.parse_checkpoint(signed.text)
+        key = note.Key(said.origin, own.verifier(0).public)
+        if all(one.key_id != key.id for one in signed.signatures):
+            raise NotSupported(
+                f"this node does not sign the log {said.origin}; its primary gives COSE receipts"
+            )
+        body = cose_receipt(made, self._node.keys.log_private)
+        return _octets(request, body, MEDIA_TYPE, NEWEST)
+
+    async def keys(self, request: web.Request) -> web.Response:
+        """The verifier keys of this log, newest first, and the handovers between them."""
+        node = self._node
+        signer = log_signer(node.settings, node.keys)
+        if signer is None or node.settings.node.role == "mirror":
+            return not_found()
+        with node.store.snapshot() as state:
+            epoch = tree.epoch_of(state)
+        live = [signer.verifier(epoch), *former_verifiers(signer, epoch)]
+        shape = {
+            "keys": [key.text() for key in live],
+            "handovers": [text.decode() for text in node.keys.rotation.handovers],
+        }
+        return _json(request, shape, NEWEST)
+
+    async def cosigned(self, request: web.Request) -> web.Response:
+        """The newest checkpoint with the cosignatures of witnesses on it."""
+        found = await asyncio.to_thread(read_cosigned, self._node.dir)
+        if found is None:
+            return not_found()
+        return _octets(request, found, "text/plain; charset=utf-8", NEWEST)
+
     def _may_read(self, actor: Reference | None, row: Row) -> bool:
         if actor is None:
             return False
@@ -284,6 +335,11 @@ def read_size(store: Store) -> int:
     return 0 if raw is None else read_sequence(raw)
 
 
+def _wants_cose(request: web.Request) -> bool:
+    accept = request.headers.get("Accept", "").lower()
+    return any(kind in accept for kind in (MEDIA_TYPE, "application/cose", "application/cbor"))
+
+
 def _tile(state: Snapshot, level: int, index: int, width: int) -> bytes | None:
     hashes = tree.tile_reader(state)(level, index)
     wanted = width * merkle.HASH_SIZE
@@ -313,7 +369,7 @@ def _needed(parameters: Parameters, name: str) -> int:
 
 def _octets(request: web.Request, body: bytes, kind: str, cache: str) -> web.Response:
     etag = sha256(body).hexdigest()[:32]
-    headers = {"Cache-Control": cache, "Content-Type": kind}
+    headers = {"Cache-Control": cache, "Content-Type": kind, "Vary": "Accept"}
     if cache != PRIVATE:
         headers |= {"ETag": f'"{etag}"', "Access-Control-Allow-Origin": "*"}
         if is_known(request, etag):

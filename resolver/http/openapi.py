@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from resolver.epcis import description
 from resolver.http.openapi_links import CHOICES, LINK_PARAMETERS, LINK_PATHS, LINK_SCHEMAS, LINKSETS
 from resolver.http.openapi_parts import FLAG as _FLAG
 from resolver.http.openapi_parts import NUMBER as _NUMBER
@@ -415,9 +416,9 @@ def document() -> Json:
             "version": _version(),
             "summary": "Industrial identifier resolution",
         },
-        "paths": _PATHS,
+        "paths": _PATHS | description.paths(),
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | description.schemas(),
             "securitySchemes": {
                 "basic": {
                     "type": "http",

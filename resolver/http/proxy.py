@@ -22,6 +22,7 @@ from protocol.values.loc import Caller, Locations
 from resolver.aliases import HS_ALIAS, MUTUAL, follow
 from resolver.http.address import safe_address
 from resolver.http.asked import Parameters, Senders, decoded, raw_path, raw_query
+from resolver.http.countries import Countries
 from resolver.http.link_path import Asked, is_link_path, read_compressed, read_link
 from resolver.http.links import (
     Links,
@@ -31,7 +32,7 @@ from resolver.http.links import (
     preflight,
     refused,
 )
-from resolver.http.locations import chain_for, shared_locations, target
+from resolver.http.locations import LOC, chain_for, shared_locations, target
 from resolver.http.locations import shown as listed_locations
 from resolver.http.page import (
     SECURITY_HEADERS,
@@ -58,17 +59,18 @@ class Proxy:
     def __init__(
         self, node: Node, senders: Senders, links: Links, *, draw: Callable[[], float]
     ) -> None:
-        """draw: a random number, 0 ≤ draw < 1, for weighted locations."""
+        """draw: a random number, 0 ≤ draw < 1, for weighted locations. Raises SettingsError."""
         self._links = links
         self._node = node
         self._senders = senders
         self._draw = draw
+        self._countries = Countries(node.settings.http, node.dir, senders)
         self._schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Any path that is no mount point."""
         if request.method == "OPTIONS":
-            return preflight()
+            return self._preflight(request)
         if request.method not in _METHODS:
             return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
         path = raw_path(request)
@@ -91,6 +93,14 @@ class Proxy:
             return refused(request, error, shown)
         except BiaoshiError as error:
             return error_page(500, "It could not be resolved", shown, str(error))
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        """What may be done here: a Digital Link is only read."""
+        try:
+            link = self._digital_link(raw_path(request), "") is not None
+        except ParseError:
+            link = True
+        return preflight() if link else preflight(*_METHODS, "OPTIONS")
 
     def _digital_link(self, path: str, query: str) -> Asked | None:
         """The Digital Link that a raw path is. Raises BadIdentifier for one that is wrong."""
@@ -172,7 +182,10 @@ class Proxy:
         if address is None:
             note = "The address below is not one that this server sends browsers to."
             return record_page(shown, values, note)
-        return redirect(302, address, {"Expires": self._expires(value)})
+        headers = {"Expires": self._expires(value)}
+        if value.type.upper() == LOC or shared.locations:
+            headers["Cache-Control"] = "private"  # chosen for this caller
+        return redirect(302, address, headers)
 
     def _expires(self, value: HandleValue) -> str:
         """Until when a redirect by this value may be kept."""
@@ -194,6 +207,7 @@ class Proxy:
             draw=self._draw(),
             locatt=(name, wanted) if colon else None,
             address=self._senders.host(request),
+            country=self._countries.of(request),
         )
 
 

@@ -53,6 +53,7 @@ class Answer:
     status: int
     body: bytes
     retry_after_s: float | None = None
+    location: str | None = None
 
     def json(self) -> Any:
         """The body as JSON. Raises UpstreamError."""
@@ -157,7 +158,12 @@ class Connection:
         if len(data) > MAX_ANSWER_BYTES:
             raise UpstreamError(f"the answer is above {MAX_ANSWER_BYTES} octets")
         after = response.getheader("Retry-After", "")
-        return Answer(response.status, data, float(after) if after.isdigit() else None)
+        return Answer(
+            response.status,
+            data,
+            float(after) if after.isdigit() else None,
+            response.getheader("Location"),
+        )
 
     def _connect(self) -> HTTPConnection:
         connect_s = self._dead_after_s or self._timeout_s

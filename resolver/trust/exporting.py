@@ -8,6 +8,9 @@ import orjson
 
 from protocol.handle_json import format_values, json_text
 from protocol.name import PREFIX_RECORDS, fold, prefix_of
+from registry.events.index import EventIndex
+from registry.events.proof import prove
+from registry.labels import ANYBODY, visible
 from registry.receipt import Opened, make_receipt
 from registry.store import Store, Table
 from registry.store.row import decode_row, decode_values_of
@@ -37,3 +40,14 @@ def export_lines(
                 receipt = make_receipt(state, row.version, Opened.PUBLIC)
                 line += b',"receipt":' + orjson.dumps(receipt.shape())
             yield line + b"}\n"
+
+
+def export_events(store: Store, *, everything: bool) -> Iterator[bytes]:
+    """The events as JSON lines in the order of their capture, each with signature and receipt.
+
+    everything: with those that are not public. Raises StoreError for a damaged row.
+    """
+    with store.snapshot() as state:
+        for sequence, row in EventIndex(state).since(0):
+            if everything or visible(row.label, ANYBODY):
+                yield orjson.dumps(prove(state, sequence, row)) + b"\n"

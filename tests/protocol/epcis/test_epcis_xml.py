@@ -1,4 +1,4 @@
-"""protocol.epcis.xmldoc: both XML forms give the JSON form, with the same hash."""
+"""protocol.epcis.xml: both XML forms give the JSON form, with the same hash."""
 
 from __future__ import annotations
 

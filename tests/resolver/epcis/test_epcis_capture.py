@@ -221,3 +221,27 @@ async def test_what_a_schema_cannot_say_is_told(epcis):
     assert job["success"]
     assert len(job["warnings"]) == 2
     assert len(await epcis.all()) == 2
+
+
+XML = b"""<?xml version="1.0" encoding="UTF-8"?>
+<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:1" schemaVersion="1.2"
+    creationDate="2026-03-01T10:00:00Z">
+  <EPCISBody><EventList><ObjectEvent>
+    <eventTime>2026-03-01T09:00:00Z</eventTime>
+    <eventTimeZoneOffset>+08:00</eventTimeZoneOffset>
+    <epcList><epc>urn:epc:id:sgtin:9506000.013435.7</epc></epcList>
+    <action>OBSERVE</action>
+    <bizStep>urn:epcglobal:cbv:bizstep:shipping</bizStep>
+  </ObjectEvent></EventList></EPCISBody>
+</epcis:EPCISDocument>"""
+
+
+@pytest.mark.parametrize("media", ["application/xml", "text/xml"])
+async def test_xml_is_captured_as_well(epcis, media):
+    """A document in EPCIS 1.2 XML becomes the same events; broken XML is 400."""
+    answer = await epcis.post("/capture", XML, Content_Type=media)
+    assert answer.status == 202, answer.body
+    assert (await epcis.finished(answer.headers["Location"]))["success"]
+    (one,) = await epcis.all("EQ_bizStep=shipping")
+    assert one["epcList"] == [URN % 7]
+    assert (await epcis.post("/capture", XML[:-9], Content_Type=media)).status == 400

@@ -40,7 +40,7 @@ _MAX_EXPONENT: Final = 400
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
-def parse_xml_document(data: bytes, what: str = "the document") -> Json:
+def parse_xml(data: bytes, what: str = "the document") -> Json:
     """The JSON form of a document, a query document or one event in XML.
 
     Raises ParseError for what is no XML, ValidationException for other XML.
