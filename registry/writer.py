@@ -154,7 +154,7 @@ class Writer:
             writes = self._writes(batch, first, now_s)
             grown, checkpoint = self._grown(batch)
         if writes:
-            self._store.apply(writes + grown)
+            self._store.apply(writes + grown, batch.bare_keys())
             self.checkpoint = checkpoint or self.checkpoint
         if batch.prefixes_changed and self._generation is not None:
             self._generation.bump()
@@ -333,7 +333,7 @@ class Writer:
             change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes)
         )
         salts = self._random(2 * SALT_BYTES)
-        batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts))
+        batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts, flat=True))
         batch.put_event(event, batch.sequence)
         return Outcome(ResponseCode.SUCCESS, CREATED, 0, batch.sequence, None, change.handle)
 

@@ -61,7 +61,10 @@ def writer_settings(settings: Settings) -> WriterSettings:
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
     """The store, for writing: takes its lock. Raises StoreError."""
     return LmdbStore.open(
-        folder / STORE, readonly=False, map_bytes=settings.store.map_size_gib << 30
+        folder / STORE,
+        readonly=False,
+        map_bytes=settings.store.map_size_gib << 30,
+        ballast_bytes=settings.store.ballast_mib << 20,
     )
 
 

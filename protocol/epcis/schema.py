@@ -8,8 +8,9 @@ standard says in words (traceability §1.7); a reader flags it, a capture may re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,8 @@ MAX_PROBLEMS: Final = 50
 MAX_MESSAGE: Final = 240
 SLACK_US: Final = 5 * 60 * 1_000_000
 """How far an event may lie in the future: clocks of different companies differ."""
+_PLAIN_SERIAL: Final = re.compile(r"[A-Za-z0-9\-._]{1,20}")
+_SERIALS: Final = ("/21", "/10")
 _SCHEMA_FILE: Final = Path(__file__).with_name("schema.json")
 
 
@@ -167,14 +170,32 @@ def _identifiers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _gs1(event: Mapping[str, Any], _context: Any) -> Iterator[Problem]:
     for path, text in _identifiers(event):
-        identity = canonical_id(text.strip())
-        try:
-            if is_canonical(identity):
-                parse_uri(identity)
-            elif identity[:8].lower() == "urn:epc:":
-                epc.parse(identity)
-        except BadIdentifier as error:
-            yield Problem(path, f"{shown(text)}: {error}"[:MAX_MESSAGE], "gs1-identifier")
+        told = _identifier_problem(text)
+        if told:
+            yield Problem(path, f"{shown(text)}: {told}"[:MAX_MESSAGE], "gs1-identifier")
+
+
+def _identifier_problem(text: str) -> str:
+    """What is wrong with a GS1 identifier; "" for nothing, and for other texts."""
+    identity = canonical_id(text.strip())
+    stem, _, last = identity.rpartition("/")
+    if is_canonical(identity):
+        # A serial of plain characters needs no look of its own; its class is known from others.
+        short = _PLAIN_SERIAL.fullmatch(last) and stem.endswith(_SERIALS)
+        return _strictly(stem[:-3] if short else identity)
+    return _strictly(identity) if identity[:8].lower() == "urn:epc:" else ""
+
+
+@lru_cache(65_536)
+def _strictly(identity: str) -> str:
+    try:
+        if identity[:8].lower() == "urn:epc:":
+            epc.parse(identity)
+        else:
+            parse_uri(identity)
+    except BadIdentifier as error:
+        return str(error)
+    return ""
 
 
 def _own_hash(event: Mapping[str, Any], context: Any) -> Iterator[Problem]:

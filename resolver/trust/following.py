@@ -245,6 +245,12 @@ class Following:
                 self._follower.disconnect()
                 self._say("waiting", why=str(error))
                 pause = min(MOST_PAUSE_S, pause * 2)
+            except Exception as error:
+                # A fault of ours must not end the following without a word.
+                log.exception("mirror_failed")
+                self._follower.disconnect()
+                self._say("waiting", why=f"{type(error).__name__}: {error}")
+                pause = MOST_PAUSE_S
             else:
                 # A primary that let us wait for news, or had some, need not be given a pause.
                 waited = time.monotonic() - began >= self._every_s

@@ -35,7 +35,10 @@ BATCH = 5
 READERS = 2
 ASKERS = 6
 GOAL_S = 2.0
-VICTIMS = ("reader", "writer", "reader", "writer", "supervisor", "reader", "writer", "keeper")
+VICTIMS = (
+    *("reader", "writer", "reader", "supervisor", "writer", "reader", "writer", "keeper"),
+    *("reader", "writer", "reader", "supervisor", "writer", "reader", "writer", "supervisor"),
+)
 """In turn; with the keeper everything dies, and somebody outside starts the node again."""
 
 
