@@ -118,6 +118,7 @@ class ChainWalk:
     _listed: list[Reference] = field(init=False, default_factory=list)
     _wanted: Reference | None = field(init=False, default=None)
     _broken: str = field(init=False, default="")
+    _ended: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._jws = parse_jws(self.signature)
@@ -149,7 +150,7 @@ class ChainWalk:
     def report(self) -> ChainReport:
         """What was found. Before needs() is None the chain counts as broken."""
         problems = list(self._problems())
-        root = self._links[-1] if self._links and _ends(self._links[-1]) else None
+        root = self._links[-1] if self._ended else None
         root_is_trusted = root is not None and self.roots.trust(root)
         if not root_is_trusted and not self._broken:
             problems.append("the chain does not end at a trusted root; add the root's key")
@@ -182,10 +183,12 @@ class ChainWalk:
         return min((end for end in ends if end is not None), default=None)
 
     def _go_on(self, certificate: Certificate) -> None:
-        if _ends(certificate):
-            return
-        if certificate.self_issued:  # a revoked root: its successor vouches for what is said of it
-            self._wanted = Reference(certificate.subject.handle, 0)
+        if certificate.self_issued:
+            self._ended = certificate.revocation is None and not any(
+                _refusal(certificate.jws, certificate.public_key, self.policy)
+            )
+            if not self._ended:  # a root's former or revoked key: its successor vouches for it
+                self._wanted = Reference(certificate.subject.handle, 0)
             return
         if len(self._links) >= self.max_links:
             self._broken = f"the chain has more than {self.max_links} links"
@@ -213,7 +216,7 @@ class ChainWalk:
         for at, link in enumerate(self._links):
             # A root vouches for itself; that its key is trusted is asked apart.
             above = self._links[at + 1] if at + 1 < len(self._links) else link
-            if above is link and not _ends(link):
+            if above is link and not self._ended:
                 continue
             if link.revocation is not None and not self._earlier(link.revocation):
                 yield (
@@ -224,10 +227,6 @@ class ChainWalk:
                 link.verify(above.public_key, self.now, self.policy)
             except SignatureInvalid as error:
                 yield f"{link.subject.text()}: {error}"
-
-
-def _ends(certificate: Certificate) -> bool:
-    return certificate.self_issued and certificate.revocation is None
 
 
 def _refusal(jws: Jws, key: PublicKey, policy: Policy) -> Iterable[str]:

@@ -34,6 +34,7 @@ from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
 from registry.alter_prefix import alter_prefix, changed_prefix
 from registry.batch import Batch, Held
 from registry.content import same_content
+from registry.erase import erase_writes, erased_by
 from registry.fence import require_open
 from registry.generation import Generation
 from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
@@ -177,6 +178,8 @@ class Writer:
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
+        if change.kind is Kind.ERASE:
+            return self._erase(batch, access, change, now_s)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
         return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
@@ -217,6 +220,24 @@ class Writer:
             name=name,
             before=before,
             after=after,
+        )
+
+    def _erase(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """Take the content of earlier changes out of the log; leaves and proofs stay."""
+        sequences, attributes = erased_by(change, batch.sequence)
+        if change.actor is not None:
+            access.require_server_admin(change.actor, "erase content of the log")
+        batch.extra += erase_writes(sequences)
+        return self._log(
+            batch,
+            access,
+            change,
+            now_s,
+            status=CHANGED,
+            name=change.handle,
+            before=None,  # what goes is not logged anew
+            after=None,
+            attributes=attributes,
         )
 
     # --- prefixes

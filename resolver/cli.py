@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("resolver.commands.backup", "Write a node at one position into a file."),
     "restore": ("resolver.commands.restore", "Make a node's folder from backups."),
     "check": ("resolver.commands.check", "Make the tables again from the log, and compare."),
+    "erase": ("resolver.commands.erase", "Take content out of the log; every proof stays."),
     "export": ("resolver.commands.export", "Write records as JSON lines with proofs."),
     "epoch": ("resolver.commands.epoch", "Begin a new epoch of the log, after a loss."),
     "witness": ("resolver.commands.witness", "Cosign a log's checkpoint after checking it."),

@@ -37,28 +37,54 @@ def export(
     everything: Annotated[
         bool, typer.Option("--all", help="With values that are not public.")
     ] = False,
+    scitt: Annotated[
+        bool, typer.Option("--scitt", help="With a COSE receipt as well, for other software.")
+    ] = False,
+    cosigned: Annotated[
+        bool,
+        typer.Option("--cosigned", help="Receipts under the checkpoint that witnesses cosigned."),
+    ] = False,
     proofs: Annotated[
         bool, typer.Option("--proofs/--no-proofs", help="With a receipt for each record.")
     ] = True,
 ) -> None:
     """Write the records of a node as JSON lines with proofs."""
+    from registry.keys import load_keys
     from resolver.config_file import load_settings
     from resolver.trust.exporting import export_lines
     from resolver.trust.source import FolderSource
 
     node = folder.resolve()
-    load_settings(node)
+    if load_settings(node).node.role == "mirror" and scitt:
+        raise SettingsError(f"{node} is a mirror; COSE receipts are signed by the log's own node")
     source = FolderSource(node)
     count = 0
     try:
         with _output(output) as stream:
             wanted = prefix.encode() if prefix else None
-            for line in export_lines(source.store, wanted, everything=everything, proofs=proofs):
+            lines = export_lines(
+                source.store,
+                wanted,
+                everything=everything,
+                proofs=proofs or cosigned,
+                checkpoint=_cosigned(node) if cosigned else None,
+                cose_key=load_keys(node).log_private if scitt else None,
+            )
+            for line in lines:
                 stream.write(line)
                 count += 1
     finally:
         source.close()
     sys.stderr.write(f"{count} records\n")
+
+
+def _cosigned(folder: Path) -> bytes:
+    from resolver.trust.cosigned import read_cosigned
+
+    found = read_cosigned(folder)
+    if found is None:
+        raise SettingsError(f"{folder} has no cosigned checkpoint; run `biaoshi witness --submit`")
+    return found
 
 
 @contextmanager
