@@ -12,7 +12,7 @@ may sign it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol.errors import ParseError, SignatureInvalid
@@ -137,7 +137,8 @@ class ChainWalk:
             return
         child = self._links[-1].claims if self._links else self._claims
         signed = self._links[-1].jws if self._links else self._jws
-        certificate = _pick(values, wanted, child.issuer, signed, self.policy)
+        held = tuple(values)
+        certificate = _pick(held, wanted, child.issuer, signed, self.policy)
         self._wanted = None
         if certificate is None:
             self._broken = f"no certificate for {child.issuer.text()} at {wanted.text()}"
@@ -145,7 +146,7 @@ class ChainWalk:
             self._broken = f"the chain runs in a circle at {certificate.subject.text()}"
         else:
             self._links.append(certificate)
-            self._go_on(certificate)
+            self._go_on(certificate, held)
 
     def report(self) -> ChainReport:
         """What was found. Before needs() is None the chain counts as broken."""
@@ -182,20 +183,36 @@ class ChainWalk:
         ends = (each.validity.expires for each in claims)
         return min((end for end in ends if end is not None), default=None)
 
-    def _go_on(self, certificate: Certificate) -> None:
-        if certificate.self_issued:
-            self._ended = certificate.revocation is None and not any(
-                _refusal(certificate.jws, certificate.public_key, self.policy)
-            )
-            if not self._ended:  # a root's former or revoked key: its successor vouches for it
-                self._wanted = Reference(certificate.subject.handle, 0)
-            return
+    def _go_on(self, certificate: Certificate, values: Sequence[HandleValue]) -> None:
+        """What comes after a certificate. values: of the record that it lies in."""
+        while certificate.self_issued:
+            if not any(_refusal(certificate.jws, certificate.public_key, self.policy)):
+                self._ended = certificate.revocation is None
+                return
+            # A root's former or revoked key: the one in use vouches for it, in the same record.
+            after = self._successor(certificate, values)
+            if after is None:
+                self._ended = certificate.revocation is None
+                return
+            self._links.append(after)
+            certificate = after
         if len(self._links) >= self.max_links:
             self._broken = f"the chain has more than {self.max_links} links"
             return
         if not self._listed:
             self._listed = list(certificate.claims.chain or ())
         self._wanted = self._next(certificate.claims)
+
+    def _successor(
+        self, certificate: Certificate, values: Sequence[HandleValue]
+    ) -> Certificate | None:
+        record = Reference(certificate.subject.handle, 0)
+        issuer, jws = certificate.claims.issuer, certificate.jws
+        found = _pick(values, record, issuer, jws, self.policy)
+        known = found is not None and any(found.jws.signed == x.jws.signed for x in self._links)
+        if found is None or known or len(self._links) >= self.max_links:
+            return None
+        return None if any(_refusal(jws, found.public_key, self.policy)) else found
 
     def _next(self, claims: Claims) -> Reference:
         # Without a list the issuer's own record is asked for its certificates.

@@ -107,6 +107,7 @@ def key_of(node, name="log_key.pem"):
     return decode_pem((node.folder / "keys" / name).read_bytes()).public_key()
 
 
+@pytest.mark.timeout(300)
 def test_a_log_key_is_replaced_and_the_old_one_revoked(tree, tmp_path):
     """Both sign while they overlap; revoked, the old one counts nowhere, but for what it logged."""
     top, child, door = tree
