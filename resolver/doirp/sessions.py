@@ -46,6 +46,7 @@ from resolver.doirp.identity import proof_of
 from resolver.doirp.limits import network_of
 from resolver.doirp.policy import SOUND_DH_BITS, policy_of, version_floor
 from resolver.doirp.reading import read_request
+from resolver.doirp.session_table import Session
 
 
 async def set_up(desk: Desk, exchange: Exchange) -> Reply:
