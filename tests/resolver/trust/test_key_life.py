@@ -153,7 +153,7 @@ def test_a_log_key_is_replaced_and_the_old_one_revoked(tree, tmp_path):
     assert "this was logged before" in told
 
     # Signed anew with the key in use, all is well.
-    assert "2 records signed anew" in ok("key", "revoke", child.folder, "--key", "log")
+    assert "3 records signed anew" in ok("key", "revoke", child.folder, "--key", "log")
     done = biaoshi("key", "rotate", child.folder)
     assert "records signed anew" in done.stdout
     until(lambda: resolved(door, "a")[0] == 200)
