@@ -10,21 +10,23 @@ from typing import Annotated
 import typer
 
 FILE = Path(__file__).parent / "locustfile.py"
-SCENARIOS = ("HttpResolve", "IrpUdp", "IrpTcp", "DnsUdp", "Register", "MixedDay")
+SCENARIOS = ("HttpResolve", "IrpUdp", "IrpTcp", "DnsUdp", "Trace", "Register", "MixedDay")
 
 
-def chosen(scenario: list[str], dns: str, auth: str) -> list[str]:
+def chosen(scenario: list[str], dns: str, auth: str, traced: bool = False) -> list[str]:
     """The user classes to run: those named, or all whose options are given. Raises BadParameter."""
     unknown = [name for name in scenario if name not in SCENARIOS]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SCENARIOS)}")
     if "DnsUdp" in scenario and not dns:
         raise typer.BadParameter("DnsUdp needs --dns HOST:PORT and --domains FILE")
+    if "Trace" in scenario and not traced:
+        raise typer.BadParameter("Trace needs --traced FILE, identifiers that have events")
     if "Register" in scenario and not auth:
         raise typer.BadParameter("Register needs --auth and --register-prefix")
     if scenario:
         return scenario
-    optional = (("DnsUdp", dns), ("Register", auth))
+    optional = (("DnsUdp", dns), ("Trace", traced), ("Register", auth))
     return ["HttpResolve", "IrpUdp", "IrpTcp", *(name for name, given in optional if given)]
 
 
@@ -34,6 +36,9 @@ def locust(
     irp: Annotated[str, typer.Option(help="HOST:PORT of the DO-IRP face")] = "127.0.0.1:2641",
     dns: Annotated[str, typer.Option(help="HOST:PORT of the DNS face")] = "",
     domains: Annotated[Path | None, typer.Option(help="file of domain names for DNS")] = None,
+    traced: Annotated[
+        Path | None, typer.Option(help="file of identifiers that have events, for Trace")
+    ] = None,
     auth: Annotated[
         str, typer.Option(help="who registers: INDEX:HANDLE=FILE, as for `biaoshi register`")
     ] = "",
@@ -57,13 +62,15 @@ def locust(
 
     Example: biaoshi bench locust http://127.0.0.1:8000 --keys ids.txt --p99-ms 50
     """
-    classes = chosen(scenario or [], dns, auth)
+    classes = chosen(scenario or [], dns, auth, traced is not None)
     command = [sys.executable, "-m", "locust", "-f", str(FILE), "--host", url]
     command += ["--users", str(users), "--spawn-rate", str(spawn_rate), "--irp", irp]
     command += ["--keys", str(keys), "--absent", str(absent), "--p99-ms", str(p99_ms)]
     command += ["--error-share", str(error_share), "--batch", str(batch)]
     if dns:
         command += ["--dns", dns, "--domains", str(domains or "")]
+    if traced is not None:
+        command += ["--traced", str(traced)]
     if auth:
         command += ["--auth", auth, "--register-prefix", register_prefix]
     if processes > 1:

@@ -4,8 +4,8 @@ Run by `biaoshi bench locust` (or `locust -f bench/locustfile.py`). Locust's own
 request is above a lookup's, so it shows behaviour under load, not the limit: for that there is
 `biaoshi bench saturate`.
 
-A user class each: HttpResolve, IrpUdp, IrpTcp, DnsUdp, Register, and MixedDay, which does all of
-it in the shares of a second-level node's day. Options: --irp, --dns, --keys, --domains, --absent,
+A user class each: HttpResolve, IrpUdp, IrpTcp, DnsUdp, Trace, Register, and MixedDay, which does all of
+it in the shares of a second-level node's day. Options: --irp, --dns, --keys, --domains, --traced, --absent,
 --auth, --register-prefix, --batch, --p99-ms, --error-share.
 """
 
@@ -42,6 +42,7 @@ def options(parser: Any) -> None:
     parser.add_argument("--dns", default="", help="HOST:PORT of the DNS face")
     parser.add_argument("--keys", default="", help="file of identifiers, one a line")
     parser.add_argument("--domains", default="", help="file of domain names for DNS")
+    parser.add_argument("--traced", default="", help="file of identifiers that have events")
     parser.add_argument("--absent", type=float, default=0.05, help="share of names not there")
     parser.add_argument("--auth", default="", help="who registers: INDEX:HANDLE=KEY-OR-SECRET-FILE")
     parser.add_argument("--register-prefix", default="", help="prefix to register under")
@@ -224,6 +225,22 @@ class Registering(User):
         if answer.status != 200 or answer.body.count(b'"created"') != self.size:
             raise ValueError(f"{answer.status}: {answer.body[:120]!r}")
         return len(answer.body)
+
+
+class Trace(FastHttpUser):
+    """Inspectors and recalls: where a product came from, GET /api/trace/…"""
+
+    weight = 1
+    connection_timeout = network_timeout = TIMEOUT_S
+
+    def on_start(self) -> None:
+        self.names = Names.read(wanted_of(self).traced, 0)
+
+    @tag("trace")
+    @task
+    def trace(self) -> None:
+        name = quote(self.names.hot(), safe="")
+        self.client.get(f"/api/trace/{name}", name="GET trace")
 
 
 class Register(Registering):

@@ -3,8 +3,9 @@
 Three measurements. `bodies`: making each form that is stored of a record, apart. `local`: the
 writer in this process, batch after batch, each one durable transaction, with all forms and
 without some. `http`: batches through POST /api/registrations of a running node, as an enterprise
-sends them, with the CPU of the reader and of the writer apart. New names lie anywhere between the
-names that are there, which is the dear case: pages all over the tree are copied.
+sends them, with the CPU of the reader and of the writer apart. The names of a batch are serial
+numbers that follow each other, somewhere between the names that are there; or each of them lies
+anywhere, which is the dear case: pages all over the tree are copied.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,16 @@ def new_handle(records: int, draw: random.Random) -> bytes:
     """A name that is not there, anywhere between those that are."""
     at = Shape(records).handle(draw.randrange(max(1, records)))
     return f"{at}-{draw.getrandbits(48):012x}".encode()
+
+
+def new_handles(records: int, size: int, draw: random.Random, names: str) -> list[bytes]:
+    """Names of a batch that are not there. names: `anywhere` in the store each, or `serial`
+    numbers one after the other, the batch anywhere: what a production line makes.
+    """
+    if names == "serial":
+        first = new_handle(records, draw)
+        return [b"%b-%06d" % (first, number) for number in range(size)]
+    return [new_handle(records, draw) for _ in range(size)]
 
 
 # --- bodies
@@ -142,17 +153,18 @@ def store_of(records: int, folder: Path) -> Iterator[LmdbStore]:
         shutil.rmtree(copy)
 
 
-def changes(records: int, count: int, signer: RecordSigner, draw: random.Random) -> list[Change]:
+def changes(
+    records: int, count: int, signer: RecordSigner, draw: random.Random, names: str
+) -> list[Change]:
     """Registrations as a reader hands them to the writer: signed, verified."""
     made = []
-    for number in range(count):
-        handle = new_handle(records, draw)
+    for number, handle in enumerate(new_handles(records, count, draw, names)):
         values = signer.sign(handle, new_values(number), int(time.time()))
         made.append(Change(Kind.CREATE, handle, values, actor=ADMIN, attributes={VERIFIED: True}))
     return made
 
 
-def local(records: int, count: int, size: int, folder: Path) -> list[dict[str, Any]]:
+def local(records: int, count: int, size: int, folder: Path, names: str) -> list[dict[str, Any]]:
     """The writer alone, by variant: registrations a second and octets a record."""
     signer = _signer(folder / "keys-only")
     out = []
@@ -163,7 +175,7 @@ def local(records: int, count: int, size: int, folder: Path) -> list[dict[str, A
             before = _used_bytes(store)
             rates, cpu = [], []
             for _ in range(count):
-                batch = changes(records, size, signer, draw)
+                batch = changes(records, size, signer, draw, names)
                 started, busy = time.perf_counter(), time.process_time()
                 outcomes = writer.commit(batch)
                 rates.append(size / (time.perf_counter() - started))
@@ -173,6 +185,7 @@ def local(records: int, count: int, size: int, folder: Path) -> list[dict[str, A
                 {
                     "records": records,
                     "variant": name,
+                    "names": names,
                     "batch": size,
                     "per_second": statistics.median(rates),
                     "cpu_us": statistics.median(cpu),
@@ -229,19 +242,33 @@ class Sender:
                 raise RuntimeError(f"{answer.status}: {answer.body[:300]!r}")
 
 
-def encoded(records: int, size: int, draw: random.Random) -> bytes:
+def encoded(records: int, size: int, draw: random.Random, names: str = "serial") -> bytes:
     """One batch of rows without signatures: the node signs them."""
     return b"".join(
-        b'{"handle":"%b","values":%b}\n'
-        % (new_handle(records, draw), format_values(new_values(number)))
-        for number in range(size)
+        b'{"handle":"%b","values":%b}\n' % (handle, format_values(new_values(number)))
+        for number, handle in enumerate(new_handles(records, size, draw, names))
     )
 
 
-def over_http(
-    records: int, count: int, size: int, clients: int, folder: Path, *, idempotent: bool
-) -> dict[str, Any]:
-    """Batches through the HTTPS face of a running node."""
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What is sent: `count` batches of `size` by each of `clients`, over a face.
+
+    idempotent: with an Idempotency-Key. names: see new_handles. readers: processes of the node.
+    """
+
+    count: int
+    size: int
+    clients: int
+    idempotent: bool = False
+    face: str = "https"
+    names: str = "serial"
+    readers: int = 1
+
+
+def over_http(records: int, sent: Batches, folder: Path) -> dict[str, Any]:
+    """Batches through an HTTP face of a running node."""
+    size = sent.size
     place = folder / f"node-{records}-4-values"
     ours.prepare(place, Shape(records))
     copy = folder / "writes-node"
@@ -249,15 +276,15 @@ def over_http(
     shutil.copytree(place, copy)
     draw = random.Random(time.time_ns())
     latencies: list[float] = []
-    with ours.serving(copy) as (pid, ports):
+    with ours.serving(copy, readers=sent.readers) as (pid, ports):
         credentials = Credentials.parse(f"{ADMIN.text()}={copy / 'keys' / 'admin_300.pem'}")
         senders = [
             Sender(
-                Connection(f"https://127.0.0.1:{ports['https']}", credentials),
-                [encoded(records, size, draw) for _ in range(count)],
-                idempotent,
+                Connection(f"{sent.face}://127.0.0.1:{ports[sent.face]}", credentials),
+                [encoded(records, size, draw, sent.names) for _ in range(sent.count)],
+                sent.idempotent,
             )
-            for _ in range(clients)
+            for _ in range(sent.clients)
         ]
         senders[0].connection.request(
             "POST", "/api/registrations", encoded(records, 10, draw),
@@ -277,8 +304,10 @@ def over_http(
     return {
         "records": records,
         "batch": size,
-        "clients": clients,
-        "idempotency_keys": idempotent,
+        "clients": sent.clients,
+        "face": sent.face,
+        "names": sent.names,
+        "idempotency_keys": sent.idempotent,
         "per_second": total / took,
         "batch_ms": statistics.median(latencies) * 1000,
         "client_us": (time.process_time() - busy) / total * 1e6,
@@ -287,13 +316,13 @@ def over_http(
 
 
 def _cpu(supervisor: int) -> dict[str, float]:
-    """CPU seconds by process: the supervisor's children in order are the writer and the reader."""
-    names = ("supervisor", "writer", "reader")
+    """CPU seconds by process: the supervisor's children in order are the writer and the readers."""
     tick = os.sysconf("SC_CLK_TCK")
-    found = {}
-    for name, pid in zip(names, sorted(family(supervisor)), strict=False):
+    found = {"supervisor": 0.0, "writer": 0.0, "readers": 0.0}
+    for at, pid in enumerate(sorted(family(supervisor))):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        found[name] = (int(fields[11]) + int(fields[12])) / tick
+        name = ("supervisor", "writer", "readers")[min(at, 2)]
+        found[name] += (int(fields[11]) + int(fields[12])) / tick
     return found
 
 
@@ -333,6 +362,11 @@ def main(
     clients: Annotated[int, typer.Option(help="HTTP clients at once")] = 2,
     only_: Annotated[str, typer.Option("--only", help="bodies,local,http or some of them")] = "",
     idempotent: Annotated[bool, typer.Option(help="with an Idempotency-Key a batch")] = False,
+    face: Annotated[str, typer.Option(help="https or http")] = "https",
+    names: Annotated[
+        str, typer.Option(help="serial (a batch's names follow each other), anywhere, or both")
+    ] = "serial,anywhere",
+    readers: Annotated[int, typer.Option(help="reader processes of the node")] = 1,
     folder: Annotated[Path, typer.Option(help="where stores are kept")] = FOLDER,
     keep: Annotated[bool, typer.Option(help="keep the figures in bench/results")] = True,
 ) -> None:
@@ -346,12 +380,16 @@ def main(
     if "bodies" in wanted:
         figures["bodies"] = body_costs(1.0)
         show("the stored forms of a signed record of four values", figures["bodies"])
+    kinds = names.split(",")
     if "local" in wanted:
-        figures["local"] = [line for n in sizes for line in local(n, count, size, folder)]
+        figures["local"] = [
+            line for n in sizes for kind in kinds for line in local(n, count, size, folder, kind)
+        ]
         show("the writer alone", figures["local"])
     if "http" in wanted:
+        sent = Batches(count, size, clients, idempotent, face, readers=readers)
         figures["http"] = [
-            over_http(n, count, size, clients, folder, idempotent=idempotent) for n in sizes
+            over_http(n, replace(sent, names=kind), folder) for n in sizes for kind in kinds
         ]
         show("POST /api/registrations", figures["http"])
     if keep:

@@ -44,11 +44,13 @@ MAX_CANDIDATES = 256
 class Roots:
     """Where a chain may end: one of these keys, under one of these subject handles.
 
-    keys: encoded public keys. subjects: folded handles; None takes every subject.
+    keys: encoded public keys. subjects: folded handles; None takes every subject. unpinned: any
+    key that vouches for itself is taken: the chain is checked, but not whose root it ends at.
     """
 
     keys: frozenset[bytes]
     subjects: frozenset[bytes] | None = frozenset({HANDLE_ROOT})
+    unpinned: bool = False
 
     @classmethod
     def of(
@@ -58,8 +60,15 @@ class Roots:
         folded = None if subjects is None else frozenset(map(fold_prefix, subjects))
         return cls(frozenset(map(encode_public_key, keys)), folded)
 
+    @classmethod
+    def unknown(cls) -> Roots:
+        """No root is known: a chain may end at any key that vouches for itself."""
+        return cls(frozenset(), None, unpinned=True)
+
     def trust(self, certificate: Certificate) -> bool:
         """Whether a self-issued certificate is a trusted root, its own signature not checked."""
+        if self.unpinned:
+            return True
         try:
             known = encode_public_key(certificate.public_key) in self.keys
         except ParseError:

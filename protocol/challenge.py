@@ -214,13 +214,24 @@ def verify_secret_answer(
 
     The work asked for is bounded by the policy before any of it is done.
     """
+    answer = accepted_secret_answer(data, version, policy)
+    if not compare_digest(secret_mac(secret, nonce + request_digest, answer), answer.mac):
+        raise SignatureInvalid("the secret key is another one, or the challenge is")
+
+
+def accepted_secret_answer(
+    data: bytes, version: tuple[int, int], policy: Policy = STRICT
+) -> SecretAnswer:
+    """An answer of a kind that the policy takes, whoever will check it.
+
+    Raises ParseError or SignatureInvalid.
+    """
     answer = decode_secret_answer(data, version)
     if answer.weak:
         policy.allow(answer.weak)
     if answer.code is MacCode.PBKDF2_HMAC_SHA1:
         _check_bounds(answer, policy)
-    if not compare_digest(secret_mac(secret, nonce + request_digest, answer), answer.mac):
-        raise SignatureInvalid("the secret key is another one, or the challenge is")
+    return answer
 
 
 def hashed_secret(password: bytes) -> bytes:

@@ -7,10 +7,10 @@ shortest forms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -33,6 +33,22 @@ class Kind(StrEnum):
     DELEGATE = "delegate"  # a prefix was given to a child: its record and its row in one step
     REFUSE = "refuse"
     ERASE = "erase"  # take the content of earlier changes out of the log; attributes: sequences
+    EVENT = "event"  # a lifecycle event was captured; handle: its eventID
+
+
+class Ready(NamedTuple):
+    """What is written of a new record, made by the process that took it in.
+
+    values: list<value> in wire form, stamped, every value publicly readable and its TTL relative.
+    json: the array of the same. number: of values. min_ttl: the least TTL in seconds. signed: a signature is among
+    them, and was made or verified here.
+    """
+
+    values: bytes
+    json: bytes
+    number: int
+    min_ttl: int
+    signed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +59,12 @@ class Change:
     actor: the authenticated identity; None is the node's own operator (local socket or lock).
     expected_version: refuse unless the record is at it; 0 = must not exist; None = any.
     idempotency_key: the same key with the same body gives the first result again.
-    attributes: further facts of prefix kinds (holder, keys, address), msgpack-able.
+    attributes: further facts of prefix kinds (holder, keys, address) and of events (registry.events),
+    msgpack-able.
     memberships: lists (HS_VLIST) at other nodes that name the actor, as found by the process that
     proved the actor; the writer opens no connection.
+    ready: of a CREATE, instead of `values`: made by this node's own code only, never taken from
+    outside.
     """
 
     kind: Kind
@@ -58,6 +77,7 @@ class Change:
     idempotency_key: bytes | None = None
     attributes: Mapping[str, Any] | None = None
     memberships: tuple[Reference, ...] = ()
+    ready: Ready | None = None
 
 
 def pack(value: Any) -> bytes:
@@ -65,8 +85,8 @@ def pack(value: Any) -> bytes:
     return bytes(msgpack.packb(_sorted(value), use_bin_type=True))
 
 
-def pack_flat(fields: Mapping[str, Any]) -> bytes:
-    """pack() for a map whose keys stand in order and whose values are no maps: not sorted again."""
+def pack_flat(fields: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """pack() for a map whose keys stand in order, or a list, that holds no maps: not sorted again."""
     return bytes(msgpack.packb(fields, use_bin_type=True))
 
 
@@ -89,6 +109,8 @@ def _sorted(value: Any) -> Any:
 def encode_change(change: Change) -> bytes:
     """A change as it travels from a reader process to the writer."""
     actor = change.actor
+    if change.ready is not None:
+        return pack_flat(_ready_fields(change, change.ready))
     return pack_flat(
         {
             "actor": [actor.handle, actor.index] if actor else None,
@@ -109,6 +131,8 @@ def decode_change(data: bytes | memoryview) -> Change:
     """The inverse of encode_change. Raises ParseError."""
     fields = unpack(data)
     try:
+        if type(fields) is list:
+            return _ready_change(fields)
         actor = fields["actor"]
         return Change(
             kind=Kind(fields["kind"]),
@@ -124,3 +148,30 @@ def decode_change(data: bytes | memoryview) -> Change:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ParseError(f"not a change: {error!r}") from None
+
+
+def _ready_fields(change: Change, ready: Ready) -> list[Any]:
+    """A ready change as a list: half of what the map above costs, a million times."""
+    actor = change.actor
+    return [
+        change.handle,
+        actor.handle if actor else None,
+        actor.index if actor else 0,
+        change.overwrite,
+        change.expected_version,
+        [[each.handle, each.index] for each in change.memberships],
+        *ready,
+    ]
+
+
+def _ready_change(fields: Sequence[Any]) -> Change:
+    handle, actor, index, overwrite, expected, memberships, *ready = fields
+    return Change(
+        Kind.CREATE,
+        handle,
+        actor=None if actor is None else Reference(actor, index),
+        overwrite=overwrite,
+        expected_version=expected,
+        memberships=tuple(Reference(*each) for each in memberships),
+        ready=Ready(*ready),
+    )

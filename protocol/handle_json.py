@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from protocol.errors import InvalidValue, ParseError
-from protocol.keys import decode_public_key, encode_public_key
-from protocol.keys.jwk import format_jwk, parse_jwk
+from protocol.keys.jwk import format_wire_jwk, parse_wire_jwk
+from protocol.keys.numbers import read_public_key, write_public_key
 from protocol.record import (
     DEFAULT_PERMISSIONS,
     DEFAULT_TTL_S,
@@ -124,12 +124,12 @@ def format_admin_permissions(mask: int) -> str:
 
 def key_to_json(data: bytes) -> dict[str, str]:
     """An encoded public key as a JSON Web Key. Raises ParseError where it has none."""
-    return format_jwk(decode_public_key(data))
+    return format_wire_jwk(read_public_key(data))
 
 
 def key_from_json(value: Any) -> bytes:
-    """The encoded public key of a JSON Web Key. Raises ParseError."""
-    return encode_public_key(parse_jwk(value))
+    """The encoded public key of a JSON Web Key, whose numbers are not tried. Raises ParseError."""
+    return write_public_key(parse_wire_jwk(value))
 
 
 @lru_cache(maxsize=256)  # the same administrators stand in thousands of records
@@ -255,14 +255,21 @@ def _plain_value(item: Any) -> HandleValue | None:
 
 
 def parse_data(data: Any, where: str = "data") -> bytes:
-    """The octets of a `data` property: a `{"format","value"}` object, a bare string or number."""
+    """The octets of a `data` property: a `{"format","value"}` object, a bare string or number.
+
+    true and false are stored as these words, as deployed servers do.
+    """
     if isinstance(data, str):
         return _octets(data, where)
-    if isinstance(data, int | float) and not isinstance(data, bool):
+    if isinstance(data, bool):
+        return b"true" if data else b"false"
+    if isinstance(data, int | float):
         return str(data).encode()
     if not isinstance(data, dict):
         raise ParseError(f"{where} must be an object, a string or a number, not {_shown(data)}")
-    name = data.get("format", "string")
+    if "format" not in data:
+        raise ParseError(f"{where} has no `format`; use one of {_FORMAT_NAMES}")
+    name = data["format"]
     parse = _FORMATS.get(name) if isinstance(name, str) else None
     if parse is None:
         raise ParseError(f"{where}.format {_shown(name)} is unknown; use one of {_FORMAT_NAMES}")

@@ -71,6 +71,7 @@ RECOGNIZED = (
     _shape(r"urn:epc:", epc.parse),
     _shape(r"urn:", urn.parse),
     _shape(r"did:", did.parse),
+    _shape(r"(?-i:ecode:)", ecode.parse),
     _shape(r"hdl:|info:hdl/", _by_prefix),
     _shape(r"doi:|info:doi/", doi.parse),
     _shape(r"(?-i:MA)\.[0-9]{3}\.", ma.parse, sure=False),

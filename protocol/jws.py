@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
 
+from protocol import batch_signature
 from protocol.errors import NotSupported, ParseError, SignatureInvalid
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_base64url, parse_base64url
@@ -66,6 +67,7 @@ _ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("ES256", EllipticCurvePublicKey, SHA256()),
         Algorithm("Ed25519", Ed25519PublicKey, None),
         Algorithm("EdDSA", Ed25519PublicKey, None),  # older name of the same, RFC 8037
+        Algorithm(batch_signature.ALGORITHM, Ed25519PublicKey, None),
         Algorithm("SM2SM3", Sm2PublicKey, None),
         Algorithm("RS160", RSAPublicKey, SHA1(), Weak.RSA_SHA1),  # noqa: S303 - old peers
         Algorithm("DS160", DSAPublicKey, SHA1(), Weak.DSA_SHA1),  # noqa: S303 - old peers
@@ -112,10 +114,17 @@ class Jws:
                 f"algorithm {self.algorithm.name} does not fit a {type(key).__name__}"
             )
 
+    @property
+    def _in_batch(self) -> bool:
+        return self.algorithm.name == batch_signature.ALGORITHM
+
     def _verify(self, key: PublicKey, policy: Policy) -> None:
         hash_ = self.algorithm.hash
         if isinstance(key, Ed25519PublicKey | Sm2PublicKey):
-            key.verify(self.signature, self.signed)
+            if isinstance(key, Ed25519PublicKey) and self._in_batch:
+                batch_signature.verify_in_batch(self.signature, self.signed, key)
+            else:
+                key.verify(self.signature, self.signed)
             return
         if hash_ is None:
             raise ValueError(self.algorithm.name)
@@ -152,18 +161,30 @@ def parse_jws(data: bytes) -> Jws:
     )
 
 
-def sign_jws(payload: bytes, key: PrivateKey, algorithm: str | None = None) -> bytes:
+def sign_jws(
+    payload: bytes,
+    key: PrivateKey,
+    algorithm: str | None = None,
+    *,
+    header: str | None = None,
+    detached: bool = False,
+) -> bytes:
     """A compact JWS over `payload`.
 
     algorithm: RS256, ES256, Ed25519 or SM2SM3 by the key when None; the weak ones only by name.
-    Raises ParseError when it does not fit the key.
+    header: the protected header in base64url, where it says more than the algorithm. detached:
+    without the payload (RFC 7515 appendix F). Raises ParseError when the algorithm does not fit.
     """
     name = algorithm or algorithm_for(key)
     row = _known(name)
-    signed = f"{_protected(name)}.{format_base64url(payload)}".encode()
+    if name == batch_signature.ALGORITHM and isinstance(key, Ed25519PrivateKey):
+        return batch_signature.sign_batch([payload], key)[0]
+    protected = header or _protected(name)
+    signed = f"{protected}.{format_base64url(payload)}".encode()
     if algorithm is not None and not isinstance(key.public_key(), row.kind):
         raise ParseError(f"algorithm {name} does not fit a {type(key).__name__}")
-    return signed + b"." + format_base64url(_sign(signed, key, row.hash)).encode()
+    signature = format_base64url(_sign(signed, key, row.hash)).encode()
+    return b"%b..%b" % (protected.encode(), signature) if detached else signed + b"." + signature
 
 
 @cache

@@ -42,6 +42,12 @@ _HREF = re.compile(r"([a-z][a-z0-9+.\-]*):[^\s<>\"\\^`{|}\x00-\x1f\x7f]*", re.IG
 _TEMPLATED = re.compile(r"\{[A-Za-z0-9]+\}")
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 _GS1_LANGUAGE = re.compile(r"[A-Za-z]{2}(?:-[A-Za-z]{2})?")
+_GS1_RELATION = re.compile(r"[a-z\-]+|https?://[A-Za-z0-9./\[\]\\^_`]+")
+_GS1_ADDRESS = re.compile(r"https?://[A-Za-z0-9./\[\]\\^_`]")
+"""What the GS1 linkset schema takes as link type, as anchor and as target."""
+_WEB = re.compile(r"https?:", re.IGNORECASE)
+_PLAIN_URI = re.compile(r"[!#-;=?-~]*")
+_AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#]+)")
 _MEDIA = re.compile(r"[A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+(?:\s*;.*)?")
 
 
@@ -93,12 +99,22 @@ def expand_relation(text: str) -> str:
 
 
 def check_href(text: str, schemes: Iterable[str] = SCHEMES) -> str:
-    """The target, if it is an absolute URI of an allowed scheme; places count as text."""
+    """The target, if it is an absolute URI of an allowed scheme; places count as text.
+
+    No place stands in the host: what is scanned would decide where a browser goes.
+    """
     match = _HREF.fullmatch(_TEMPLATED.sub("x", text))
     if match is None or match[1].lower() not in schemes:
         raise ParseError(
             f"link target {text[:80]!r} is not allowed; write a URI of {', '.join(sorted(schemes))}"
         )
+    if _WEB.match(text):
+        authority = _AUTHORITY.match(text)
+        if authority is None or "{" in authority[1]:
+            raise ParseError(
+                f"link target {text[:80]!r} has no host, or a place such as {{serial}} in it; "
+                "write https://, the host's name, and places after its slash"
+            )
     return text
 
 
@@ -138,7 +154,7 @@ def _context(value: Any, where: str, schemes: frozenset[str]) -> LinkContext:
         if isinstance(targets, list) and name != "anchor":
             relation = expand_relation(name)
             links += (
-                _link(relation, target, f"{where}.{name}[{at}]", schemes)
+                parse_link(relation, target, f"{where}.{name}[{at}]", schemes)
                 for at, target in enumerate(targets)
             )
     description = value.get("itemDescription")
@@ -149,7 +165,8 @@ def _context(value: Any, where: str, schemes: frozenset[str]) -> LinkContext:
     )
 
 
-def _link(relation: str, value: Any, where: str, schemes: frozenset[str]) -> Link:
+def parse_link(relation: str, value: Any, where: str, schemes: frozenset[str]) -> Link:
+    """One target object. where: its place, for messages. Raises ParseError."""
     if not isinstance(value, dict) or not isinstance(value.get("href"), str):
         raise ParseError(f"{where} is no link: write an object with a text under href")
     known = ("href", "title", "hreflang", "type", "context", "fwqs", "public")
@@ -200,7 +217,8 @@ def format_linkset(contexts: Sequence[LinkContext]) -> bytes:
     """The JSON that satisfies the GS1 schema, which knows few attributes and short languages.
 
     What it asks for and a link has not is filled in: the anchor as description, the target as
-    title. Attributes it does not know are left out.
+    title. Attributes, link types and schemes of targets it does not take are left out, and all
+    but target and title of the default link.
     """
     return orjson.dumps({"linkset": [_context_object(context) for context in contexts]})
 
@@ -211,13 +229,18 @@ def _context_object(context: LinkContext) -> dict[str, Any]:
         "itemDescription": context.description or context.anchor,
     }
     for link in context.links:
-        value.setdefault(link.relation, []).append(_link_object(link))
+        shaped = _link_object(link)
+        if _GS1_RELATION.fullmatch(link.relation) and _GS1_ADDRESS.match(shaped["href"]):
+            value.setdefault(link.relation, []).append(shaped)
     return value
 
 
 def _link_object(link: Link) -> dict[str, Any]:
     languages = [language for language in link.languages if _GS1_LANGUAGE.fullmatch(language)]
-    value: dict[str, Any] = {"href": link.href, "title": link.title or link.href}
+    href = _ascii_uri(_WEB.sub(lambda scheme: scheme[0].lower(), link.href))
+    value: dict[str, Any] = {"href": href, "title": link.title or link.href}
+    if link.relation == DEFAULT_LINK:
+        return value
     if link.media_type:
         value["type"] = link.media_type
     if languages:
@@ -265,6 +288,8 @@ def format_link(link: Link, anchor: str | None = None) -> str:
 
 def _ascii_uri(text: str) -> str:
     """A URI with its other characters, and those that end a target, percent-encoded."""
+    if _PLAIN_URI.fullmatch(text):
+        return text
     return "".join(
         char if "!" <= char <= "~" and char not in '<>"' else _escaped(char) for char in text
     )

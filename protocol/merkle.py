@@ -141,12 +141,12 @@ def verify_inclusion(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> None:
     """Raise SignatureInvalid unless the leaf hash is at `index` under `root` (§2.1.3.2)."""
-    if root_from_inclusion(leaf, index, size, proof) != root:
+    if inclusion_root(leaf, index, size, proof) != root:
         raise SignatureInvalid(f"leaf {index} is not under this root of {size} leaves")
 
 
-def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The root that a path leads to. Raises SignatureInvalid where it is none."""
+def inclusion_root(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The root that a proof joins a leaf hash to. Raises SignatureInvalid: a proof of no leaf."""
     if not 0 <= index < size or len(proof) > MOST_PROOF:
         raise SignatureInvalid(f"no inclusion proof of leaf {index} among {size}")
     number, last, have = index, size - 1, leaf
@@ -163,7 +163,7 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
         number >>= 1
         last >>= 1
     if last:
-        raise SignatureInvalid("the inclusion proof is shorter than the path")
+        raise SignatureInvalid(f"the inclusion proof of leaf {index} is too short")
     return have
 
 

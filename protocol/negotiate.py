@@ -30,6 +30,7 @@ LINKSET_TYPES: Final = ("linkset", "all")
 OWN_PARAMETERS: Final = ("linkType", "context")
 """Query parameters that are the resolver's own."""
 
+_PLACE = re.compile(r"\{([A-Za-z0-9]+)\}")
 _MEMBER = re.compile(r"\s*([^;,\s]+)\s*(.*)", re.DOTALL)
 _QUALITY = re.compile(r";\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 _ANY_QUALITY = re.compile(r";\s*q\s*=", re.IGNORECASE)
@@ -241,7 +242,7 @@ def target(link: Link, values: Mapping[str, str], query: str, *, forward: bool =
     values: what `{name}` stands for; a place without a value stays empty. query: of the request,
     without question mark. forward: the node's default for links that say nothing.
     """
-    href = re.sub(r"\{([A-Za-z0-9]+)\}", lambda place: _value(place[1], values), link.href)
+    href = fill(link.href, values)
     wanted_along = forward if link.forward_query is None else link.forward_query
     members = [
         member
@@ -255,5 +256,6 @@ def target(link: Link, values: Mapping[str, str], query: str, *, forward: bool =
     return f"{before}{joint}{'&'.join(members)}{hash_}{fragment}"
 
 
-def _value(name: str, values: Mapping[str, str]) -> str:
-    return encode_value(values.get(name, ""))
+def fill(href: str, values: Mapping[str, str]) -> str:
+    """A target with its places filled, each value percent-encoded; one without a value is empty."""
+    return _PLACE.sub(lambda place: encode_value(values.get(place[1], "")), href)

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from protocol.errors import ParseError, SignatureInvalid
+from protocol.identifier import key_of
 from protocol.jws import JsonObject, Jws, parse_jws, parse_object, sign_jws
 from protocol.keys import PrivateKey, PublicKey
 from protocol.keys.jwk import format_jwk, parse_jwk
@@ -204,6 +205,17 @@ def same_identity(left: Reference, right: Reference) -> bool:
     return left.index == right.index and fold_prefix(left.handle) == fold_prefix(right.handle)
 
 
+def _same_name(signed: bytes, asked: bytes) -> bool:
+    """Whether a signature made for one name is one for the other.
+
+    A handle is compared by the prefix rule; what is delegated arc by arc has several spellings,
+    which are one where they are stored as one: a GTIN as URL and as URN, a label and its number.
+    """
+    if fold_prefix(signed) == fold_prefix(asked):
+        return True
+    return is_arcwise(signed) and is_arcwise(asked) and key_of(signed) == key_of(asked)
+
+
 def sign_record(
     handle: bytes,
     values: Iterable[HandleValue],
@@ -218,13 +230,25 @@ def sign_record(
     chain: where the signer's certificates are, nearest first. Raises ParseError when a name is
     not UTF-8 or the key cannot sign.
     """
+    return sign_jws(record_payload(handle, values, signer, validity=validity, chain=chain), key)
+
+
+def record_payload(
+    handle: bytes,
+    values: Iterable[HandleValue],
+    signer: Reference,
+    *,
+    validity: Validity,
+    chain: Sequence[Reference] | None = None,
+) -> bytes:
+    """What sign_record() signs. Raises ParseError when a name is not UTF-8."""
     digests = [
         {"index": value.index, "digest": b2a_base64(value_digest(value), newline=False).decode()}
         for value in values
         if needs_signature(value)
     ]
     own = {"digests": {"alg": "SHA-256", "digests": digests}}
-    return sign_jws(_payload(own, signer, _text(handle), validity, chain), key)
+    return _payload(own, signer, _text(handle), validity, chain)
 
 
 def issue_certificate(
@@ -312,7 +336,7 @@ def verify_record(
     return Report(
         verifies,
         valid_payload=True,
-        correct_handle=fold_prefix(signed.claims.subject) == fold_prefix(handle),
+        correct_handle=_same_name(signed.claims.subject, handle),
         date_in_range=signed.claims.validity.covers(now),
         verified=verified,
         unsigned=unsigned,

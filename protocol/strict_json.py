@@ -37,18 +37,27 @@ class Number(float):
         return self._text
 
 
-def parse_json(data: bytes, what: str = "the body") -> Any:
-    """The value of JSON text in UTF-8. Raises ParseError; `what` names the text in its message."""
+def parse_json(
+    data: bytes,
+    what: str = "the body",
+    *,
+    decoder: json.JSONDecoder | None = None,
+    max_items: int = MAX_ITEMS,
+) -> Any:
+    """The value of JSON text in UTF-8. Raises ParseError; `what` names the text in its message.
+
+    decoder: one that reads numbers otherwise; it uses `unique_members` too.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ParseError(
             f"{what} is not UTF-8: octet {data[error.start]:#04x} at {error.start}"
         ) from None
-    _check_size(data, what)
+    _check_size(data, what, max_items)
     _check_depth(data, what)
     try:
-        return _DECODER.decode(text)
+        return (decoder or _DECODER).decode(text)
     except json.JSONDecodeError as error:
         raise ParseError(
             f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -57,12 +66,12 @@ def parse_json(data: bytes, what: str = "the body") -> Any:
         raise ParseError(f"{what} is not acceptable JSON: {error}") from None
 
 
-def _check_size(data: bytes, what: str) -> None:
-    if sum(map(data.count, (b",", b"[", b"{"))) <= MAX_ITEMS:
+def _check_size(data: bytes, what: str, most: int) -> None:
+    if sum(map(data.count, (b",", b"[", b"{"))) <= most:
         return
     marks = _strings.sub(b"", data).translate(None, _NOT_MARKS)
-    if sum(map(marks.count, (b",", b"[", b"{"))) > MAX_ITEMS:
-        raise ParseError(f"{what} has more than {MAX_ITEMS} items; send it in several")
+    if sum(map(marks.count, (b",", b"[", b"{"))) > most:
+        raise ParseError(f"{what} has more than {most} items; send it in several")
 
 
 def _check_depth(data: bytes, what: str) -> None:
@@ -75,7 +84,8 @@ def _check_depth(data: bytes, what: str) -> None:
             raise ParseError(f"{what} is nested deeper than {MAX_DEPTH}")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its members. Raises ValueError for a name that stands twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
@@ -106,7 +116,7 @@ def _constant(text: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique,
+    object_pairs_hook=unique_members,
     parse_int=_integer,
     parse_float=_fraction,
     parse_constant=_constant,

@@ -18,13 +18,19 @@ from dataclasses import dataclass, replace
 from protocol.change import Change, Kind
 from protocol.errors import NotAuthorized, ParseError
 from protocol.identifier import key_of
-from protocol.name import described_prefix, fold_prefix, is_arcwise, parent_prefix, prefix_of
+from protocol.name import (
+    described_prefix,
+    fold_prefix,
+    is_arcwise,
+    lines,
+    parent_prefix,
+    prefix_of,
+)
 from protocol.name import prefix_record as record_of_prefix
 from protocol.record import PUBLIC_WRITE, HandleValue, Record, Reference
 from protocol.values.hs_admin import Admin, Permission, decode_admin, permission_names
 from protocol.values.hs_vlist import decode_vlist
 from registry.content import comparable
-from registry.prefixes import lines
 from registry.records import read_record
 from registry.rules import HS_PUBKEY, HS_SECKEY, HS_VLIST, is_admin
 from registry.store import Store
@@ -109,7 +115,12 @@ class Access:
     def changed(self, handle: bytes) -> None:
         """Drop the remembered rights in one record: it changed."""
         if self._rights:
-            self._rights.pop(key_of(handle), None)
+            self.changed_key(key_of(handle))
+
+    def changed_key(self, folded: bytes) -> None:
+        """As changed(), by the record's key."""
+        if self._rights:
+            self._rights.pop(folded, None)
 
     # --- identities
 
@@ -142,7 +153,7 @@ class Access:
         return tuple(
             value.data
             for value in sorted(values, key=lambda value: value.index)
-            if value.type.upper() == type_ and identity.index in {0, value.index}
+            if value.type.upper() == type_ and proves(value, identity)
         )
 
     # --- rights in a record
@@ -261,8 +272,23 @@ class Access:
                 actor,
                 change.handle,
                 old,
-                single_changes(change, old) | grants(change.handle, old, new or ()),
+                single_changes(change, old) | self._grants(change.handle, old, new or ()),
             )
+
+    def _grants(self, handle: bytes, old: Values, new: Values) -> int:
+        return grants(handle, old, new, has_already=self._has_everything)
+
+    def _has_everything(self, reference: Reference) -> bool:
+        """Whether a reference leads to administrators of this server alone: nothing is theirs anew.
+
+        A list here counts by its members.
+        """
+        if not self._settings.full_access:
+            return False
+        members = self._list(reference)
+        return self.is_server_admin(reference) or (
+            bool(members) and all(map(self.is_server_admin, members))
+        )
 
     def _require_create(self, actor: Reference, handle: bytes) -> None:
         parent, right = creation_right(handle, self._read)
@@ -270,7 +296,7 @@ class Access:
 
     def _require_replace(self, actor: Reference, handle: bytes, old: Values, new: Values) -> None:
         """The rights for the single changes, or add admin, or delete handle and create."""
-        granted = grants(handle, old, new)
+        granted = self._grants(handle, old, new)
         wanted = replacement(old, new) | granted
         held = self.masks(actor, old)
         if any(mask & w == w for mask in held for w in (wanted, Permission.ADD_ADMIN | granted)):
@@ -288,6 +314,17 @@ class Access:
         held = self.rights(actor, handle) if values is None else self.masks(actor, values)
         if not any(mask & wanted == wanted for mask in held):
             raise _refusal(actor, handle, wanted)
+
+
+def proves(value: HandleValue, identity: Reference) -> bool:
+    """Whether a key value is one of an identity's: at its index, or standing in for that one.
+
+    A key stands in for another index of its own record where it has a reference to it: so the
+    keys of a server that was moved here keep their names beside this node's own.
+    """
+    return identity.index in {0, value.index} or any(
+        matches(identity, reference) for reference in value.references if reference.index
+    )
 
 
 def same_secret(one: bytes, other: bytes) -> bool:
@@ -374,18 +411,32 @@ def _value_right(old: HandleValue | None, new: HandleValue) -> int:
     return 0 if old.permissions & PUBLIC_WRITE else Permission.MODIFY_VALUE
 
 
-def grants(handle: bytes, old: Values, new: Values) -> int:
+def grants(
+    handle: bytes,
+    old: Values,
+    new: Values,
+    *,
+    has_already: Callable[[Reference], bool] = lambda _: False,
+) -> int:
     """The rights that a change of an existing record hands out (threats A6).
 
-    Those of HS_ADMIN values that are new; and, where a key or a list changes that the record's
-    own HS_ADMIN values trust, the rights of these: whoever sets the key gets them.
+    Those of HS_ADMIN values that are new, unless who they name has them already; and, where a key
+    or a list changes that the record's own HS_ADMIN values trust, the rights of these: whoever
+    sets the key gets them.
     """
-    before = {(a.permissions, fold_prefix(a.handle), a.index) for a in admins(old)}
+    before = admins(old)
     given = _sum(
         admin.permissions
         for admin in admins(new)
-        if (admin.permissions, fold_prefix(admin.handle), admin.index) not in before
+        if not any(_covers(one, admin) for one in before) and not has_already(admin.reference)
     )
+    stood = {(value.index, value.references) for value in old if value.type.upper() in _KEYS}
+    if any(
+        value.references and (value.index, value.references) not in stood
+        for value in new
+        if value.type.upper() in _KEYS
+    ):
+        given |= Permission.MODIFY_VALUE  # as if the key at the other index were changed
     known = {line[0]: line for line in comparable(old)}
     changed = {line[0] for line in comparable(new) if known.get(line[0]) != line}
     own = fold_prefix(handle)
@@ -393,6 +444,15 @@ def grants(handle: bytes, old: Values, new: Values) -> int:
         admin.permissions
         for admin in admins(old)
         if fold_prefix(admin.handle) == own and _trusted(own, admin.index, new) & changed
+    )
+
+
+def _covers(one: Admin, other: Admin) -> bool:
+    """Whether who the other names has its rights by this one."""
+    return (
+        one.permissions & other.permissions == other.permissions
+        and one.index == other.index
+        and fold_prefix(one.handle) == fold_prefix(other.handle)
     )
 
 
@@ -409,7 +469,11 @@ def _trusted(own: bytes, index: int, values: Values) -> set[int]:
             found.update(v.index for v in values if v.type.upper() in _KEYS)
             continue
         value = by_index.get(at)
-        if at in found or value is None:
+        if at in found:
+            continue
+        standing = Reference(own, at)
+        found.update(v.index for v in values if v.type.upper() in _KEYS and proves(v, standing))
+        if value is None:
             continue
         found.add(at)
         if value.type.upper() == HS_VLIST:

@@ -117,9 +117,9 @@ def _without_default_admin(change: Change, old: Values) -> Change:
 def _modify(change: Change, old: Values, now_s: int, settings: WriterSettings) -> Altered:
     if not change.values:
         raise InvalidValue(f"no values to modify in {_shown(change)}; give at least one")
-    check_values(change.values, settings)
     before = {value.index: value for value in old}
     _require_present((value.index for value in change.values), before, change)
+    check_values(change.values, settings)
     return _set(change, before, CHANGED, now_s, settings)
 
 

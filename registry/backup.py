@@ -29,6 +29,7 @@ from registry.fence import KNOWN_FILE, fence_write
 from registry.follow import append, copy_log
 from registry.keys import LOG_KEY, load_keys
 from registry.log import SEQUENCE_KEY, decode_leaf, last_sequence, read_sequence, sequence_key
+from registry.migrate import upgrade
 from registry.replay import Logged, read_checkpoint
 from registry.store import Table
 from registry.store.lmdb_store import LmdbStore, create
@@ -39,7 +40,7 @@ INCREMENT: Final = "biaoshi-backup-increment/1"
 MANIFEST: Final = "manifest.json"
 DATA: Final = "store/data.mdb"
 CHANGES: Final = "changes.msgpack"
-_LEFT_OUT: Final = frozenset(("store", "run", KNOWN_FILE))
+_LEFT_OUT: Final = frozenset(("store", "run", "escrow", "cache", KNOWN_FILE))
 _MAX_FILE: Final = 1 << 20
 _MAX_MANIFEST: Final = 1 << 20
 _COPY_BYTES: Final = 1 << 20
@@ -170,6 +171,7 @@ def restore(
     aside.mkdir(mode=0o700, parents=True)
     try:
         manifest = _unpack(file, aside, FULL)
+        _upgrade(aside / "store", map_bytes)
         (aside / "run").mkdir(mode=0o700, exist_ok=True)
         _require_sound(aside / "store", manifest, map_bytes)
         for increment in increments:
@@ -233,7 +235,12 @@ def _own_files(folder: Path, *, keys: bool) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         first = name.partition("/")[0]
-        if first in _LEFT_OUT or first.startswith(".") or path.is_symlink() or not path.is_file():
+        if (
+            first in _LEFT_OUT
+            or first.startswith((".", "store."))
+            or path.is_symlink()
+            or not path.is_file()
+        ):
             continue
         if (first == "keys" and not keys) or path.suffix == ".log":
             continue
@@ -314,6 +321,15 @@ def _unpack(file: Path, aside: Path, wanted: str) -> Manifest:
                 out.flush()
                 os.fsync(handle)
     return manifest
+
+
+def _upgrade(path: Path, map_bytes: int) -> None:
+    """A backup of an earlier release has a store of an earlier format: the file is the copy."""
+    store = LmdbStore.open(path, map_bytes=map_bytes, any_format=True)
+    try:
+        upgrade(store, None)
+    finally:
+        store.close()
 
 
 def _require_sound(store_folder: Path, manifest: Manifest, map_bytes: int) -> None:

@@ -9,17 +9,21 @@ in a `part()`, which is absorbed or dropped.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import MutableMapping
-from typing import NamedTuple
+from collections.abc import Iterator, MutableMapping
+from typing import NamedTuple, TypeAlias
 
+from protocol.change import Ready
 from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS
-from protocol.record import HandleValue, Record
+from protocol.record import HandleValue, Record, Reference, decode_values
+from registry.events.keys import keys
+from registry.events.row import EventRow
+from registry.events.writing import Captured
 from registry.log import Entry
 from registry.prefixes import DELEGATED, PrefixRow, is_responsible
 from registry.records import read_row
 from registry.store import Snapshot, Table, Write
-from registry.store.row import decode_values_of, no_rows, rows
+from registry.store.row import decode_values_of, no_rows, ready_rows, rows
 
 
 class Held(NamedTuple):
@@ -35,6 +39,30 @@ class Held(NamedTuple):
     wire: tuple[bytes, ...] | None = None
 
 
+class ReadyHeld:
+    """A new record that came ready: its values are taken apart only if somebody asks."""
+
+    __slots__ = ("_values", "name", "ready", "time_s", "version")
+    wire = None
+
+    def __init__(self, name: bytes, ready: Ready, version: int, time_s: int) -> None:
+        self.name = name
+        self.ready = ready
+        self.version = version
+        self.time_s = time_s
+        self._values: tuple[HandleValue, ...] | None = None
+
+    @property
+    def values(self) -> tuple[HandleValue, ...]:
+        """As of Held."""
+        if self._values is None:
+            self._values = decode_values(self.ready.values)
+        return self._values
+
+
+AnyHeld: TypeAlias = Held | ReadyHeld
+
+
 class Batch:
     """Reads through to a snapshot; writes stay here until `writes()`."""
 
@@ -44,15 +72,22 @@ class Batch:
         self.sequence = sequence
         self.entries: list[Entry] = []
         self.extra: list[Write] = []
+        self.trace: list[bytes] = []
+        self.index: list[bytes] = []
+        """Keys of rows without a value: of the indexes of events."""
         self.remembered: dict[bytes, bytes] = {}
         self.prefixes_changed = False
         self.served: set[bytes] = set()
         """Prefixes whose handles were found to lie here; forgotten when prefixes change."""
-        self._new: dict[bytes, Held | None] = {}
-        self._known: MutableMapping[bytes, Held | None] = above._known if above else {}
-        self._records: MutableMapping[bytes, Held | None] = (
+        self.creators: set[tuple[bytes, Reference | None, tuple[Reference, ...]]] = set()
+        """Prefixes and who was found to be allowed new records there; forgotten when anything
+        else than a ready record is written."""
+        self._new: dict[bytes, AnyHeld | None] = {}
+        self._known: MutableMapping[bytes, AnyHeld | None] = above._known if above else {}
+        self._records: MutableMapping[bytes, AnyHeld | None] = (
             ChainMap(self._new, above._records) if above else self._new
         )
+        self._new_events: dict[str, list[tuple[int, EventRow]]] = {}
         self._new_prefixes: dict[bytes, PrefixRow | None] = {}
         self._prefixes: MutableMapping[bytes, PrefixRow | None] = (
             ChainMap(self._new_prefixes, above._prefixes) if above else self._new_prefixes
@@ -60,11 +95,19 @@ class Batch:
         self._states: dict[bytes, PrefixRow | None] = above._states if above else {}
         self._above = above
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it may still be dropped while the batch above goes on."""
+        return self._above is not None
+
     # --- records
 
-    def held(self, handle: bytes) -> Held | None:
+    def held(self, handle: bytes) -> AnyHeld | None:
         """The record of a handle, in any case. Raises RowDamaged."""
-        folded = key_of(handle)
+        return self.held_key(key_of(handle))
+
+    def held_key(self, folded: bytes) -> AnyHeld | None:
+        """The record under a key in full length. Raises RowDamaged."""
         if folded in self._records:
             return self._records[folded]
         if folded not in self._known:
@@ -81,13 +124,24 @@ class Batch:
         held = self.held(handle)
         return None if held is None else held.values
 
-    def put(self, folded: bytes, held: Held | None) -> None:
+    def put(self, folded: bytes, held: AnyHeld | None) -> None:
         """Set a record, or delete it."""
         if folded.startswith(PREFIX_RECORDS) and (
             _has_namespace(held) or _has_namespace(self.held(folded))
         ):
             self.prefixes_changed = True  # readers keep what namespaces say of a prefix
+        self.creators.clear()
         self._new[folded] = held
+
+    def put_ready(self, folded: bytes, held: ReadyHeld) -> None:
+        """Add a record that came ready: nobody's rights and no prefix depend on it."""
+        self._new[folded] = held
+
+    def has_key(self, folded: bytes) -> bool:
+        """Whether there is a record under a plain key."""
+        if folded in self._records:
+            return self._records[folded] is not None
+        return self.state.get(Table.RECORDS, folded) is not None
 
     # --- prefixes
 
@@ -117,7 +171,24 @@ class Batch:
         """Set a prefix's row, or delete it."""
         self._new_prefixes[prefix] = row
         self.prefixes_changed = True
+        self.creators.clear()
         self.served.clear()
+
+    # --- events
+
+    def put_event(self, event: Captured, sequence: int) -> None:
+        """Add an event with its rows."""
+        self._new_events.setdefault(event.row.event_id, []).append((sequence, event.row))
+        self.extra.append(event.row_write(sequence))
+        self.trace += keys(event.trace, sequence)
+        self.index += keys(event.index, sequence)
+
+    def captured(self, event_id: str) -> Iterator[tuple[int, EventRow]]:
+        """The events of this batch that have an id, with their sequences."""
+        at: Batch | None = self
+        while at is not None:
+            yield from at._new_events.get(event_id, ())
+            at = at._above
 
     # --- idempotency keys
 
@@ -139,13 +210,23 @@ class Batch:
     def absorb(self, part: Batch) -> None:
         """Take over what a part did."""
         self.sequence = part.sequence
+        self.creators.clear()
         self.served.clear()
         self.entries += part.entries
         self.extra += part.extra
+        self.trace += part.trace
+        self.index += part.index
         self.remembered |= part.remembered
         self.prefixes_changed |= part.prefixes_changed
         self._new.update(part._new)
+        for event_id, found in part._new_events.items():
+            self._new_events.setdefault(event_id, []).extend(found)
         self._new_prefixes.update(part._new_prefixes)
+
+    def bare_keys(self) -> dict[Table, list[bytes]]:
+        """Keys of rows that have no value, table by table: no object for each is made of them."""
+        found = {Table.TRACE: self.trace, Table.SECONDARY: self.index}
+        return {table: bare for table, bare in found.items() if bare}
 
     def writes(self) -> list[Write]:
         """Every row of the batch; each record once, as it is in the end."""
@@ -153,6 +234,8 @@ class Batch:
         for folded, held in self._new.items():
             if held is None:
                 made += no_rows(folded)
+            elif isinstance(held, ReadyHeld):
+                made += ready_rows(held.name, held.ready, held.version, held.time_s)
             else:
                 made += rows(Record(held.name, held.values), held.version, held.time_s, held.wire)
         for prefix, row in self._new_prefixes.items():
@@ -162,5 +245,5 @@ class Batch:
         return made + self.extra
 
 
-def _has_namespace(held: Held | None) -> bool:
+def _has_namespace(held: AnyHeld | None) -> bool:
     return held is not None and any(v.type.upper() == b"HS_NAMESPACE" for v in held.values)

@@ -17,6 +17,7 @@ from protocol.record import Record
 from registry import tree
 from registry.alter import RECORD_KINDS
 from registry.content import same_content
+from registry.events.checking import check_events
 from registry.log import (
     SEQUENCE_KEY,
     Body,
@@ -28,8 +29,18 @@ from registry.log import (
     sequence_key,
 )
 from registry.prefixes import PrefixRow
+from registry.scrub import quarantined
 from registry.store import Snapshot, Store, Table
-from registry.store.row import Row, decode_row, decode_values_of, row_version, rows, store_key
+from registry.store.row import (
+    HEAD_SIZE,
+    QUARANTINED,
+    Row,
+    decode_row,
+    decode_values_of,
+    row_version,
+    rows,
+    store_key,
+)
 
 MAX_FINDINGS = 1_000
 
@@ -48,7 +59,7 @@ def check_node(
         def walk_tree(state: Snapshot) -> Iterator[str]:
             return _tree(state, keys)
 
-        for walk in (_records, _ready_bodies, _log, walk_tree, _prefixes):
+        for walk in (_records, _ready_bodies, _log, walk_tree, _prefixes, check_events):
             try:
                 for finding in walk(state):
                     findings.append(finding)
@@ -62,7 +73,11 @@ def check_node(
 def _records(state: Snapshot) -> Iterator[str]:
     """Each row decodes, lies under its own name, and is what its change made of it."""
     last = last_sequence(state.get(Table.META, SEQUENCE_KEY))
+    why = {finding.key: finding.why for finding in quarantined(state)}
     for key, raw in state.scan(Table.RECORDS):
+        if raw == QUARANTINED:
+            yield f"records: {key[:80]!r} is quarantined: {why.get(key, 'nothing says why')}"
+            continue
         try:
             row = decode_row(raw)
             values = decode_values_of(row)
@@ -212,7 +227,7 @@ def _body(
         missing.pop(name, None)
     elif row is None:
         missing[name] = sequence
-    if row is not None and row_version(row) < sequence:
+    if row is not None and len(row) >= HEAD_SIZE and row_version(row) < sequence:
         yield f"records: {name!r} is at {row_version(row)}, change {sequence} is later"
 
 

@@ -14,11 +14,14 @@ from typing import Any
 
 import orjson
 
+from protocol.batch_signature import HEADER
 from protocol.change import Change, pack
 from protocol.name import fold
 from protocol.record import HandleValue
 from registry.rules import HS_SIGNATURE
 
+_ALONE = b"eyJhbGciOiJFZDI1NTE5In0"
+"""The header of an Ed25519 signature by itself, which says the same as one of a batch."""
 MOMENTS = frozenset(("iat", "nbf", "exp"))
 """Claims that tell when a signature was made and how long it holds."""
 
@@ -58,7 +61,8 @@ def _timeless(jws: bytes) -> bytes:
     kept = {name: claim for name, claim in claims.items() if name not in MOMENTS}
     if isinstance(kept.get("sub"), str):
         kept["sub"] = fold(kept["sub"].encode("utf-8", "surrogatepass")).hex()
-    return parts[0] + b"." + orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+    head = _ALONE if parts[0] == HEADER else parts[0]
+    return head + b"." + orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 
 def change_digest(change: Change) -> bytes:

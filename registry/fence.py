@@ -102,7 +102,10 @@ class Known:
         aside = self.path.with_name(f".{KNOWN_FILE}.new")
         # A full disk must not fail a commit that is durable already: the older note still serves.
         with contextlib.suppress(OSError):
-            aside.write_bytes(checkpoint)
+            with aside.open("wb") as file:
+                file.write(checkpoint)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut leaves an empty note, and that fences
             aside.replace(self.path)
             self._kept = checkpoint
         self._at = self._now()

@@ -7,21 +7,25 @@ Results of idempotency keys are not in the log and are not made here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from protocol import merkle, note
-from protocol.errors import SignatureInvalid, StoreError
+from protocol.change import Kind
+from protocol.errors import InvalidValue, SignatureInvalid, StoreError
 from protocol.name import described_prefix
 from protocol.record import Record
 from registry import tree
 from registry.erase import erase_writes, erasures
+from registry.events.row import decode_event_row
+from registry.events.writing import captured, stored_event
 from registry.fence import EPOCH_KIND
-from registry.log import SEQUENCE_KEY, Body, sequence_key
+from registry.log import SEQUENCE_KEY, Body, read_sequence, sequence_key
 from registry.prefixes import DELEGATED, PrefixRow
 from registry.replay import Logged, Opened, Replay, require_root
 from registry.store import Snapshot, Store, Table, Write
-from registry.store.row import decode_row, decode_values_of, no_rows, row_version, rows
+from registry.store.row import decode_row, decode_values_of, no_rows, rows
 
 PORTION = 4_096
 """Changes applied in one transaction, about."""
@@ -44,10 +48,21 @@ class Tables:
             epoch = int((body.attributes or {}).get("epoch", 0))
             self._put(Write(Table.META, tree.EPOCH_KEY, sequence_key(epoch)))
             return
+        if body.kind == Kind.EVENT:
+            self._event(opened.sequence, body)
+            return
         if sets_record(body):
             self._record(opened.sequence, opened.fields, opened.key, body)
         if body.attributes is not None and "state" in body.attributes:
             self._prefix(opened.sequence, opened.fields, opened.key, body.attributes)
+
+    def _event(self, sequence: int, body: Body) -> None:
+        try:
+            event = captured(body.handle, body.attributes)
+        except InvalidValue as error:
+            raise StoreError(f"change {sequence}: {error}") from None
+        for write in event.writes(sequence):
+            self._put(write)
 
     def _record(self, sequence: int, fields: Mapping[str, Any], key: bytes, body: Body) -> None:
         if body.after is not None:
@@ -175,36 +190,57 @@ def copy_log(source: Store, target: Store, last: int) -> int:
             )
         if not found or found[-1].sequence != stop:
             raise StoreError(f"the log has no change {stop}; run `biaoshi check`")
-        with target.snapshot() as state:
-            replay, tables = replay_from(state), Tables(state)
-            for logged in found:
-                tables.take(replay.take(logged))
-            growth = tree.grow(state, [merkle.leaf_hash(logged.leaf) for logged in found])
-        target.apply(
-            [
-                *tables.writes(),
-                *_log_rows(found),
-                *growth.writes,
-                *(Write(Table.CHECKPOINTS, key, raw) for key, raw in notes),
-                Write(Table.META, SEQUENCE_KEY, sequence_key(stop)),
-            ]
-        )
+        write_portion(target, found, notes)
         at = stop
-    _carry_over(source, target, last)
+    carry_over(source, target, last)
     return at
 
 
-def _carry_over(source: Store, target: Store, last: int) -> None:
-    """Records whose content was erased from the log, as the source still has them."""
+def write_portion(
+    target: Store, found: Sequence[Logged], notes: Iterable[tuple[bytes, bytes]]
+) -> None:
+    """The next changes of a log and their tables, in one transaction. notes: checkpoints with keys.
+
+    Raises SignatureInvalid where a change is not what its leaf says.
+    """
+    with target.snapshot() as state:
+        replay, tables = replay_from(state), Tables(state)
+        for logged in found:
+            tables.take(replay.take(logged))
+        growth = tree.grow(state, [merkle.leaf_hash(logged.leaf) for logged in found])
+    target.apply(
+        [
+            *tables.writes(),
+            *_log_rows(found),
+            *growth.writes,
+            *(Write(Table.CHECKPOINTS, key, raw) for key, raw in notes),
+            Write(Table.META, SEQUENCE_KEY, sequence_key(replay.size)),
+        ]
+    )
+
+
+def carry_over(source: Store, target: Store, last: int, *, lenient: bool = False) -> None:
+    """Records and events whose content was erased from the log, as the source still has them.
+
+    lenient: pass over damaged ones; otherwise they raise StoreError.
+    """
     with source.snapshot() as state:
         writes: list[Write] = []
         for _, raw in state.scan(Table.RECORDS):
-            version = row_version(raw)
-            if version > last or state.get(Table.BODIES, sequence_key(version)) is not None:
-                continue
-            row = decode_row(raw)
-            writes += rows(Record(row.name, decode_values_of(row)), row.version, row.time)
+            with _passing_over(lenient):
+                row = decode_row(raw)
+                if row.version > last or state.get(Table.BODIES, sequence_key(row.version)):
+                    continue
+                writes += rows(Record(row.name, decode_values_of(row)), row.version, row.time)
+        for key, raw in state.scan(Table.EVENTS, stop=sequence_key(last + 1)):
+            if state.get(Table.BODIES, key) is None:
+                with _passing_over(lenient):
+                    writes += stored_event(decode_event_row(raw)).writes(read_sequence(key))
     target.apply(writes)
+
+
+def _passing_over(lenient: bool) -> AbstractContextManager[None]:
+    return suppress(StoreError) if lenient else nullcontext()
 
 
 def _stored(state: Snapshot, first: int, last: int) -> Iterator[Logged]:

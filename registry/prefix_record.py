@@ -17,7 +17,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from protocol.errors import InvalidValue
+from protocol.errors import InvalidValue, ParseError
 from protocol.keys import PublicKey, encode_public_key
 from protocol.keys.sm2 import Sm2PublicKey
 from protocol.name import prefix_record
@@ -35,12 +35,16 @@ from protocol.signature import (
 )
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, encode_admin
 from protocol.values.hs_site import Site, encode_site, site_type
-from protocol.values.hs_vlist import encode_vlist
+from protocol.values.hs_vlist import decode_vlist, encode_vlist
 from registry.keys import NodeKeys
 from registry.rotation import FormerKey, RevokedKey
 from registry.signing import CERT_OFFSET, SKEW_S
 
 SITE, SITE6 = 1, 2
+MIRROR_SITES = range(3, 10)
+"""Indexes of the sites of mirrors, which are no primary ones."""
+MOST_MIRRORS: Final = len(MIRROR_SITES)
+SITES = frozenset((SITE, SITE6, *MIRROR_SITES))
 ADMIN_LIST, ADMIN_KEY, ADMIN_SECRET = 100, 101, 102
 LIST, KEY, SECRET, LOG_KEY = 200, 300, 301, 302
 NATIONAL = 304
@@ -49,7 +53,7 @@ FORMER = 20
 """A former key lies so far behind the place it had, until its overlap ends."""
 REVOKED_KEYS = 440
 """Where revoked keys are told of, one value each."""
-OWN_INDEXES: Final = frozenset((SITE, SITE6, KEY_CERT, LOG_CERT, SIGNATURE)) | frozenset(
+OWN_INDEXES: Final = frozenset((*SITES, KEY_CERT, LOG_CERT, SIGNATURE)) | frozenset(
     (NATIONAL, NATIONAL_CERT, *(index + FORMER for index in (KEY, LOG_KEY, KEY_CERT, LOG_CERT)))
 )
 """Indexes whose values a node makes anew whenever it makes its record."""
@@ -123,9 +127,17 @@ class Issuer:
 def base_values(holder: Holder, now_s: int) -> tuple[HandleValue, ...]:
     """Site, administrators and public keys: what the certificates and the signature are over."""
     record = prefix_record(holder.prefix)
-    site_revoked = holder.is_revoked(holder.site_key)
-    sites = map(_without_key, holder.sites) if site_revoked else holder.sites
-    values = [_site(site, now_s) for site in sites]
+    primary = [site for site in holder.sites if site.primary]
+    if holder.is_revoked(holder.site_key):
+        primary = list(map(_without_key, primary))
+    mirrors = [site for site in holder.sites if not site.primary]
+    if len(mirrors) > MOST_MIRRORS:
+        raise InvalidValue(f"a prefix record names {MOST_MIRRORS} mirrors at most")
+    values = [_site(site, now_s) for site in primary]
+    values += [
+        HandleValue(index, site_type(site), encode_site(site), timestamp=now_s)
+        for index, site in zip(MIRROR_SITES, mirrors, strict=False)
+    ]
     if len({value.index for value in values}) != len(values):
         raise InvalidValue("a prefix record has one IPv4 and one IPv6 site at most")
     keys = (KEY, SECRET) if holder.has_secret else (KEY,)
@@ -228,6 +240,32 @@ def with_secret(
         SECRET, b"HS_SECKEY", secret, timestamp=now_s, permissions=SECRET_PERMISSIONS
     )
     return (*kept, held)
+
+
+def with_members(
+    values: tuple[HandleValue, ...], before: Sequence[HandleValue]
+) -> tuple[HandleValue, ...]:
+    """The values with the administrators that the list of the record before names besides."""
+    more = [member for value in before for member in _members(value)]
+    out = []
+    for value in values:
+        members = _members(value)
+        added = [each for each in dict.fromkeys(more) if each not in members]
+        if members and added:
+            out.append(replace(value, data=encode_vlist([*members, *added])))
+        else:
+            out.append(value)
+    return tuple(out)
+
+
+def _members(value: HandleValue) -> tuple[Reference, ...]:
+    """Whom the list of administrators names; nobody in any other value, or an unreadable list."""
+    if value.index != LIST or value.type.upper() != b"HS_VLIST":
+        return ()
+    try:
+        return decode_vlist(value.data)
+    except ParseError:
+        return ()
 
 
 def secret_of(values: Sequence[HandleValue]) -> bytes | None:

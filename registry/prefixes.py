@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from protocol.change import pack, unpack
 from protocol.errors import NotServedHere, ParseError, StoreError
-from protocol.name import described_prefix, is_arcwise, parent_prefix, prefix_of, prefix_record
+from protocol.name import (
+    described_prefix,
+    is_arcwise,
+    lines,
+    parent_prefix,
+    prefix_of,
+    prefix_record,
+)
 from registry.generation import Generation
 from registry.store import Store, Table, Write
 
@@ -96,14 +103,6 @@ def is_responsible(
         nearest = next((p for p in lines(own) if homed(p) or delegated(p)), ROOT)
         return homed(nearest) and nearest != ROOT
     return homed(described) or any(map(homed, ancestors(described)))
-
-
-def lines(prefix: bytes) -> Iterator[bytes]:
-    """The prefix and those it is derived from: 2.999.7 -> 2.999.7, 2.999, 2."""
-    above: bytes | None = prefix
-    while above is not None:
-        yield above
-        above = parent_prefix(above)
 
 
 def delegation_above(
@@ -201,6 +200,12 @@ class Prefixes:
         homed, delegated = self.homed(), self.delegated()
         found = delegation_above(handle, homed.__contains__, delegated.__contains__)
         return None if found is None else prefix_record(found)
+
+
+def home_above(prefix: bytes, prefixes: Prefixes) -> bytes | None:
+    """The nearest prefix above this one that is homed here, from which it can be delegated."""
+    homed = prefixes.homed()
+    return next((above for above in lines(prefix) if above != prefix and above in homed), None)
 
 
 def not_served(handle: bytes, row: PrefixRow | None) -> NotServedHere:

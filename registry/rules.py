@@ -13,6 +13,14 @@ from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValueExists
 from protocol.identifier import key_of
 from protocol.name import described_prefix, fold, parent_prefix, prefix_of, prefix_record
 from protocol.record import MAX_INDEX, HandleValue, encode_values
+from protocol.record_links import (
+    LINK,
+    LINKSET,
+    RETIRED,
+    parse_link_value,
+    parse_linkset_value,
+    parse_retired,
+)
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, decode_admin, encode_admin
 from protocol.values.hs_vlist import decode_vlist
 
@@ -40,7 +48,7 @@ SIGN = "sign"
 class WriterSettings:
     """Bounds and policies of the writer."""
 
-    value_bytes: int = 65_536
+    value_bytes: int = 240_000
     """Longest data of one value."""
     type_bytes: int = 1_024
     """Longest value type."""
@@ -61,6 +69,8 @@ class WriterSettings:
     """How long an idempotency key is remembered."""
     idempotency_keys: int = 500_000
     """How many are remembered at most; the oldest go first."""
+    link_schemes: tuple[str, ...] = ("http", "https")
+    """Schemes that targets of 0.LINK and 0.LINKSET may have."""
     unsigned: str = "accept"
     """Records without HS_SIGNATURE, where their prefix says nothing: accept, mark or refuse."""
 
@@ -101,8 +111,9 @@ def check_values(values: Sequence[HandleValue], settings: WriterSettings) -> Non
         check_value(value, settings)
 
 
-_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY))
-"""Types whose data or permissions decide about rights."""
+_LINKED = frozenset((LINK, LINKSET, RETIRED))
+_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY, *_LINKED))
+"""Types whose data or permissions decide about rights, or where a browser is sent."""
 
 
 def _is_plain(value: HandleValue, settings: WriterSettings) -> bool:
@@ -157,7 +168,11 @@ def _check_shape(value: HandleValue, type_: str, settings: WriterSettings) -> No
             f"value {value.index}: an HS_SECKEY value must not be publicly readable; "
             "give it the permissions 1100"
         )
-    problem = _shape_problem(folded, value.data) if folded in {HS_ADMIN, HS_VLIST} else ""
+    problem = ""
+    if folded in {HS_ADMIN, HS_VLIST}:
+        problem = _shape_problem(folded, value.data)
+    elif folded in _LINKED:
+        problem = _link_problem(folded, value.data, settings.link_schemes)
     if problem:
         raise InvalidValue(
             f"value {value.index}: its data is no {type_} ({problem}); "
@@ -173,6 +188,21 @@ def _shape_problem(folded: bytes, data: bytes) -> str:
             decode_admin(data)
         else:
             decode_vlist(data)
+    except ParseError as error:
+        return str(error)
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _link_problem(folded: bytes, data: bytes, schemes: tuple[str, ...]) -> str:
+    """What is wrong with the data of a link value."""
+    try:
+        if folded == LINK:
+            parse_link_value(data, schemes)
+        elif folded == LINKSET:
+            parse_linkset_value(data, schemes)
+        else:
+            parse_retired(data, schemes)
     except ParseError as error:
         return str(error)
     return ""

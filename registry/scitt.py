@@ -57,7 +57,7 @@ class CoseReceipt:
         entry = self.leaf if leaf is None else leaf
         if not entry:
             raise SignatureInvalid("this receipt has no leaf; give the log's entry with it")
-        root = merkle.root_from_inclusion(merkle.leaf_hash(entry), self.index, self.size, self.path)
+        root = merkle.inclusion_root(merkle.leaf_hash(entry), self.index, self.size, self.path)
         signed = _signed(self.protected, root)
         for key in log_keys:
             try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from protocol.change import Change
 from protocol.errors import ParseError, SignatureInvalid
-from protocol.jws import parse_jws
+from protocol.jws import parse_jws, sign_jws
 from protocol.keys import PrivateKey, PublicKey, decode_public_key
 from protocol.keys.policy import STRICT, Policy
 from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
@@ -27,8 +27,8 @@ from protocol.signature import (
     Validity,
     parse_certificate,
     parse_signature,
+    record_payload,
     same_identity,
-    sign_record,
     verify_record,
 )
 from registry.access import Access
@@ -66,21 +66,35 @@ class RecordSigner:
 
     def sign(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> Values:
         """The values with one HS_SIGNATURE of this signer over them, an earlier one replaced."""
-        kept = tuple(value for value in values if not self.made(value))
-        data = self.signature(handle, kept, now_s)
+        data = self.signature(handle, self.unsigned(values), now_s)
+        return self.attached(values, data, now_s)
+
+    def unsigned(self, values: Sequence[HandleValue]) -> Values:
+        """The values without this signer's signature."""
+        return tuple(value for value in values if not self.made(value))
+
+    def attached(self, values: Sequence[HandleValue], data: bytes, now_s: int) -> Values:
+        """The values with a signature of this signer, an earlier one replaced."""
+        kept = self.unsigned(values)
         old = next((value for value in values if self.made(value)), None)
         if old is not None:
             return (*kept, replace(old, data=data, timestamp=now_s))
-        index = free_index(kept)
-        return (*kept, HandleValue(index, HS_SIGNATURE, data, timestamp=now_s))
+        return (*kept, HandleValue(free_index(kept), HS_SIGNATURE, data, timestamp=now_s))
 
     def signature(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> bytes:
         """The data of an HS_SIGNATURE value over these values."""
-        expires = None if self.valid_s is None else now_s + self.valid_s
-        validity = Validity(now_s - SKEW_S, expires, now_s)
-        return sign_record(
-            handle, values, self.reference, self.key, validity=validity, chain=self.chain
+        return sign_jws(self.payload(handle, values, now_s), self.key)
+
+    def payload(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> bytes:
+        """What a signature over these values says, not yet signed. Raises ParseError."""
+        return record_payload(
+            handle, values, self.reference, validity=self.validity(now_s), chain=self.chain
         )
+
+    def validity(self, now_s: int) -> Validity:
+        """When a signature made now holds."""
+        expires = None if self.valid_s is None else now_s + self.valid_s
+        return Validity(now_s - SKEW_S, expires, now_s)
 
     def made(self, value: HandleValue) -> bool:
         """Whether a value is a signature that names this signer."""

@@ -1,26 +1,20 @@
 """The one way in: changes are checked one by one and written as one durable transaction.
 
-Writer is synchronous and knows no queue. GroupCommit coalesces what waits, so that many
-submissions share one transaction and one sync.
+Writer is synchronous and knows no queue: that is registry.group_commit.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocol.change import Change, Kind
+from protocol.change import Change, Kind, Ready
 from protocol.errors import (
     BiaoshiError,
-    ReadOnly,
     ResponseCode,
-    ServerBusy,
     StoreError,
     VersionConflict,
 )
@@ -30,17 +24,29 @@ from protocol.name import described_prefix, prefix_of, record_of
 from protocol.record import HandleValue, encode_value
 from registry import idempotency, tree
 from registry.access import Access, AccessSettings
-from registry.alter import CHANGED, RECORD_KINDS, REFUSED, UNCHANGED, alter
+from registry.alter import CHANGED, CREATED, RECORD_KINDS, REFUSED, UNCHANGED, alter
 from registry.alter_prefix import alter_prefix, changed_prefix
-from registry.batch import Batch, Held
+from registry.batch import Batch, Held, ReadyHeld
 from registry.content import same_content
 from registry.erase import erase_writes, erased_by
+from registry.events.writing import captured, first_same, logged, require_entitled
 from registry.fence import require_open
 from registry.generation import Generation
-from registry.log import SALT_BYTES, SEQUENCE_KEY, Body, entry, last_sequence, sequence_key
+from registry.log import (
+    SALT_BYTES,
+    SEQUENCE_KEY,
+    Body,
+    entry,
+    last_sequence,
+    ready_entry,
+    sequence_key,
+)
+from registry.notes import Note
 from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
+from registry.ready import plain_change
 from registry.rules import (
     HS_VLIST,
+    REFUSE,
     WriterSettings,
     check_handle,
     check_size,
@@ -48,6 +54,7 @@ from registry.rules import (
 )
 from registry.signing import NodeSigner, RecordGuard
 from registry.store import Store, Table, Write
+from registry.store.row import MAX_KEY
 from registry.tree import LogSigner
 
 _VALUE_KINDS = frozenset((Kind.ADD, Kind.MODIFY, Kind.REMOVE, Kind.MERGE))
@@ -65,7 +72,8 @@ class Outcome:
     of its error class, for programs.
 
     Creating what is there already with the same values is `unchanged` and writes nothing; its
-    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for.
+    code is HANDLE_ALREADY_EXISTS unless overwriting was asked for. Of events, which have no version,
+    `unchanged` has the sequence of the first capture.
     """
 
     code: ResponseCode
@@ -111,6 +119,8 @@ class Writer:
         self._now = now
         self._random = random
         self._settings = settings or WriterSettings()
+        # Who has all rights anyway cannot shut anybody out by removing an HS_ADMIN value by name.
+        self._unhindered = replace(self._settings, keep_last_admin=False)
         self._access = access or Access(store, AccessSettings())
         self._generation = generation
         self._guard = RecordGuard(signer)
@@ -139,7 +149,7 @@ class Writer:
             writes = self._writes(batch, first, now_s)
             grown, checkpoint = self._grown(batch)
         if writes:
-            self._store.apply(writes + grown)
+            self._store.apply(writes + grown, batch.bare_keys())
             self.checkpoint = checkpoint or self.checkpoint
         if batch.prefixes_changed and self._generation is not None:
             self._generation.bump()
@@ -163,6 +173,11 @@ class Writer:
     def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """One change: done in the batch, or refused without a trace."""
         try:
+            if change.ready is not None:
+                made = self._ready(batch, access, change, change.ready, now_s)
+                if made is not None:
+                    return made
+                change = plain_change(change, change.ready)
             if change.idempotency_key is None:
                 return self._do(batch, access, change, now_s)
             key = idempotency.row_key(change)
@@ -173,13 +188,15 @@ class Writer:
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
-            held = _version(batch, change.handle)
+            held = 0 if change.kind is Kind.EVENT else _version(batch, change.handle)
             return _refusal(change, error, held)
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
         if change.kind is Kind.ERASE:
             return self._erase(batch, access, change, now_s)
+        if change.kind is Kind.EVENT:
+            return self._event(batch, access, change, now_s)
         if change.kind in RECORD_KINDS:
             return self._record(batch, access, change, now_s)
         return self._prefix(batch, access, replace(change, handle=record_of(change.handle)), now_s)
@@ -198,7 +215,8 @@ class Writer:
         before = held.values if held is not None else None
         if before is not None and change.kind in _VALUE_KINDS:
             access.require(change, before, None)  # what is missing is told to the entitled only
-        altered = alter(change, before, now_s, self._settings)
+        proved = change.actor is not None and access.has_everything(change.actor)
+        altered = alter(change, before, now_s, self._unhindered if proved else self._settings)
         access.require(change, before, altered.values)
         if altered.status == UNCHANGED:
             exists = change.kind is Kind.CREATE and not change.overwrite
@@ -240,6 +258,43 @@ class Writer:
             attributes=attributes,
         )
 
+    def _ready(
+        self, batch: Batch, access: Access, change: Change, ready: Ready, now_s: int
+    ) -> Outcome | None:
+        """What _do() comes to for a new record that came ready; None: it must go that way."""
+        handle = change.handle
+        folded = handle.upper()
+        if handle.startswith(b"0.") or len(folded) > MAX_KEY or batch.is_part:
+            return None
+        if change.expected_version or batch.has_key(folded):
+            return None
+        creator = (handle.partition(b"/")[0], change.actor, change.memberships)
+        if creator not in batch.creators:
+            if key_of(handle) != folded or not self._may_create(batch, access, change):
+                return None
+            batch.creators.add(creator)
+        check_handle(handle, self._settings)
+        batch.sequence += 1
+        sequence, salts = batch.sequence, self._random(2 * SALT_BYTES)
+        batch.entries.append(
+            ready_entry(sequence, now_s, folded, handle, ready.values, change.actor, salts)
+        )
+        batch.put_ready(folded, ReadyHeld(handle, ready, sequence, now_s))
+        access.changed_key(folded)
+        return Outcome(ResponseCode.SUCCESS, CREATED, sequence, sequence, None, handle)
+
+    def _may_create(self, batch: Batch, access: Access, change: Change) -> bool:
+        """Whether an actor's new records under a prefix are taken as they come.
+
+        Raises NotServedHere or NotAuthorized where none may be made. Holds until the batch does
+        anything else than add such records.
+        """
+        _require_served(batch, change)
+        row = batch.prefix(prefix_of(change.handle))
+        unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+        access.require(change, None, None)
+        return unsigned != REFUSE
+
     # --- prefixes
 
     def _prefix(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
@@ -278,6 +333,25 @@ class Writer:
             attributes=attributes,
         )
 
+    # --- events
+
+    def _event(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """An event: once. Repeated with the same content it is `unchanged`, at its first place."""
+        attributes = change.attributes or {}
+        require_entitled(batch, access, change)
+        event = captured(change.handle, attributes)
+        first = first_same(batch, access, change, event.row)
+        if first is not None:
+            return Outcome(ResponseCode.SUCCESS, UNCHANGED, 0, first, None, change.handle)
+        batch.sequence += 1
+        body = Body(
+            change.kind.value, change.handle, actor=change.actor, attributes=logged(attributes)
+        )
+        salts = self._random(2 * SALT_BYTES)
+        batch.entries.append(entry(batch.sequence, now_s, change.handle, body, salts, flat=True))
+        batch.put_event(event, batch.sequence)
+        return Outcome(ResponseCode.SUCCESS, CREATED, 0, batch.sequence, None, change.handle)
+
     # --- what every change ends in
 
     def _log(
@@ -308,6 +382,19 @@ class Writer:
                 _drop_delegation(batch, folded)
         version = _version(batch, change.handle)
         return Outcome(ResponseCode.SUCCESS, status, version, sequence, None, change.handle)
+
+    def keep(self, notes: Sequence[Note]) -> bool:
+        """Write the node's own notes in one durable transaction; nothing of them is logged.
+
+        False, and nothing was written: one that had to be new is there. Raises ReadOnly, StoreError.
+        """
+        with self._store.snapshot() as state:
+            require_open(state)
+            for note in notes:
+                if note.new and state.get(Table.SECONDARY, note.row_key()) is not None:
+                    return False
+        self._store.apply([note.write() for note in notes])
+        return True
 
     def complete_tree(self) -> None:
         """Changes that were logged before stores had a tree are brought into it."""
@@ -413,133 +500,3 @@ def _decode_outcome(fields: Sequence[Any], handle: bytes) -> Outcome:
 
 def _shown(change: Change) -> str:
     return change.handle.decode("utf-8", "replace")
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A submission in the queue and who waits for it."""
-
-    submission: Submission
-    done: asyncio.Future[list[Outcome]]
-
-
-class GroupCommit:
-    """The queue before the writer: one transaction takes all that waits.
-
-    Submissions of one source keep their order; sources take turns. The commit runs in a thread
-    of its own, so the event loop goes on.
-    """
-
-    def __init__(
-        self,
-        writer: Writer,
-        *,
-        queue_changes: int = 20_000,
-        group_changes: int = 2_000,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """queue_changes: that may wait. group_changes: in one transaction, about. now: seconds."""
-        self._writer = writer
-        self._queue_changes = queue_changes
-        self._group_changes = group_changes
-        self._now = now
-        self._sources: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
-        self._waiting = 0
-        self._rate = 2_000.0
-        self._running: asyncio.Task[None] | None = None
-        self._closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-
-    @property
-    def waiting(self) -> int:
-        """Changes in the queue."""
-        return self._waiting
-
-    async def submit(
-        self, changes: Sequence[Change], atomic: bool = False, *, source: Hashable = None
-    ) -> list[Outcome]:
-        """One outcome a change, in order; durable once it returns.
-
-        source: who submits, for fairness. Raises ServerBusy with the time to retry after,
-        ReadOnly or StoreError.
-        """
-        if self._closed:
-            raise ReadOnly("this node is stopping and takes no more changes; try again later")
-        if self._waiting and self._waiting + len(changes) > self._queue_changes:
-            seconds = min(30.0, max(0.1, self._waiting / self._rate))
-            raise ServerBusy(
-                f"{self._waiting} changes wait already; try again in {seconds:.1f} s", seconds
-            )
-        step = len(changes) if atomic else self._group_changes
-        waits = [
-            self._enqueue(Submission(changes[at : at + step], atomic), source)
-            for at in range(0, len(changes), max(1, step))
-        ]
-        return [outcome for wait in waits for outcome in await wait]
-
-    def _enqueue(self, submission: Submission, source: Hashable) -> asyncio.Future[list[Outcome]]:
-        done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        key = object() if source is None else source
-        self._sources.setdefault(key, deque()).append(_Waiting(submission, done))
-        self._waiting += len(submission.changes)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
-        return done
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while group := self._take():
-                started = self._now()
-                submissions = [one.submission for one in group]
-                results = await loop.run_in_executor(self._thread, self._commit, submissions)
-                for one, result in zip(group, results, strict=True):
-                    _settle(one.done, result)
-                took = max(1e-4, self._now() - started)
-                rate = sum(len(one.changes) for one in submissions) / took
-                self._rate = 0.8 * self._rate + 0.2 * rate
-        finally:
-            self._running = None
-
-    def _take(self) -> list[_Waiting]:
-        """The next group: one submission of each source in turn, until it is large enough."""
-        group: list[_Waiting] = []
-        size = 0
-        while self._sources and size < self._group_changes:
-            source, queue = self._sources.popitem(last=False)
-            one = queue.popleft()
-            if queue:
-                self._sources[source] = queue
-            self._waiting -= len(one.submission.changes)
-            if one.done.cancelled():
-                continue
-            group.append(one)
-            size += len(one.submission.changes)
-        return group
-
-    def _commit(self, submissions: Sequence[Submission]) -> list[list[Outcome] | Exception]:
-        """In the writer's thread. A fault of ours in one submission does not spoil the others."""
-        try:
-            return list(self._writer.commit_all(submissions))
-        except BiaoshiError as error:
-            return [error] * len(submissions)
-        except Exception as error:  # noqa: BLE001 - reported to who submitted it
-            if len(submissions) == 1:
-                return [error]
-            return [self._commit([one])[0] for one in submissions]
-
-    async def close(self) -> None:
-        """Take no more; finish what waits."""
-        self._closed = True
-        while self._running is not None:
-            await self._running
-        self._thread.shutdown()
-
-
-def _settle(done: asyncio.Future[list[Outcome]], result: list[Outcome] | Exception) -> None:
-    if done.cancelled():
-        return
-    if isinstance(result, Exception):
-        done.set_exception(result)
-    else:
-        done.set_result(result)

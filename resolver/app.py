@@ -1,12 +1,13 @@
 """The composition root: `biaoshi serve` from the settings file to the exit code.
 
-The supervisor process runs serve(); it opens no store and no connection of its own. What a
+The keeper runs serve() and forks the supervisor, which opens no store and no connection of its own. What a
 reader and the writer are made of is in resolver.reader and resolver.writer_process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -25,7 +26,9 @@ from resolver.board import Board
 from resolver.child import Channel, run_child
 from resolver.config import ProcessSettings, Settings
 from resolver.config_file import load_settings
-from resolver.exits import Exit
+from resolver.countries import check_table
+from resolver.exits import Exit, exit_code
+from resolver.keeper import Keeper
 from resolver.local import run_folder
 from resolver.probe import FaceSilent, probe
 from resolver.running import STATE, running_lock
@@ -46,6 +49,8 @@ class App:
     ports: Ports
     sockets: list[FaceSockets]
     board: Board
+    keeper: int
+    """The process that signals are sent to."""
 
     def run_child(self, slot: int, generation: int, channel: Channel) -> int:
         """Be a child: the writer in the last slot, else a reader. Runs after the fork."""
@@ -89,6 +94,7 @@ class App:
         try:
             settings = load_settings(self.folder)
             load_keys(self.folder)
+            check_table(settings.http, self.folder)
         except SettingsError as error:
             log.error("reload_refused", why=str(error))  # noqa: TRY400 - no trace of a typing slip
             return None
@@ -116,23 +122,25 @@ def serve(folder: Path, readers: int | None = None) -> int:
     settings = load_settings(folder)
     logs.configure(settings.log.level, "supervisor")
     load_keys(folder)  # wrong or open key files are said before anything is started
+    check_table(settings.http, folder)
+    gc.disable()  # a tenth of the time that importing takes
     for module in _PRELOADED:
         importlib.import_module(module)
+    gc.enable()
     run = run_folder(folder)
     raise_open_files()
     with running_lock(run):
         count = readers or settings.processes.readers or len(os.sched_getaffinity(0))
         ports, sockets = open_sockets(settings.faces, settings.node.hosts, count)
-        app = App(folder, settings, ports, sockets, Board(count))
-        supervisor = Supervisor(
-            app.board,
-            settings.processes,
-            app.run_child,
-            reread=app.reread,
+        app = App(folder, settings, ports, sockets, Board(count), os.getpid())
+        gc.freeze()
+        keeper = Keeper(
+            lambda first: _supervise(app, run, first=first),
+            was_ready=lambda: app.board.ready,
             on_stop=app.close_sockets,
         )
         try:
-            return _supervise(app, supervisor, run)
+            return keeper.run()
         finally:
             with contextlib.suppress(FileNotFoundError):
                 (run / STATE).unlink()
@@ -150,7 +158,16 @@ def raise_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _supervise(app: App, supervisor: Supervisor, run: Path) -> int:
+def _supervise(app: App, run: Path, *, first: bool) -> int:
+    """The supervisor's life, in a process of its own. first: not one that follows a killed one."""
+    app.board.abandoned()
+    supervisor = Supervisor(
+        app.board,
+        app.settings.processes,
+        app.run_child,
+        reread=app.reread,
+        on_stop=app.close_sockets,
+    )
     try:
         supervisor.start()
     except Stopped:
@@ -158,16 +175,19 @@ def _supervise(app: App, supervisor: Supervisor, run: Path) -> int:
     except StartFailed as error:
         print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the one plain line
         return error.code
-    try:
-        probe(app.ports, app.settings.node.hosts)
-    except FaceSilent:
-        supervisor.kill()
-        raise
+    if first:
+        try:
+            probe(app.ports, app.settings.node.hosts)
+        except FaceSilent as error:
+            supervisor.kill()
+            print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the same
+            return exit_code(error)
     app.board.ready = True
     line = json.dumps(ready_line(app))
     (run / STATE).write_text(line + "\n", encoding="utf-8")
     with contextlib.suppress(OSError):
-        print(line, flush=True)  # noqa: T201 - what the caller waits for
+        if first:
+            print(line, flush=True)  # noqa: T201 - what the caller waits for
     log.info("ready", **asdict(app.ports))
     return supervisor.run()
 
@@ -180,6 +200,6 @@ def ready_line(app: App) -> dict[str, Any]:
         "hosts": list(app.settings.node.hosts),
         "role": app.settings.node.role,
         "prefix": app.settings.node.prefix or None,
-        "pid": os.getpid(),
+        "pid": app.keeper,
         "readers": app.board.readers,
     }

@@ -88,7 +88,8 @@ async def ask_server(
     """Ask one server, recursion wanted. server: HOST:PORT, [V6]:PORT or a URL.
 
     transports: those to use; empty: UDP, then TCP; for a URL its own. With wanted.verify the
-    whole record is asked for, and the certificates above it from the same server.
+    whole record is asked for, and the certificates above it from the same server; without
+    root_keys the chain may end at any key that vouches for itself, and a note says so.
     Raises UpstreamError, SignatureInvalid, SettingsError.
     """
     meter = Meter()
@@ -122,7 +123,7 @@ async def ask_server(
         "" if code in (ResponseCode.SUCCESS, *_REFERRALS) else said_text(reply),
         verification.text if wanted.verify else "",
         tuple(step.as_dict() for step in _steps(meter)),
-        (*_referral_notes(reply), *_age_notes(reply)),
+        (*_referral_notes(reply), *_age_notes(reply), *_root_notes(verification, root_keys)),
     )
 
 
@@ -179,7 +180,7 @@ async def _verify(
     async def fetch(name: bytes) -> Sequence[HandleValue]:
         return _values(await _ask(client, peer, Wanted(name), meter))
 
-    roots = TrustRoots.of(root_keys, subjects=None)
+    roots = TrustRoots.of(root_keys, subjects=None) if root_keys else TrustRoots.unknown()
     verifier = Verifier(wall=time.time)
     return await verifier.verify(whole_name(wanted.name), values, Need.REQUIRED, roots, fetch)
 
@@ -216,6 +217,14 @@ def _referral_notes(reply: Reply) -> tuple[str, ...]:
     if referral.handle:
         where.append(text(referral.handle))
     return (f"referred to {', '.join(where) or 'nowhere'}",)
+
+
+def _root_notes(verification: Verification, root_keys: Sequence[PublicKey]) -> tuple[str, ...]:
+    """What `verified` is worth while nobody has said which root to trust."""
+    if not verification.root or root_keys:
+        return ()
+    told = f"the root's key is not pinned: {verification.root} is the root that this server shows"
+    return (f"{told}; to trust no other, add --root-key FILE",)
 
 
 def _age_notes(reply: Reply) -> tuple[str, ...]:

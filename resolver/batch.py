@@ -117,20 +117,52 @@ class Batch:
         count: int = self._receive(self._file, self._in_at, BATCH, _WAIT_NOT, None)
         return max(count, 0)
 
-    def send(self, start: int, stop: int) -> int:
-        """Send the answers in these slots; how many could not be sent."""
+    def send(self, start: int, stop: int) -> tuple[int, int]:
+        """Send the answers in these slots; how many could not go anywhere, and the slot from
+        which on the kernel has no room now: `stop` if all went.
+        """
         lost = 0
         while start < stop:
             at = self._out_at + start * ctypes.sizeof(_Mmsghdr)
             sent: int = self._send(self._file, at, stop - start, _WAIT_NOT)
             if sent < 0:
-                if ctypes.get_errno() == errno.EINTR:
+                error = ctypes.get_errno()
+                if error == errno.EINTR:
                     continue
-                if ctypes.get_errno() in {errno.EAGAIN, errno.ENOBUFS}:
-                    return lost + stop - start
+                if error in {errno.EAGAIN, errno.ENOBUFS}:
+                    break
                 sent, lost = 1, lost + 1  # this one cannot go anywhere; the others may
             start += sent
-        return lost
+        return lost, start
+
+    def answer(self, slot: int) -> bytes:
+        """What was put into a slot to be sent."""
+        at = slot * self.out_slot
+        return self.outbox[at : at + self.lengths[2 * slot + 1]]
+
+
+class Addresses:
+    """Where the datagrams of a batch came from, as Python's sockets write it.
+
+    span: the octets of a name, from and to, that tell one address from another, without its port.
+    """
+
+    def __init__(self, sock: socket.socket, batch: Batch) -> None:
+        self._batch = batch
+        self._inet6 = sock.family == socket.AF_INET6
+        self.span = (8, 28) if self._inet6 else (4, 8)
+
+    def of(self, slot: int) -> tuple[str, int] | tuple[str, int, int, int]:
+        """The address of the sender in a slot."""
+        at = slot * NAME_SLOT
+        name = self._batch.names[at : at + NAME_SLOT]
+        port = int.from_bytes(name[2:4], "big")
+        if not self._inet6:
+            return socket.inet_ntop(socket.AF_INET, name[4:8]), port
+        scope = int.from_bytes(name[24:28], sys.byteorder)
+        host = socket.inet_ntop(socket.AF_INET6, name[8:24])
+        flow = int.from_bytes(name[4:8], "big")
+        return f"{host}%{scope}" if scope else host, port, flow, scope
 
 
 def _address(box: mmap.mmap) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-from resolver.metrics import CELLS, Metrics, clear_gauges
+from resolver.metrics import CELLS, Metrics, clear_gauges, layout
 
 _HEAD: Final = 64
 """Numbers before the table of pids."""
+_AT: Final = {attribute: at for attribute, _, at in layout()}
 _READY, _DRAINING, _READER_RESTARTS, _WRITER_RESTARTS, _SUPERVISOR, _RELOADS = range(6)
 
 
@@ -41,6 +42,10 @@ class Board:
         """All banks, of the living and the dead."""
         return [self.bank(slot, half) for slot in range(self.slots) for half in (0, 1)]
 
+    def gauge(self, name: str) -> int:
+        """A gauge without labels, over all processes."""
+        return sum(bank[_AT[name]] for bank in self.banks())
+
     def metrics(self, slot: int, generation: int) -> Metrics:
         """What a process counts with."""
         return Metrics(self.bank(slot, generation))
@@ -53,6 +58,13 @@ class Board:
         """The supervisor notes its end; what it counted stays, what it held does not."""
         self._view[_HEAD + self._number(slot, generation)] = 0
         clear_gauges(self.bank(slot, generation))
+
+    def abandoned(self) -> None:
+        """A supervisor begins, perhaps after another that was killed: nobody lives, no flag is up."""
+        for slot in range(self.slots):
+            for half in (0, 1):
+                self.ended(slot, half)
+        self.ready = self.draining = False
 
     def pids(self) -> dict[str, int]:
         """The living processes by name: supervisor, writer, reader-0 …"""

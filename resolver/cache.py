@@ -19,6 +19,7 @@ from protocol.name import (
     described_prefix,
     fold_prefix,
     is_arcwise,
+    lines,
     parent_prefix,
     prefix_of,
 )
@@ -182,10 +183,18 @@ class Cache:
         if entry.valid_until is not None and self._wall() > entry.valid_until:
             return State.DEAD
         if now < entry.expires_at:
-            if self._doubts and entry.stored_at <= self._doubts.get(entry.zone, -1.0):
+            if self._doubts and entry.stored_at <= self._doubted_at(entry):
                 return State.STALE
             return State.FRESH
         return State.STALE if now < entry.stale_until else State.DEAD
+
+    def _doubted_at(self, entry: Entry) -> float:
+        """When the node that holds an entry's name was last found to have changed something."""
+        doubts = self._doubts
+        if not is_arcwise(entry.handle):
+            return doubts.get(entry.zone, -1.0)
+        # Which of its arcs is the node's is not kept: whichever was told counts.
+        return max((doubts.get(zone, -1.0) for zone in lines(entry.zone)), default=-1.0)
 
     def left_s(self, entry: Entry) -> float:
         """Seconds until a fresh entry is stale, 0 for others."""
@@ -330,6 +339,12 @@ def zone_of(handle: bytes) -> bytes:
     """The prefix whose node holds a name: that of a prefix record is its parent's, the root's empty."""
     at = described_prefix(handle)
     return prefix_of(handle) if at is None else parent_prefix(at) or b""
+
+
+def lies_at(key: bytes, zone: bytes) -> bool:
+    """Whether the node of a folded prefix may hold a name, as the cache compares it."""
+    held = zone_of(key)
+    return held == zone or (is_arcwise(key) and zone in lines(held))
 
 
 def within(key: bytes, prefix: bytes) -> bool:

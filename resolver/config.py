@@ -6,41 +6,19 @@ else in the system reads the environment or another settings file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from dataclasses import dataclass
+from typing import Final
+
+from resolver.link_settings import DigitalLinkSettings
+from resolver.setting import Pairs, section, setting
 
 # ruff: noqa: RUF009 - setting() and section() make dataclass fields and nothing else
 
 FILE_NAME: Final = "biaoshi.toml"
 ROLES: Final = ("top", "second", "enterprise", "recursive", "mirror")
 
-T = TypeVar("T")
-
-Pairs = tuple[tuple[str, str], ...]
-"""A table of the settings file: text by name, in the order written."""
-
 Port = int | None
 """0: any free port, chosen at each start. None, written "off": no such face."""
-
-
-def setting(
-    default: T,
-    help: str,  # noqa: A002 - the word that fits
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> T:
-    """A field of the tree: its default, its explanation and its bounds (both ends allowed)."""
-    metadata = {"help": help, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata=metadata)
-
-
-def section(kind: Callable[[], T]) -> T:
-    """A part of the tree; left out of the file it has its defaults."""
-    made: Any = field(default_factory=kind)
-    return cast("T", made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +82,7 @@ class ProcessSettings:
     restart_most_s: float = setting(
         30.0,
         "A process that died is started again at once; if it keeps dying after 0.1 s, 0.2 s, … "
-        "up to this.",
+        "up to this, or up to 0.5 s where it had been ready.",
         least=0.1,
         most=3600,
     )
@@ -135,6 +113,20 @@ class StoreSettings:
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
     )
+    ballast_mib: int = setting(
+        8,
+        "A file of this size holds disk space that is given up when others fill the disk, so that "
+        "deleting still works. 0: none.",
+        least=0,
+        most=65_536,
+    )
+    scrub_hours: float = setting(
+        24.0,
+        "Every record is compared with its digests in so many hours; damaged ones are "
+        "quarantined. 0: never.",
+        least=0,
+        most=8_760,
+    )
     warn_full_percent: int = setting(
         80, "Warn when disk or map are used to this share.", least=1, most=100
     )
@@ -149,7 +141,7 @@ class LimitSettings:
     )
     handle_bytes: int = setting(2_048, "Longest identifier, in octets.", least=64, most=2_048)
     value_bytes: int = setting(
-        65_536, "Largest data of one value, in octets.", least=64, most=262_144
+        240_000, "Largest data of one value, in octets.", least=64, most=262_144
     )
     record_values: int = setting(2_048, "Most values of one record.", least=1, most=2_048)
     record_bytes: int = setting(
@@ -208,6 +200,16 @@ class LimitSettings:
         "Failed authentications a minute for one source or account before answers are delayed.",
         least=1,
         most=1_000_000,
+    )
+    capture_events: int = setting(5_000, "Most events of one EPCIS capture.", least=1, most=20_000)
+    capture_bytes: int = setting(
+        8_388_608, "Largest body of one EPCIS capture, in octets.", least=1024, most=16_777_216
+    )
+    captures: int = setting(
+        64,
+        "EPCIS captures that may wait in one reader; beyond it the answer is busy.",
+        least=1,
+        most=100_000,
     )
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
@@ -351,6 +353,16 @@ class HttpSettings:
     metrics_networks: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"), "Networks that may read /metrics."
     )
+    country_header: str = setting(
+        "",
+        "Header in which the trusted proxies say a client's country (two letters), for `country` "
+        "of 10320/loc. Empty: none.",
+    )
+    country_table: str = setting(
+        "",
+        "File of lines NETWORK,CC with the countries of networks, relative to the node's folder; "
+        "none comes with this program. Empty: none.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +382,11 @@ class DnsSettings:
     )
     ons_zone: str = setting(
         "onsepc.com", "Domain below which GTINs are answered, as …gtin.gs1.id.ZONE. Empty: none."
+    )
+    branches: tuple[str, ...] = setting(
+        (),
+        "Prefixes given to this node by a parent whose DNS leads here, such as 2.999.5 or "
+        "GS1.9.5.0.6: the node's zones begin there, not at the top of the trees.",
     )
     ns: tuple[str, ...] = setting(
         (),
@@ -447,6 +464,13 @@ class SigningSettings:
         False,
         "Sign records with RS256, which Handle.Net software verifies, instead of Ed25519.",
     )
+    batch: int = setting(
+        64,
+        "Records registered together that one signature covers, each with its proof; 1 signs "
+        "every record by itself.",
+        least=1,
+        most=65_536,
+    )
     unsigned: str = setting(
         "accept",
         "A registration without a valid signature of its own: accept, mark or refuse.",
@@ -504,12 +528,42 @@ class MirrorSettings:
         "", "A mirror: the primary's tls/cert.pem, where it is self-made and not on loopback."
     )
     every_s: float = setting(
-        0.5, "A mirror asks for new changes so often, in seconds.", least=0.05, most=3600
+        0.5,
+        "A mirror asks for new changes so often, in seconds, where the primary does not let it "
+        "wait for them.",
+        least=0.05,
+        most=3600,
+    )
+    name: str = setting(
+        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
+    )
+    durable: str = setting(
+        "primary",
+        "A primary: when a registration is acknowledged: once it lies durably here (primary), or "
+        "also at a mirror (mirror), so that losing this machine for good loses nothing.",
+        choices=("primary", "mirror"),
+    )
+    durable_s: float = setting(
+        5.0,
+        "With durable = mirror: seconds to wait for one; then the answer says that the change is "
+        "written here and confirmed by none.",
+        least=0.1,
+        most=600,
     )
     copies: tuple[str, ...] = setting(
         (),
         "A primary: HTTP addresses of its mirrors. One that was promoted while this node was "
         "away is asked before writes are taken.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowSettings:
+    """Deposits of children: their logs, kept here for the case that they lose everything."""
+
+    accept: bool = setting(True, "A parent: take deposits of the prefixes delegated here.")
+    child_mib: int = setting(
+        1024, "A parent: the room that each child has, in MiB.", least=0, most=1 << 30
     )
 
 
@@ -526,9 +580,11 @@ class Settings:
     cache: CacheSettings = section(CacheSettings)
     outbound: OutboundSettings = section(OutboundSettings)
     http: HttpSettings = section(HttpSettings)
+    digital_link: DigitalLinkSettings = section(DigitalLinkSettings)
     dns: DnsSettings = section(DnsSettings)
     auth: AuthSettings = section(AuthSettings)
     signing: SigningSettings = section(SigningSettings)
     log: LogSettings = section(LogSettings)
     admin: AdminSettings = section(AdminSettings)
     mirror: MirrorSettings = section(MirrorSettings)
+    escrow: EscrowSettings = section(EscrowSettings)

@@ -37,7 +37,7 @@ CLOCK_S: Final = 900
 """How far the clocks of child and parent may differ."""
 _MIN_RSA_BITS: Final = 2048
 _MAX_TEXT: Final = 500
-_MAX_SITES: Final = 2
+_MAX_SITES: Final = 9
 _SEGMENT: Final = re.compile(r"[^\s./\x00-\x1f\x7f]+")
 
 
@@ -212,10 +212,11 @@ def _application(payload: JsonObject) -> Application:
         )
     except (KeyError, TypeError) as error:
         raise ParseError(f"the request lacks or garbles {error}") from None
-    if not 0 < len(sites) <= _MAX_SITES or any(not site.servers for site in sites):
+    own = [site for site in sites if site.primary]
+    if not 0 < len(own) <= 2 or any(not site.servers for site in sites):
         raise ParseError("a request names one site, or an IPv4 and an IPv6 one, with a server each")
     key = encode_public_key(application.site_key)
-    if any(server.public_key != key for site in sites for server in site.servers):
+    if any(server.public_key != key for site in own for server in site.servers):
         raise ParseError("the site record names another key than the request")
     return application
 

@@ -93,6 +93,7 @@ class Fetcher:
         life of prefix records, whose certificates vouch for keys. metrics: where to count.
         """
         self.cache = cache
+        self.client = client
         self.iteration = Iteration(
             client,
             roots,

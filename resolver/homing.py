@@ -21,7 +21,7 @@ from protocol.keys import encode_public_key
 from protocol.record import HandleValue
 from protocol.values.hs_site import Site, decode_site
 from registry.keys import NodeKeys
-from registry.prefix_record import SITE, SITE6, adopted_values, secret_of
+from registry.prefix_record import SITES, adopted_values, secret_of
 from registry.prefixes import HOMED, WAITING, PrefixRow
 from registry.records import read_record
 from resolver.config import Settings
@@ -31,6 +31,7 @@ from resolver.node import Node
 from resolver.outbound import make_guard
 from resolver.parent import ParentLink, Pinned, load_pinned, published_values, save_pinned
 from resolver.site import make_sites, same_but_serial
+from resolver.trust.mirrors import mirror_sites
 
 log = structlog.get_logger()
 
@@ -148,8 +149,9 @@ class Homing:
     def _is_ours(self, values: Sequence[HandleValue]) -> bool:
         """Whether the published sites are those that are in use now."""
         node = self._node
-        sites = [decode_site(value.data) for value in values if value.index in {SITE, SITE6}]
-        return same_but_serial(sites, make_sites(node.settings, node.ports, node.keys, 0))
+        sites = [decode_site(value.data) for value in values if value.index in SITES]
+        own = make_sites(node.settings, node.ports, node.keys, 0)
+        return same_but_serial(sites, [*own, *mirror_sites(node.dir)])
 
     async def _move(self, link: ParentLink, pinned: Pinned) -> None:
         """Ask the parent to publish our new site; our key, which it published, signs the request."""
@@ -157,7 +159,10 @@ class Homing:
         record = read_record(node.store, node.record_name)
         application = own_application(
             node.settings,
-            make_sites(node.settings, node.ports, node.keys, node.site.serial),
+            [
+                *make_sites(node.settings, node.ports, node.keys, node.site.serial),
+                *mirror_sites(node.dir),
+            ],
             node.keys,
             record.values if record is not None else (),
             issued=int(node.now()),
@@ -174,8 +179,13 @@ def homing_change(
     pinned: Pinned,
     now: float,
 ) -> Change:
-    """The change that makes a node home to its prefix. held: the values of its record so far."""
+    """The change that makes a node home to its prefix.
+
+    held: the values of its record so far; those that only administrators may read stay.
+    """
     values = adopted_values(published, secret_of(held), int(now))
+    taken = {value.index for value in values}
+    values += tuple(value for value in held if not value.public and value.index not in taken)
     attributes = {"state": HOMED, "parent": pinned.prefix}
     return Change(Kind.HOME, record, values, attributes=attributes)
 

@@ -106,11 +106,18 @@ class Locator:
         chain = [each for each in _ancestors(zone) if _below(each, root.zone)]
         service, position = self._best_known(root, chain)
         while position < len(chain):
-            found = await self._step_down(chain[position], service, question, path)
+            last = position == len(chain) - 1
+            try:
+                found = await self._step_down(chain[position], service, question, path)
+            except NotServedHere:
+                # A root need not be home to all that lies above its prefixes: 2.999, and not 2.
+                if last:
+                    raise
+                found = None
             if found is not None:
                 service, path = found
                 position += 1
-            elif position == len(chain) - 1:
+            elif last:
                 return Place(service, path, unregistered=True)
             else:
                 # An ancestor without a record of its own: the prefix itself may have one.

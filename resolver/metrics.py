@@ -165,6 +165,7 @@ SPECS: Final[Mapping[str, Spec]] = {
             "purged",  # by command
             "doubted",  # a zone, because a followed log grew
             "loaded",  # from the file, at start
+            "shed",  # a question that would have waited, in an overloaded reader
         ),
     ),
     "cache_entries": _gauge("cache_entries", "Remote answers kept."),
@@ -183,6 +184,10 @@ SPECS: Final[Mapping[str, Spec]] = {
     "store_octets": _gauge("store_octets", "Octets of the store in use."),
     "disk_free_octets": _gauge("disk_free_octets", "Octets free on the store's disk."),
     "bad_rows": _counter("bad_rows", "Rows of the store that failed their check."),
+    "store_read_only": _gauge("store_read_only", "1 since a write or a sync of the store failed."),
+    "rows_quarantined": _gauge("rows_quarantined", "Damaged rows set aside by the scrub."),
+    "scrubbed": _counter("scrubbed_rows", "Rows whose digests the scrub compared."),
+    "mirrored": _gauge("mirrored_changes", "The last change that a mirror confirmed."),
 }
 
 
@@ -272,6 +277,10 @@ class Metrics:
     store_octets: Family
     disk_free_octets: Family
     bad_rows: Family
+    store_read_only: Family
+    rows_quarantined: Family
+    scrubbed: Family
+    mirrored: Family
 
     def __init__(self, bank: memoryview | None = None) -> None:
         if bank is None:

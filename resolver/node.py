@@ -5,6 +5,7 @@ Made by resolver.app alone. Nothing here waits; faces take the parts they need o
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protocol.errors import BiaoshiError
 from protocol.name import prefix_record
 from resolver.board import Board
 from resolver.config import Settings
@@ -56,6 +58,15 @@ class Siblings:
             client = LocalClient(self._run / socket_name(number), wait_s=1.0)
             self._clients[number] = client
         return await client.ask(verb, body)
+
+    async def wake(self) -> None:
+        """Let the first reader look at once whether its parent must be told of something."""
+        with contextlib.suppress(BiaoshiError):
+            handler = self.handlers.get("enrol")
+            if handler is not None:
+                await handler(None)
+            elif self.number:
+                await self.ask(0, "enrol", None)
 
     async def close(self) -> None:
         """Drop the connections."""

@@ -95,7 +95,8 @@ async def start_reader(app: App, number: int, metrics: Metrics) -> Reader:
     if node.recursion is not None:
         keeper = CacheKeeper(node, node.recursion)
         await keeper.start()
-        faces.append(keeper)
+        node.recursion.pressure.start()
+        faces += [keeper, node.recursion.pressure]
     if number == 0 and node.prefix and node.settings.node.role != "mirror":
         faces.append(Homing(node))
     path = run_folder(app.folder) / socket_name(number)

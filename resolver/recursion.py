@@ -19,7 +19,7 @@ from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
 from resolver.aliases import HS_ALIAS, MUTUAL, Alias, alias_in, declares, not_declared
-from resolver.cache import Cache, Entry, within, zone_of
+from resolver.cache import Cache, Entry, lies_at, within
 from resolver.client import Client
 from resolver.config import OutboundSettings, RecursionSettings, Settings
 from resolver.fetch import Fetched, Fetcher
@@ -29,6 +29,7 @@ from resolver.lookup import Answer, Query
 from resolver.metrics import Metrics
 from resolver.outcomes import Wish
 from resolver.peers import Service
+from resolver.pressure import Pressure
 from resolver.roots import RootBook, parse_sources
 from resolver.steps import Limits, Path, Question, Step, text
 from resolver.verify import Need, Verifier
@@ -37,6 +38,9 @@ from resolver.wire_values import EMPTY, choose, join, slices
 TRUST_FILE = FilePath("trust/roots.json")
 PREFETCH_SHARE = 0.1
 """A name asked for in the last tenth of its TTL is fetched anew beforehand, if it is asked often."""
+SHED_FROM = 16
+"""Fetches under way from which a late reader refuses more: with fewer, it is others' work that
+makes it late, and to refuse would not help."""
 _OFTEN = 3
 """Uses of an entry that make its name a hot one."""
 
@@ -78,6 +82,8 @@ class Recursion:
         metrics: Metrics | None = None,
     ) -> None:
         """guard: the way out for what goes with a cache (resolver.follow)."""
+        self.pressure = Pressure()
+        self.shed_from = SHED_FROM
         self.fetcher = fetcher
         self.guard = guard or Guard(OutboundSettings())
         self.cache = fetcher.cache
@@ -108,7 +114,15 @@ class Recursion:
         follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
         their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
         """
-        question = self._question(query)
+        if self.pressure.overloaded and self.fetcher.in_flight >= self.shed_from:
+            self._metrics.cache["shed"].inc()
+            return Answer(
+                ResponseCode.SERVER_BUSY,
+                query.handle,
+                message="this node has more questions than it can answer in time; ask again",
+                source="referral",
+            )
+        question = self.question(query.handle)
         try:
             if query.hops >= self._limits.hops:
                 return Answer(
@@ -214,11 +228,12 @@ class Recursion:
         entry.uses += 1
         life = entry.expires_at - entry.stored_at
         if entry.uses >= _OFTEN and self.cache.left_s(entry) < life * PREFETCH_SHARE:
-            self.fetcher.refresh(name, self._question(Query(name)))
+            self.fetcher.refresh(name, self.question(name))
 
-    def _question(self, query: Query) -> Question:
+    def question(self, handle: bytes) -> Question:
+        """A new question within the limits of this node."""
         deadline = asyncio.get_running_loop().time() + self._limits.total_s
-        return Question(whole_name(query.handle), self._limits, deadline)
+        return Question(whole_name(handle), self._limits, deadline)
 
     def trust_for(self, name: bytes) -> TrustRoots:
         """The keys at which chains for a name may end."""
@@ -249,7 +264,7 @@ class Recursion:
     def doubt_zone(self, zone: bytes) -> None:
         """Have what a prefix's node holds fetched anew when it is next asked for."""
         folded = zone.upper()
-        self.fetcher.outdate(lambda key: zone_of(key) == folded)
+        self.fetcher.outdate(lambda key: lies_at(key, folded))
         self.cache.doubt_zone(folded)
 
     async def close(self) -> None:

@@ -84,10 +84,15 @@ SCHEME_ZONES: Mapping[str, tuple[str, ...]] = {
     "doi": ("10",),
     "oid": ("0", "1", "2"),
     "gs1": ("GS1",),
+    "vaa": ("88",),
+    "ma": ("MA",),
+    "did": ("DID",),
+    "urn": ("URN",),
+    "ecode": ("ECODE",),
 }
 """Where the names of a scheme begin, as prefixes: `oid=URL` binds a root to the OID tree.
 
-OIDs and GS1 keys are delegated arc by arc and digit by digit (protocol.name.prefix_of).
+OIDs and GS1 keys are delegated arc by arc and digit by digit, others as protocol.arcs says.
 """
 
 

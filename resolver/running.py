@@ -15,7 +15,7 @@ from protocol.errors import StoreError
 
 LOCK: Final = "serve.lock"
 STATE: Final = "serve.json"
-_ATTEMPTS: Final = 10
+_ATTEMPTS: Final = 25
 _PAUSE_S: Final = 0.02
 
 

@@ -20,6 +20,7 @@ from protocol.errors import ParseError, SettingsError
 from protocol.keys import decode_public_key, encode_public_key
 from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.values.hs_site import (
+    PRIMARY,
     Interface,
     InterfaceType,
     Server,
@@ -47,6 +48,7 @@ def make_sites(settings: Settings, ports: Ports, keys: NodeKeys, serial: int) ->
             servers=(Server(1, address_octets(address), key, interfaces),),
             attributes=attributes,
             serial=serial,
+            primary_mask=0 if settings.node.role == "mirror" else PRIMARY,
         )
         for address in announced(settings)
     ]

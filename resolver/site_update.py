@@ -29,13 +29,13 @@ from registry.prefix_record import (
     NATIONAL,
     OWN_INDEXES,
     SIGNATURE,
-    SITE,
-    SITE6,
+    SITES,
     Holder,
     base_values,
     own_issuer,
     own_prefix_values,
     secret_of,
+    with_members,
 )
 from registry.prefixes import HOMED, WAITING, Prefixes
 from registry.records import read_record
@@ -51,6 +51,7 @@ from resolver.site import (
     write_site_info,
 )
 from resolver.sockets import Ports
+from resolver.trust.mirrors import mirror_sites
 
 log = structlog.get_logger()
 
@@ -69,8 +70,10 @@ def update_site(
         write_site_info(folder, sites[0])
         log.info("site_changed", serial=serial)
     prefix = settings.node.prefix.encode().upper()
-    if prefix:
-        _update_record(prefix, settings, sites, keys, store, writer)
+    if prefix and settings.node.role != "mirror":
+        own = {server.public_key for site in sites for server in site.servers}
+        others = [site for site in mirror_sites(folder) if site.servers[0].public_key not in own]
+        _update_record(prefix, settings, [*sites, *others], keys, store, writer)
 
 
 def _known(folder: Path) -> Site | None:
@@ -113,7 +116,7 @@ def _says(
     prefix: bytes, values: Sequence[HandleValue], sites: Sequence[Site], keys: NodeKeys
 ) -> bool:
     """Whether a record holds just these site records, and these keys and revocations."""
-    held = {value.data for value in values if value.index in {SITE, SITE6}}
+    held = {value.data for value in values if value.index in SITES}
     if held != {encode_site(site) for site in sites}:
         return False
     holder = Holder.of(keys, prefix, tuple(sites), has_secret=False)
@@ -143,10 +146,11 @@ def remade(
     )
     known = {value.index for value in made} | OWN_INDEXES
     added = [value for value in before if value.index not in known and value.type != REVOKED]
-    if not added or not root:
-        return (*made, *added)
+    kept = with_members(made, before)
+    if (not added and kept == made) or not root:
+        return (*kept, *added)
     issuer = own_issuer(keys, prefix)
-    signed = [*(value for value in made if value.index != SIGNATURE), *added]
+    signed = [*(value for value in kept if value.index != SIGNATURE), *added]
     expires = now_s + days * DAY_S
     data = sign_record(
         prefix_record(prefix),

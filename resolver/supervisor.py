@@ -30,6 +30,8 @@ log = structlog.get_logger()
 _TICK_S: Final = 0.5
 _STEADY_S: Final = 10.0
 """A process that was ready so long starts with a clean sheet when it dies."""
+MOST_PAUSE_S: Final = 0.5
+"""Before a process that had been ready is started again: clients wait for it."""
 _KILL_AFTER_S: Final = 5.0
 """Beyond the grace of a drain: then a stopping process is killed."""
 
@@ -213,13 +215,19 @@ class Supervisor:
             return
         steady = child.ready_since is not None and self._age(child.ready_since) > _STEADY_S
         self._failures[slot] = 1 if steady else self._failures[slot] + 1
-        self._restart_at[slot] = time.monotonic() + self._back_off(self._failures[slot])
+        worked = child.ready_since is not None
+        pause = self._back_off(self._failures[slot], worked=worked)
+        self._restart_at[slot] = time.monotonic() + pause
         self._board.restarted(writer=slot == self.writer)
 
-    def _back_off(self, failures: int) -> float:
+    def _back_off(self, failures: int, *, worked: bool) -> float:
+        """Seconds to wait. worked: it was ready once, so that starting it again is of use."""
         if failures <= 1:
             return 0.0
-        return float(min(0.1 * 2.0 ** min(failures - 2, 20), self._settings.restart_most_s))
+        most = self._settings.restart_most_s
+        if worked:
+            most = min(most, MOST_PAUSE_S)
+        return float(min(0.1 * 2.0 ** min(failures - 2, 20), most))
 
     def _restart_due(self) -> None:
         now = time.monotonic()

@@ -149,7 +149,7 @@ class Verifier:
         if need == Need.OFF:
             return NOT_CHECKED
         signatures = [value for value in values if value.type.upper() == HS_SIGNATURE]
-        if not roots.keys:
+        if not roots.keys and not roots.unpinned:
             if need == Need.REQUIRED:
                 raise SignatureInvalid(f"no root key is known to verify {text(name)} with")
             return NO_ROOT_KEY

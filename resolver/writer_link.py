@@ -24,6 +24,7 @@ from protocol.errors import (
 )
 from protocol.record import Reference
 from registry.access import AccessSettings
+from registry.notes import Note
 from registry.writer import Outcome
 from resolver.config import Settings
 from resolver.local import (
@@ -97,6 +98,19 @@ def submit_handler(submit: Submit) -> Handler:
     return handle
 
 
+def keep_handler(keep: Callable[[Sequence[Note]], Awaitable[bool]]) -> Handler:
+    """The writer process's answer to the request `keep`: [[key, value, new], …]."""
+
+    async def handle(body: Any) -> bool:
+        try:
+            notes = [Note(key, value, bool(new)) for key, value, new in body]
+        except (TypeError, ValueError) as wrong:
+            raise ParseError(f"not notes: {wrong}") from None
+        return await keep(notes)
+
+    return handle
+
+
 def _chunks(changes: Sequence[Change], *, atomic: bool) -> Iterator[list[bytes]]:
     """Encoded changes in portions that fit a frame. Raises InvalidValue if atomic ones do not."""
     portion: list[bytes] = []
@@ -159,6 +173,15 @@ class WriterLink:
         answer = await self._client.ask("submit", [portion, atomic])
         return [decode_outcome(item) for item in answer]
 
+    async def keep(self, notes: Sequence[Note]) -> bool:
+        """Write notes (registry.notes) durably. False: one that had to be new is there already."""
+        rows = [[note.key, note.value, note.new] for note in notes]
+        return bool(await self._client.ask("keep", rows))
+
+    async def held(self, name: str, size: int, sites: Sequence[bytes]) -> bool:
+        """Tell the writer what a mirror said of itself; whether its sites are news."""
+        return bool(await self._client.ask("held", [name, size, list(sites)]))
+
     async def close(self) -> None:
         """Drop the connection."""
         await self._client.close()
@@ -182,16 +205,37 @@ class _RunningWriter:
                     f"the node's writer went away ({error.strerror}): it is not known whether "
                     "this was written; run the command again"
                 ) from None
-            outcomes += [decode_outcome(item) for item in self._answer()]
+            outcomes += [decode_outcome(item) for item in self.answer()]
         return outcomes
 
-    def _answer(self) -> Any:
+    def answer(self) -> Any:
+        """The body of the next answer. Raises its error, or ServerBusy."""
         number, outcome, body = receive(self._sock)
         if number is None:
             raise ServerBusy("the node is stopping; run the command again")
         if not outcome:
             raise error_from(body)
         return body
+
+
+def ask_running(folder: Path, verb: str, body: Any) -> Any:
+    """The answer of a running node's writer to another request. Raises ServerBusy: none is there."""
+    sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
+    if sock is None:
+        raise ServerBusy(f"the writer of {folder} does not answer; see the node's log")
+    with sock:
+        sock.sendall(pack_frame([1, verb, body]))
+        return _RunningWriter(sock).answer()
+
+
+@contextlib.contextmanager
+def running_writer(folder: Path) -> Iterator[Submitter]:
+    """The writer of a running node and no other. Raises ServerBusy when none is there now."""
+    sock = connect_now(folder / "run" / SOCKET, _ANSWER_S)
+    if sock is None:
+        raise ServerBusy(f"no writer of {folder} runs; start the node, or try again")
+    with sock:
+        yield _RunningWriter(sock)
 
 
 @contextlib.contextmanager

@@ -6,33 +6,38 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from protocol.change import Change
+from protocol.errors import StoreError
 from registry import tree
 from registry.access import Access
 from registry.fence import Known, compare_known, fence_of, fence_write
 from registry.generation import Generation
+from registry.group_commit import GroupCommit
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
 from registry.signing import NodeSigner
 from registry.store.lmdb_store import LmdbStore
 from registry.store.place import StoreLocked
-from registry.writer import GroupCommit, Outcome, Submission, Writer
+from registry.writer import Outcome, Submission, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder
 from resolver.metrics import Metrics
+from resolver.scrubbing import Scrubbing
+from resolver.site import make_sites, read_site_info
 from resolver.site_update import update_site
 from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
+from resolver.trust.mirrors import Mirrors, encoded, unconfirmed
 from resolver.trust.signers import log_signer
-from resolver.writer_link import SOCKET, Submitter, access_settings, submit_handler
+from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
 
@@ -49,6 +54,7 @@ def writer_settings(settings: Settings) -> WriterSettings:
         values=limits.record_values,
         handle_bytes=limits.handle_bytes,
         record_bytes=limits.record_bytes,
+        link_schemes=tuple(scheme.lower() for scheme in settings.http.redirect_schemes),
         unsigned=settings.signing.unsigned,
     )
 
@@ -56,7 +62,10 @@ def writer_settings(settings: Settings) -> WriterSettings:
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
     """The store, for writing: takes its lock. Raises StoreError."""
     return LmdbStore.open(
-        folder / STORE, readonly=False, map_bytes=settings.store.map_size_gib << 30
+        folder / STORE,
+        readonly=False,
+        map_bytes=settings.store.map_size_gib << 30,
+        ballast_bytes=settings.store.ballast_mib << 20,
     )
 
 
@@ -86,6 +95,7 @@ class NodeWriter(Writer):
             signer=signer,
             log_signer=log_signer(settings, keys),
         )
+        self._lmdb = store
         self._metrics = metrics
         self._known = known
         self.generation = generation
@@ -111,7 +121,11 @@ class NodeWriter(Writer):
     def commit_all(self, submissions: Sequence[Submission]) -> list[list[Outcome]]:
         """As Writer.commit_all()."""
         started = time.monotonic()
-        results = super().commit_all(submissions)
+        try:
+            results = super().commit_all(submissions)
+        except StoreError as error:
+            self._failed(error)
+            raise
         if self._known is not None:
             self._known.keep(self.checkpoint)
         if self._metrics is not None:
@@ -121,6 +135,14 @@ class NodeWriter(Writer):
                 for outcome in outcomes:
                     self._metrics.changes[outcome.status].inc()
         return results
+
+    def _failed(self, error: StoreError) -> None:
+        """Say once that the store takes no more writes; /health/ready says it as well."""
+        if self._lmdb.broken is None or self._metrics is None:
+            return
+        if not self._metrics.store_read_only.value:
+            log.error("store_read_only", why=str(error))
+        self._metrics.store_read_only.set(1)
 
     def close(self) -> None:
         """Write the last checkpoint down."""
@@ -132,8 +154,16 @@ class WriterProcess:
     """The writer while it runs: its queue and its local socket."""
 
     def __init__(
-        self, store: LmdbStore, writer: NodeWriter, settings: Settings, metrics: Metrics
+        self,
+        store: LmdbStore,
+        writer: NodeWriter,
+        settings: Settings,
+        metrics: Metrics,
+        mirrors: Mirrors,
+        republish: Callable[[], None],
     ) -> None:
+        """republish: brings the node's own record up to date after a mirror said where it is."""
+        self._republish = republish
         self._store = store
         self._writer = writer
         self._metrics = metrics
@@ -143,13 +173,25 @@ class WriterProcess:
             group_changes=settings.store.group_changes,
         )
         self._space = SpaceWatch(store, metrics, warn_percent=settings.store.warn_full_percent)
+        self._scrubbing = Scrubbing(
+            store, self._queue.between, metrics, hours=settings.store.scrub_hours
+        )
+        self._mirrors = mirrors
+        self._settings = settings
         self._local: LocalServer | None = None
         self._following: Following | None = None
 
     async def start(self, run: Path) -> None:
         """Take submissions from now on."""
         self._space.start()
-        self._local = LocalServer(listen(run / SOCKET), {"submit": submit_handler(self._submit)})
+        self._scrubbing.start()
+        verbs = {
+            "scrub": self._scrubbing.answer,
+            "submit": submit_handler(self._submit),
+            "keep": keep_handler(self._queue.keep),
+            "held": self._held,
+        }
+        self._local = LocalServer(listen(run / SOCKET), verbs)
         await self._local.start()
 
     def follow(self, following: Following) -> None:
@@ -160,15 +202,34 @@ class WriterProcess:
     async def _submit(self, changes: Sequence[Change], atomic: bool) -> list[Outcome]:
         self._metrics.queue.set(self._queue.waiting + len(changes))
         try:
-            return await self._queue.submit(changes, atomic)
+            outcomes = await self._queue.submit(changes, atomic)
         finally:
             self._metrics.queue.set(self._queue.waiting)
+        mirror = self._settings.mirror
+        if mirror.durable == "mirror":
+            # A repeated request is `unchanged`: then it is the earlier change that must be there.
+            last = max((one.version for one in outcomes if one.error is None), default=0)
+            last = max([last, *(one.sequence or 0 for one in outcomes)])
+            if not await self._mirrors.wait(last, mirror.durable_s):
+                return unconfirmed(outcomes, mirror.durable_s)
+        return outcomes
+
+    async def _held(self, body: Any) -> bool:
+        """A mirror says how far it holds the log, and where it answers: [name, size, sites]."""
+        name, size, sites = body
+        self._mirrors.confirm(str(name), int(size))
+        self._metrics.mirrored.set(self._mirrors.confirmed)
+        news = self._mirrors.learn(str(name), [bytes(site) for site in sites])
+        if news:
+            await self._queue.between(self._republish)
+        return news
 
     async def close(self, grace_s: float) -> None:
         """Answer what was taken, then let go of the store."""
         if self._following is not None:
             await self._following.close()
         await self._space.close()
+        await self._scrubbing.close()
         if self._local is not None:
             await self._local.close(grace_s)
         await self._queue.close()
@@ -194,20 +255,26 @@ async def start_writer(
     """Open the store, bring the node's own site record up to date, take submissions."""
     run = run_folder(folder)
     store = await _open_patiently(folder, settings)
+    keys = load_keys(folder)
     writer = NodeWriter(
         store,
         settings,
-        load_keys(folder),
+        keys,
         generation=Generation(run / "generation", writable=True),
         metrics=metrics,
         known=Known(folder),
     )
     await _ask_copies(settings, store, writer)
-    if writer.fence() is None:
+    if writer.fence() is None or settings.node.role == "mirror":
         update_site(folder, settings, ports, store, writer)
-    running = WriterProcess(store, writer, settings, metrics)
+
+    def republish() -> None:
+        update_site(folder, settings, ports, store, writer)
+
+    running = WriterProcess(store, writer, settings, metrics, Mirrors(folder), republish)
     if settings.node.role == "mirror":
-        running.follow(Following(folder, settings, store, writer.generation))
+        sites = make_sites(settings, ports, keys, read_site_info(folder).serial)
+        running.follow(Following(folder, settings, store, writer.generation, encoded(sites)))
     await running.start(run)
     return running
 

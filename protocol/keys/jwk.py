@@ -11,28 +11,22 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePublicKey,
-    EllipticCurvePublicNumbers,
-)
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from protocol.errors import ParseError
-from protocol.keys import PublicKey, load_public_key
+from protocol.keys import PublicKey, load_public_key, public_wire_key
 from protocol.keys.numbers import (
     DSA_PUBLIC,
     ED25519_BYTES,
     ED25519_PUBLIC,
     MAX_NUMBER_BYTES,
+    P256_PUBLIC,
     RSA_PUBLIC,
+    SM2_PUBLIC,
     WireKey,
 )
-from protocol.keys.sm2 import Sm2PublicKey
 
-_P256_BYTES = 32
+_HALF = 32
+"""Octets of a coordinate."""
+_CURVES = {P256_PUBLIC: "P-256", SM2_PUBLIC: "SM2"}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
@@ -53,54 +47,52 @@ def parse_base64url(text: str) -> bytes:
 
 def format_jwk(key: PublicKey) -> dict[str, str]:
     """A public key as a JSON object, members in the order that Handle software writes."""
-    if isinstance(key, RSAPublicKey):
-        rsa = key.public_numbers()
-        return {"kty": "RSA", "n": _number_text(rsa.n), "e": _number_text(rsa.e)}
-    if isinstance(key, DSAPublicKey):
-        dsa = key.public_numbers()
-        group = dsa.parameter_numbers
-        numbers = {"y": dsa.y, "p": group.p, "q": group.q, "g": group.g}
-        return {"kty": "DSA"} | {name: _number_text(number) for name, number in numbers.items()}
-    if isinstance(key, Ed25519PublicKey):
-        octets = key.public_bytes_raw()
-        return {"kty": "OKP", "crv": "Ed25519", "x": format_base64url(octets)}
-    if isinstance(key, Sm2PublicKey):
-        x, y = (format_base64url(half) for half in (key.point[1:33], key.point[33:]))
-        return {"kty": "EC", "crv": "SM2", "x": x, "y": y}
-    if not isinstance(key.curve, SECP256R1):
-        raise ParseError(f"curve {key.curve.name} is not supported; use P-256")
-    point = key.public_numbers()
-    x, y = (format_base64url(at.to_bytes(_P256_BYTES, "big")) for at in (point.x, point.y))
-    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+    return format_wire_jwk(public_wire_key(key))
 
 
 def parse_jwk(value: Any) -> PublicKey:
     """A public key from a JSON object. Raises ParseError."""
+    return load_public_key(parse_wire_jwk(value))
+
+
+def format_wire_jwk(key: WireKey) -> dict[str, str]:
+    """The same of a key as it travels, whether its numbers are a key or not. Raises ParseError."""
+    numbers = {name: _number_text(number) for name, number in key.named().items()}
+    if key.type == RSA_PUBLIC:
+        return {"kty": "RSA", "n": numbers["n"], "e": numbers["e"]}
+    if key.type == DSA_PUBLIC:
+        return {"kty": "DSA"} | {name: numbers[name] for name in ("y", "p", "q", "g")}
+    if key.type == ED25519_PUBLIC:
+        return {"kty": "OKP", "crv": "Ed25519", "x": format_base64url(key.octets)}
+    if key.type in _CURVES:
+        point = key.octets[1:]  # without the 04 of an uncompressed one
+        x, y = (format_base64url(half) for half in (point[:_HALF], point[_HALF:]))
+        return {"kty": "EC", "crv": _CURVES[key.type], "x": x, "y": y}
+    raise ParseError(f"a key of type {key.type!r} has no JSON form")
+
+
+def parse_wire_jwk(value: Any) -> WireKey:
+    """A key that can travel, from a JSON object; its numbers are not tried. Raises ParseError."""
     if not isinstance(value, Mapping):
         raise ParseError(f"a JSON key is an object, not {value!r:.40}")
     match value.get("kty"), value.get("crv"):
         case "RSA", None:
-            return load_public_key(WireKey(RSA_PUBLIC, _numbers(value, "e", "n")))
+            return WireKey(RSA_PUBLIC, _numbers(value, "e", "n"))
         case "DSA", None:
-            return load_public_key(WireKey(DSA_PUBLIC, _numbers(value, "q", "p", "g", "y")))
+            return WireKey(DSA_PUBLIC, _numbers(value, "q", "p", "g", "y"))
         case "OKP", "Ed25519":
-            octets = _fixed(value, "x", ED25519_BYTES)
-            return load_public_key(WireKey(ED25519_PUBLIC, octets=octets))
+            return WireKey(ED25519_PUBLIC, octets=_fixed(value, "x", ED25519_BYTES))
         case "EC", "P-256":
-            return _p256(value)
+            return WireKey(P256_PUBLIC, octets=_point(value))
         case "EC", "SM2":
-            halves = (_fixed(value, name, _P256_BYTES) for name in ("x", "y"))
-            return Sm2PublicKey(b"".join((b"\x04", *halves)))
+            return WireKey(SM2_PUBLIC, octets=_point(value))
         case kty, crv:
             raise ParseError(f"unknown JSON key kty={kty!r:.20} crv={crv!r:.20}; use RSA")
 
 
-def _p256(value: Mapping[str, Any]) -> EllipticCurvePublicKey:
-    x, y = (int.from_bytes(_fixed(value, name, _P256_BYTES), "big") for name in ("x", "y"))
-    try:
-        return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
-    except ValueError as error:
-        raise ParseError(f"not a point of P-256: {error}") from None
+def _point(value: Mapping[str, Any]) -> bytes:
+    """An uncompressed point of a curve of 256 bits (SEC 1 §2.3.3)."""
+    return b"\x04" + b"".join(_fixed(value, name, _HALF) for name in ("x", "y"))
 
 
 def _numbers(value: Mapping[str, Any], *names: str) -> tuple[int, ...]:

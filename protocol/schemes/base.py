@@ -28,7 +28,7 @@ class Identifier:
     prefix: what selects the responsible node. suffix: what that node tells apart below it, None
     where the key stands alone. normalized: parses to this same identifier. key: store key
     (ARCHITECTURE §10). extra: further facts of the scheme, named as `biaoshi id --json` names
-    them.
+    them. carried: the handle where it is not the normalized form.
     """
 
     scheme: str
@@ -37,11 +37,12 @@ class Identifier:
     normalized: str
     key: bytes
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    carried: bytes = b""
 
     @property
     def handle(self) -> bytes:
         """The name under which it travels over DO-IRP: its normalized form, UTF-8."""
-        return self.normalized.encode()
+        return self.carried or self.normalized.encode()
 
 
 def shown(text: str) -> str:

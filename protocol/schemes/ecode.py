@@ -1,7 +1,8 @@
 """Ecode: version, coding-system number (NSI) and main code (GB/T 31866; §11.5).
 
 The widths are from memory of the standard, so this is a shape and no more, and an Ecode is only
-read where the scheme is named.
+read where the scheme is named, by the caller or by `ecode:` before it. That is also how one
+travels and is stored: its digits alone would be a prefix.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ VERSIONS = {
     "4": Version(5, 255, None),
 }
 _DIGITS = re.compile(r"[0-9]*")
+SPELLED = "ecode:"
 
 
 def parse(text: str) -> Identifier:
     """prefix: `version:NSI`. suffix: the main code."""
-    version = VERSIONS.get(bounded(text)[0])
+    text = bounded(text).removeprefix(SPELLED)
+    version = VERSIONS.get(text[:1])
     if version is None:
         raise BadIdentifier(
             "structure", f"{shown(text)} begins with no Ecode version ({', '.join(VERSIONS)})"
@@ -54,4 +57,5 @@ def parse(text: str) -> Identifier:
         check_characters(main, "main code")
     elif not version.characters.fullmatch(main):
         raise BadIdentifier("charset", f"main code {shown(main)} is out of version {text[0]}'s set")
-    return Identifier("ecode", f"{text[0]}:{nsi}", main, text, text.encode())
+    key = (SPELLED + text).encode()
+    return Identifier("ecode", f"{text[0]}:{nsi}", main, text, key, carried=key)

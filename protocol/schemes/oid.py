@@ -182,27 +182,30 @@ def _asn1_arc(word: str, before: tuple[str, ...], text: str) -> str:
 
 def _from_iri(text: str) -> Identifier:
     labels = text[1:].split("/")
-    arcs: list[str] | None = []
+    arcs: list[str] = []
+    rest: list[str] = []
     for label in labels:
         _check_label(label, text)
-        if arcs is None:
+        if rest:
+            rest.append(label)
             continue
         number = label if _DIGITS.fullmatch(label) else _number_of(label, tuple(arcs))
         if number is not None:
             arcs.extend(number.split("."))
         elif arcs:
-            arcs = None
+            rest.append(label)
         else:
             raise BadIdentifier(
                 "bad-arc",
                 f"no arc named {shown(label)} leaves the root; "
                 "begin with /ISO, /ITU-T, /Joint-ISO-ITU-T or a registered long arc",
             )
-    if arcs is not None:
+    if not rest:
         check_arcs(arcs)
         return _dotted(arcs, labels)
     parent = "/" + "/".join(labels[:-1])
-    return Identifier("oid", parent, labels[-1], text, text.encode(), {"labels": tuple(labels)})
+    key = "/" + "/".join((*arcs, *rest))  # however the labels with known numbers were written
+    return Identifier("oid", parent, labels[-1], text, key.encode(), {"labels": tuple(labels)})
 
 
 def _number_of(label: str, before: tuple[str, ...]) -> str | None:

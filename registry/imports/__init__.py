@@ -1,4 +1,4 @@
-"""Files of identifiers: CSV, JSON lines and Handle batch files become numbered changes.
+"""Files of identifiers: CSV, JSON lines, Handle batch files and others become numbered changes.
 
 Reading is streamed and bounded: a line that cannot be used is an error of that line, and the next
 one is read. What a row means is here; who may write it is the writer's business.
@@ -37,6 +37,7 @@ class Format(StrEnum):
     CSV = "csv"
     JSON_LINES = "jsonl"
     BATCH = "batch"
+    GS1_RESOLVER = "gs1-resolver"
 
 
 class Item(NamedTuple):
@@ -86,12 +87,13 @@ class Options:
 
 def read_items(stream: BinaryIO, format_: Format, options: Options) -> Iterator[Item]:
     """The rows of a file of a known format (`detect` finds it)."""
-    from registry.imports import batch_file, csv_file, json_lines
+    from registry.imports import batch_file, csv_file, gs1_resolver, json_lines
 
     readers = {
         Format.CSV: csv_file.read,
         Format.JSON_LINES: json_lines.read,
         Format.BATCH: batch_file.read,
+        Format.GS1_RESOLVER: gs1_resolver.read,
     }
     return readers[format_](stream, options)
 
@@ -109,6 +111,8 @@ def detect(name: str, start: bytes) -> Format:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{"):
         return Format.JSON_LINES
+    if text.startswith(b"[") and (b'"anchor"' in text or b'"identificationKeyType"' in text):
+        return Format.GS1_RESOLVER
     word = text.split(None, 1)[0].upper() if text else b""
     if word in _BATCH_WORDS:
         return Format.BATCH

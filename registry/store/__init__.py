@@ -6,7 +6,7 @@ database the native way beneath it. Every implementation passes tests/registry/s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -23,9 +23,10 @@ class Table(StrEnum):
     TILES = "tiles"
     CHECKPOINTS = "checkpoints"
     PREFIXES = "prefixes"  # folded prefix -> state, holder, keys
-    EVENTS = "events"
-    TRACE = "trace"
-    SECONDARY = "secondary"
+    EVENTS = "events"  # sequence -> event (registry.events.row)
+    TRACE = "trace"  # identifier hash, role, event time, sequence -> empty (registry.events.keys)
+    SECONDARY = "secondary"  # what else events are found by; idempotency keys
+    QUARANTINE = "quarantine"  # store key -> a record that was set aside, and why (registry.scrub)
     META = "meta"  # name -> format version, last sequence, epoch
 
 
@@ -51,6 +52,11 @@ class Snapshot(Protocol):
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows with start <= key < stop in key order."""
 
+    def scan_back(
+        self, table: Table, start: bytes, stop: bytes, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, the greatest key first."""
+
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The row with the greatest key."""
 
@@ -71,11 +77,24 @@ class Store(Protocol):
     def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
         """get() of one table as a bound function with nothing in between: the lookup path's read."""
 
+    def getter_by_turn(
+        self, table: Table, soon: Callable[[Callable[[], None]], object]
+    ) -> Callable[[bytes], bytes | None]:
+        """The same, where the reads of one turn of an event loop may share a state.
+
+        soon: calls a function when this turn is over, before the loop waits again.
+        """
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A consistent state for several reads. Never held across a wait."""
 
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Write all rows in one durable transaction. Raises ReadOnly or StoreError."""
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
+        """Write all rows in one durable transaction. Raises ReadOnly or StoreError.
+
+        bare: keys of rows without a value, besides `writes`: for indexes, which have many.
+        """
 
     def check(self) -> list[str]:
         """Walk everything; one line per thing that is wrong, none when all is well."""

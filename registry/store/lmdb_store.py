@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -21,10 +21,17 @@ import lmdb
 
 from protocol.errors import ReadOnly, StoreError, StoreFull
 from registry.store import Table, Write
-from registry.store.place import MOUNTS, WriterLock, require_suitable, sync_folder, sync_tree
+from registry.store.place import (
+    MOUNTS,
+    Ballast,
+    WriterLock,
+    require_suitable,
+    sync_folder,
+    sync_tree,
+)
 
-FORMAT = 1
-"""The store format this program writes. A change of row layouts or tables raises it."""
+FORMAT = 2
+"""The store format this program writes. What each one is, and the way up: registry.migrate."""
 FORMAT_KEY = b"format"
 STORE_ID_KEY = b"store-id"
 MAP_BYTES = 1 << 40
@@ -34,6 +41,8 @@ RESERVE_BYTES = 64 << 20
 """Disk space kept free: below it only changes that add no record are written."""
 RECLAIM_EVERY_S = 10.0
 
+_FILLING = frozenset((Table.RECORDS, Table.EVENTS))
+"""Tables that writes to are refused first when the disk is full."""
 _LEAST_MAP = 1 << 26
 _MAX_KEY = 511
 _ROOM = 4
@@ -126,6 +135,18 @@ class LmdbSnapshot:
                     return
                 yield key, value
 
+    def scan_back(
+        self, table: Table, start: bytes, stop: bytes, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, the greatest key first."""
+        with self._txn.cursor(self._dbs[table]) as cursor:
+            found = cursor.prev() if cursor.set_range(stop) else cursor.last()
+            at = 0
+            while found and cursor.key() >= start and at != limit:
+                yield cursor.item()
+                found = cursor.prev()
+                at += 1
+
     def last(self, table: Table) -> tuple[bytes, bytes] | None:
         """The row with the greatest key."""
         with self._txn.cursor(self._dbs[table]) as cursor:
@@ -148,9 +169,20 @@ class LmdbStore:
         reserve_bytes: int = RESERVE_BYTES,
         now: Callable[[], float] = time.monotonic,
         mounts: Path = MOUNTS,
+        any_format: bool = False,
+        ballast_bytes: int = 0,
     ) -> None:
-        """Open an existing store; use `open`. now: a monotonic clock, in seconds."""
+        """Open an existing store; use `open`. now: a monotonic clock, in seconds.
+
+        any_format: whatever format it has, for migrations. ballast_bytes: a file of this size lies
+        beside the store and is given up when the disk is full, so that deleting still works.
+        """
         if not (path / "data.mdb").is_file():
+            if path.with_name(f"{path.name}.migrating").exists():
+                raise StoreError(
+                    f"the migration of {path} was broken off at its end; "
+                    f"run `biaoshi migrate {path.parent}` again"
+                )
             raise StoreError(
                 f"there is no store at {path}; `biaoshi init` makes a node's folder, "
                 "and a lost store comes back from a backup, never by itself"
@@ -158,7 +190,9 @@ class LmdbStore:
         require_suitable(path, mounts)
         self.path = path
         self.readonly = readonly
+        self._map_bytes = map_bytes
         self._reserve_bytes = reserve_bytes
+        self._ballast = Ballast(path / "ballast", 0 if readonly else ballast_bytes)
         self._now = now
         self._reclaimed_at = now()
         self._broken: str | None = None
@@ -166,8 +200,10 @@ class LmdbStore:
         self._lock = None if readonly else WriterLock(path / "writer.lock")
         try:
             self._env = _environment(path, map_bytes=map_bytes, readonly=readonly)
-            self._check_format()
-            self._dbs = {table: self._open_table(table) for table in Table}
+            self.format = self._read_format()
+            if self.format != FORMAT and not any_format:
+                self._refuse_format()
+            self._dbs = self._open_tables(lenient=any_format)
         except BaseException as error:
             self._abandon()
             if isinstance(error, lmdb.Error):
@@ -186,7 +222,7 @@ class LmdbStore:
         """
         return cls(path, readonly=readonly, **options)
 
-    def _check_format(self) -> None:
+    def _read_format(self) -> int:
         main = self._env.open_db(None)
         with self._env.begin(main) as txn:
             if txn.get(Table.META.encode()) is None:
@@ -194,16 +230,30 @@ class LmdbStore:
         meta = self._env.open_db(Table.META.encode(), create=False)
         with self._env.begin(meta) as txn:
             written = txn.get(FORMAT_KEY)
-        found = int(written) if written is not None and written.isdigit() else 0
-        if found != FORMAT:
-            raise StoreError(
-                f"{self.path} has format {found}, this program knows {FORMAT}: "
-                "open it with the release that wrote it"
-                + (", or a later one" if found > FORMAT else "")
-            )
+        return int(written) if written is not None and written.isdigit() else 0
 
-    def _open_table(self, table: Table) -> Any:
-        return self._env.open_db(table.encode(), create=not self.readonly)
+    def _refuse_format(self) -> None:
+        if 0 < self.format < FORMAT:
+            raise StoreError(
+                f"{self.path} has format {self.format}, this program writes {FORMAT}: stop the "
+                f"node and run `biaoshi migrate {self.path.parent}` (it keeps a copy)"
+            )
+        raise StoreError(
+            f"{self.path} has format {self.format}, this program knows {FORMAT}: "
+            "open it with the release that wrote it"
+            + (", or a later one" if self.format > FORMAT else "")
+        )
+
+    def _open_tables(self, *, lenient: bool) -> dict[Table, Any]:
+        """lenient: an earlier format need not have them all; nothing is made while only reading."""
+        found: dict[Table, Any] = {}
+        for table in Table:
+            try:
+                found[table] = self._env.open_db(table.encode(), create=not self.readonly)
+            except lmdb.NotFoundError:
+                if not lenient:
+                    raise
+        return found
 
     def _abandon(self) -> None:
         env = getattr(self, "_env", None)
@@ -229,6 +279,36 @@ class LmdbStore:
             except lmdb.Error:
                 return again(table, key)
             return value
+
+        return get
+
+    def getter_by_turn(
+        self, table: Table, soon: Callable[[Callable[[], None]], object]
+    ) -> Callable[[bytes], bytes | None]:
+        """getter() whose reads in one turn of an event loop share a transaction.
+
+        soon: calls a function when this turn is over, before the loop waits again (`call_soon`).
+        """
+        begin, dbi, again = self._env.begin, self._dbs[table], self._get_again
+        held: lmdb.Transaction[bytes] | None = None
+        read: Callable[[bytes], bytes | None] | None = None
+
+        def end() -> None:
+            nonlocal held, read
+            over, held, read = held, None, None
+            if over is not None:
+                over.abort()
+
+        def get(key: bytes) -> bytes | None:
+            nonlocal held, read
+            try:
+                if read is None:
+                    held = begin(dbi)
+                    read = held.get
+                    soon(end)
+                return read(key)
+            except lmdb.Error:
+                return again(table, key)
 
         return get
 
@@ -265,6 +345,8 @@ class LmdbStore:
                     self._env.set_mapsize(0)
             except lmdb.ReadersFullError:
                 self._env.reader_check()
+            except lmdb.PanicError:
+                self._reopen()
             except lmdb.Error as error:
                 raise StoreError(f"cannot read the store at {self.path}: {error}") from error
         raise StoreError(
@@ -272,10 +354,20 @@ class LmdbStore:
             f"{MAX_READERS} reader slots are taken; stop processes that do not belong to it"
         )
 
+    def _reopen(self) -> None:
+        """Read on after LMDB gave its environment up, as it does when the meta page fails."""
+        with self._growing:
+            self._broken = self._broken or "the database gave up its environment"
+            self._env.close()
+            self._env = _environment(self.path, map_bytes=self._map_bytes, readonly=True)
+            self._dbs = {table: self._env.open_db(table.encode(), create=False) for table in Table}
+
     # --- writing
 
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Write all rows in one durable transaction.
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
+        """Write all rows in one durable transaction. bare: keys of rows without a value.
 
         Raises ReadOnly (a reader, a full disk, or an earlier failed write) or StoreError (this
         write failed: nothing of it is kept, and the store is read-only until opened anew).
@@ -288,14 +380,15 @@ class LmdbStore:
                 "mend the disk, then restart the node"
             )
         tables = _by_table(writes)
-        if not tables:
+        bare = bare or {}
+        if not tables and not bare:
             return
         self._require_room(writes)
         self.reclaim_readers()
         with self._growing:
             while True:
                 try:
-                    self._write(tables)
+                    self._write(tables, bare)
                     return
                 except lmdb.MapFullError:
                     self._grow()
@@ -308,15 +401,22 @@ class LmdbStore:
                         "kept and the store is read-only until the node is restarted"
                     ) from error
 
-    def _write(self, tables: dict[Table, dict[bytes, bytes | None]]) -> None:
+    def _write(
+        self,
+        tables: dict[Table, dict[bytes, bytes | None]],
+        bare: Mapping[Table, Sequence[bytes]],
+    ) -> None:
         txn = self._env.begin(write=True)
         try:
-            for table, rows in tables.items():
-                puts = sorted((key, value) for key, value in rows.items() if value is not None)
+            for table in Table:
+                rows = tables.get(table, {})
+                puts = [(key, value) for key, value in rows.items() if value is not None]
                 db = self._dbs[table]
-                for key, value in rows.items():
-                    if value is None:
+                if len(puts) < len(rows):
+                    for key in [key for key, value in rows.items() if value is None]:
                         txn.delete(key, b"", db)
+                puts += [(key, b"") for key in bare.get(table, ())]
+                puts.sort()
                 if puts:
                     with txn.cursor(db) as cursor:
                         # Appending fills pages wholly: half the file for a growing sequence.
@@ -343,7 +443,8 @@ class LmdbStore:
         free = disk.f_bavail * disk.f_frsize
         if free >= self._reserve_bytes + _ROOM * sum(len(w.value or b"") for w in writes):
             return
-        if any(write.table is Table.RECORDS and write.value is not None for write in writes):
+        self._ballast.give_up(free)
+        if any(write.table in _FILLING and write.value is not None for write in writes):
             raise StoreFull(
                 f"the disk of {self.path} is full ({free >> 20} MiB left, "
                 f"{self._reserve_bytes >> 20} MiB are kept back); free some space. "
@@ -356,7 +457,17 @@ class LmdbStore:
         if now - self._reclaimed_at < RECLAIM_EVERY_S:
             return 0
         self._reclaimed_at = now
+        self._ballast.take(self._reserve_bytes)
         return int(self._env.reader_check())
+
+    def pinned(self) -> dict[int, int]:
+        """Process ids of readers that hold an earlier state, and which (its transaction)."""
+        newest, found = int(self._env.info()["last_txnid"]), {}
+        for line in self._env.readers().splitlines():
+            pid, *_, state = line.split() or [""]
+            if pid.isdigit() and state.isdigit() and int(state) < newest:
+                found[int(pid)] = int(state)
+        return found
 
     # --- care
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
+from protocol.change import Ready
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
 from protocol.identifier import key_of
@@ -78,6 +79,10 @@ Facts = tuple[int, int]
 """Flags of a row, and the least TTL of the public values in seconds."""
 
 
+QUARANTINED = b"quarantined"
+"""Stands where a row was set aside: too short for any row, so that no reader takes it for one."""
+
+
 class RowDamaged(StoreError):
     """A row whose checksum or layout does not hold. Never served; `biaoshi check` names it."""
 
@@ -102,6 +107,8 @@ def is_shortened(key: bytes) -> bool:
 
 def checked(raw: bytes) -> bytes:
     """The row itself, its checksum compared. Raises RowDamaged."""
+    if raw == QUARANTINED:
+        raise RowDamaged("it is quarantined: its digests did not hold; `biaoshi check` tells more")
     if len(raw) < JSON_HEAD_SIZE or xxh3_64_intdigest(memoryview(raw)[8:]) != _u8_at(raw)[0]:
         raise RowDamaged(f"a row of {len(raw)} octets does not match its checksum")
     return raw
@@ -197,7 +204,7 @@ class Row:
 
 def decode_row(raw: bytes) -> Row:
     """Take a row apart, its checksum compared. Raises RowDamaged."""
-    if len(raw) < HEAD_SIZE:
+    if len(raw) < HEAD_SIZE and raw != QUARANTINED:
         raise RowDamaged(f"a row of {len(raw)} octets is shorter than its head")
     checked(raw)
     _, format_, flags, name_size, publics, total, version, time, min_ttl, public, private = (
@@ -327,6 +334,28 @@ def rows(
         Write(Table.RECORDS, key, encode_row(record, version, time_s, wire, facts)),
         Write(Table.JSON, key, ready_json(record, version, time_s, facts)),
         *_naptr_writes(folded, record, time_s),
+    ]
+
+
+def ready_rows(name: bytes, ready: Ready, version: int, time_s: int) -> list[Write]:
+    """What rows() makes of the same values, where registry.ready said that it may be so.
+
+    name: a plain handle whose key is itself folded, and which has no name in DNS.
+    """
+    key = name.upper()
+    flags = HAS_SIGNATURE if ready.signed else 0
+    count, values, least = ready.number, ready.values, ready.min_ttl
+    row = b"%b%b%b" % (
+        HEAD.pack(
+            0, ROW_FORMAT, flags, len(name), count, count, version, time_s, least, len(values), 0
+        )[8:],
+        values,
+        name,
+    )
+    shown = JSON_HEAD.pack(0, ROW_FORMAT, flags, 0, version, time_s, least)[8:] + ready.json
+    return [
+        Write(Table.RECORDS, key, _U8.pack(xxh3_64_intdigest(row)) + row),
+        Write(Table.JSON, key, _U8.pack(xxh3_64_intdigest(shown)) + shown),
     ]
 
 

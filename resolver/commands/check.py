@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from protocol.errors import BiaoshiError
 from resolver.exits import Exit
+
+if TYPE_CHECKING:
+    from resolver.config import Settings
 
 app = typer.Typer()
 
@@ -18,10 +22,18 @@ _EPILOG = """\b
 Examples:
   biaoshi check ./steel
   biaoshi check ./steel --json
+  biaoshi check ./steel --scrub
+  biaoshi check ./steel --repair
+  biaoshi check ./steel --repair-from https://copy.example.org:8443 --auth 300:0.NA/88.118.8=key.pem
 \b
 Every record, ready body, prefix, tile and checkpoint is made again from the log and compared;
 SHA-256 digests, checksums and signatures are checked on the way. Nothing is changed, and the node
 may run meanwhile.
+\b
+--scrub compares every record with its digests at once (a running node does it all the time) and
+quarantines what does not hold. --repair makes the store of a stopped node again from its log;
+--repair-from takes what is damaged in the log too from a mirror, proved by the signed root. The
+damaged store is kept beside.
 \b
 Exit codes: 0 all adds up; 1 something does not, a line each; 2 the folder cannot be used; 3 the
 store cannot be opened."""
@@ -31,6 +43,21 @@ store cannot be opened."""
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    scrub: Annotated[
+        bool, typer.Option("--scrub", help="Quarantine damaged records first.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make the store again from its log first.")
+    ] = False,
+    repair_from: Annotated[
+        str, typer.Option(metavar="URL", help="The same, with a mirror's log.")
+    ] = "",
+    auth: Annotated[
+        str, typer.Option(metavar="KEY", help="For --repair-from: INDEX:HANDLE=FILE.")
+    ] = "",
+    cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For --repair-from: its tls/cert.pem.")
+    ] = None,
 ) -> None:
     """Make the tables again from the log, and compare."""
     from registry.check import check_node
@@ -43,6 +70,10 @@ def check(
     node = folder.resolve()
     settings = load_settings(node)
     signer = log_signer(settings, load_keys(node))
+    if scrub:
+        _scrub(node, settings)
+    if repair or repair_from:
+        _repair(node, settings, repair_from, auth, cert)
     started = time.monotonic()
     known = Known(node).read()  # before the snapshot: it is never ahead of what follows
     map_bytes = settings.store.map_size_gib << 30
@@ -74,3 +105,22 @@ def check(
             print(f"{counts} add up ({seconds} s)")
     if findings:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _scrub(node: Path, settings: Settings) -> None:
+    from resolver.trust.repairing import scrub
+
+    for finding in scrub(node, settings):
+        shown = finding.key.decode("utf-8", "replace")
+        print(f"quarantined {shown}: {finding.why}", file=sys.stderr)
+
+
+def _repair(node: Path, settings: Settings, url: str, auth: str, cert: Path | None) -> None:
+    from resolver.trust.repairing import repair_folder
+
+    done = repair_folder(node, settings, url, auth, cert)
+    print(
+        f"repaired: {done.changes} changes, {done.fetched} of them from the mirror, root "
+        f"{done.root.hex()}; the damaged store is {done.kept.name}",
+        file=sys.stderr,
+    )

@@ -209,6 +209,63 @@ def ds(
 @app.command(
     epilog="""\b
 Examples:
+  biaoshi dnssec delegate 2.999.5 --ns "ns.5.999.2.oid-res.org 192.0.2.7" --node ./top
+  biaoshi dnssec delegate 2.999.5 --ns ns1.example.org --ds "4711 13 2 9AB0…" --node ./top
+  biaoshi dnssec delegate 2.999.5 --remove --node ./top
+\b
+For a prefix that was approved (`biaoshi prefix approve`). The child names it in `dns.branches`
+and prints its DS record with `biaoshi dnssec ds`. Given again, everything is replaced. A name
+server that lies in the child's own zone needs its addresses behind the name.
+\b
+Exit codes: 0 done; 1 refused; 2 the prefix is not delegated, or a record cannot be read."""
+)
+def delegate(
+    prefix: Annotated[str, typer.Argument(metavar="P", help="The prefix, such as 2.999.5.")],
+    node: NodeOption = Path(),
+    ns: Annotated[
+        list[str] | None, typer.Option(metavar="'NAME [ADDRESS …]'", help="A name server; repeat.")
+    ] = None,
+    ds: Annotated[
+        list[str] | None, typer.Option(metavar="'TAG ALG TYPE DIGEST'", help="A DS record; repeat.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Lead nowhere any more.")] = False,
+) -> None:
+    """Publish in this node's zone the name servers of a prefix that it gave away."""
+    from protocol.change import Change, Kind
+    from protocol.name import prefix_record
+    from registry.prefixes import DELEGATED, Prefixes
+    from registry.records import read_record
+    from registry.store.lmdb_store import LmdbStore
+    from resolver.dns.cuts import ATTRIBUTE, parse_ds, parse_server
+    from resolver.writer_link import open_writer
+
+    servers, digests = ns or [], ds or []
+    if bool(servers) == remove:
+        raise InvalidValue("give --ns for each name server, or --remove")
+    for server in servers:
+        parse_server(server)
+    for digest in digests:
+        parse_ds(digest)
+    record = prefix_record(prefix.encode())
+    store = LmdbStore.open(node / "store", readonly=True)
+    try:
+        row, held = Prefixes(store).get(prefix.encode()), read_record(store, record)
+    finally:
+        store.close()
+    if row is None or row.state != DELEGATED or held is None:
+        raise InvalidValue(f"{prefix} is not delegated here; see `biaoshi prefix approve`")
+    said = {ATTRIBUTE: {"ns": servers, "ds": digests}}
+    with open_writer(node.resolve()) as writer:
+        (outcome,) = writer.submit([Change(Kind.DELEGATE, record, held.values, attributes=said)])
+    if outcome.status == "refused":
+        print(f"biaoshi: {outcome.error}", file=sys.stderr)
+        raise typer.Exit(Exit.REFUSED)
+    print(f"{prefix}: {f'{len(servers)} name servers' if servers else 'no name servers'}.")
+
+
+@app.command(
+    epilog="""\b
+Examples:
   biaoshi dnssec export oid-res.org --node ./steel > zone
   biaoshi dnssec export oid-res.org --node ./steel --signed > zone.signed
 \b
@@ -269,17 +326,10 @@ def _named(zones: list[Zone], name: str) -> Zone:
 def _apexes(node: Path) -> list[Apex]:
     """The node's zones. Raises SettingsError where there are none."""
     from resolver.config_file import load_settings
-    from resolver.dns.face import make_apex
+    from resolver.dns.face import make_apex, zone_names
 
     settings = load_settings(node)
-    apexes = [
-        make_apex(name, what, settings)
-        for name, what in (
-            (settings.dns.ors_zone, "dns.ors_zone"),
-            (settings.dns.ons_zone, "dns.ons_zone"),
-        )
-        if name
-    ]
+    apexes = [make_apex(named.text, named.what, settings) for named in zone_names(settings.dns)]
     if not apexes:
         raise SettingsError(f"{node} has no DNS zone; set dns.ors_zone in biaoshi.toml")
     return apexes

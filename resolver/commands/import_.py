@@ -1,4 +1,4 @@
-"""biaoshi import: from files of Handle software, or from a running Handle.Net primary."""
+"""biaoshi import: from files of Handle software or of a GS1 resolver, or from a running primary."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from resolver.migration.run import Migration, Progress
 if TYPE_CHECKING:
     from registry.store.lmdb_store import LmdbStore
     from resolver.config import Settings
+    from resolver.migration.resume import Kept
 
 app = typer.Typer()
 
@@ -39,10 +40,11 @@ Examples:
   biaoshi import batch.txt --node ./steel
   biaoshi import admpub.bin --node ./steel --as 303:0.NA/88.118.8
   biaoshi import secret.txt --node ./steel --as 304:0.NA/88.118.8 --type HS_SECKEY
+  biaoshi import --from gs1-resolver entries.json --node ./steel --on-exists replace
 \b
 With --from the old server goes on running: its records are dumped, what is done there meanwhile
 follows from its transaction log, and both sides are compared at the end by counts and a digest.
-Run it again at any time: what is here already stays as it is.
+Run it again at any time: it goes on from where it stood in that log.
 \b
 Exit codes: 0 all is here and equal; 1 something was refused, or the sides differ; 2 a file or an
 option cannot be used; 3 the old server or the node is not available; 4 the identity was not
@@ -56,11 +58,17 @@ def import_(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="A Handle batch file, or a key file (with --as): HS_PUBKEY, HS_SECKEY.",
+            help="A Handle batch file, a key file (with --as), or what --from names.",
         ),
     ] = None,
     source: Annotated[
-        str, typer.Option("--from", metavar="HOST:PORT", help="A running Handle.Net primary (TCP).")
+        str,
+        typer.Option(
+            "--from",
+            metavar="HOST:PORT|gs1-resolver",
+            help="A running Handle.Net primary (TCP); or gs1-resolver: FILE holds entries of the "
+            "GS1 Resolver Community Edition.",
+        ),
     ] = "",
     auth: Annotated[
         str,
@@ -86,6 +94,12 @@ def import_(
     interval: Annotated[
         float, typer.Option(metavar="S", help="With --follow: seconds between two questions.")
     ] = 2.0,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="With --from: take the dump again, whatever an earlier run did."
+        ),
+    ] = False,
     allow_dsa: Annotated[
         bool,
         typer.Option(
@@ -102,15 +116,20 @@ def import_(
         Path | None, typer.Option(metavar="FILE", help="The passphrase of an encrypted key file.")
     ] = None,
     on_exists: Annotated[
-        OnExists, typer.Option(help="Batch files: what to do with handles that are there already.")
+        OnExists, typer.Option(help="Files: what to do with handles that are there already.")
     ] = OnExists.REFUSE,
     encoding: Annotated[str, typer.Option(help="Encoding of a batch file.")] = "utf-8",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Take over records from Handle software: batch files, key files, or a running server."""
+    """Take over records from Handle software or the GS1 Resolver Community Edition."""
+    folder = node.resolve()
+    if source == Format.GS1_RESOLVER:
+        if file is None:
+            raise SettingsError("--from gs1-resolver needs a FILE with entries of that resolver")
+        _register(folder, file, Format.GS1_RESOLVER, on_exists, encoding, as_json=as_json)
+        return
     if bool(source) == (file is not None):
         raise SettingsError("name a FILE, or a running server with --from HOST:PORT; not both")
-    folder = node.resolve()
     if source:
         if not auth:
             raise SettingsError(
@@ -124,6 +143,7 @@ def import_(
             prefix or [],
             passphrase_file,
             interval=interval if follow else None,
+            fresh=fresh,
             allow_dsa=allow_dsa,
             as_json=as_json,
         )
@@ -142,8 +162,6 @@ def _import_batch(
     folder: Path, file: Path, on_exists: OnExists, encoding: str, *, as_json: bool
 ) -> None:
     """A batch file is registered as it is: its administrators are in it."""
-    from resolver.commands.register import register
-
     try:
         with file.open("rb") as stream:
             start = stream.read(_SNIFF_BYTES)
@@ -151,12 +169,21 @@ def _import_batch(
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
     if _is_key(start):
         raise SettingsError(f"{file} is a key; say where it goes with --as INDEX:HANDLE")
+    format_ = detect(file.name, start) if not start.strip() else Format.BATCH
+    _register(folder, file, format_, on_exists, encoding, as_json=as_json)
+
+
+def _register(
+    folder: Path, file: Path, format_: Format, on_exists: OnExists, encoding: str, *, as_json: bool
+) -> None:
+    from resolver.commands.register import register
+
     register(
         file=str(file),
         node=str(folder),
         on_exists=on_exists,
         sign=None,
-        format_=detect(file.name, start) if not start.strip() else Format.BATCH,
+        format_=format_,
         encoding=encoding,
         admin=False,
         as_json=as_json,
@@ -211,6 +238,7 @@ def _migrate(
     passphrase_file: Path | None,
     *,
     interval: float | None,
+    fresh: bool,
     allow_dsa: bool,
     as_json: bool,
 ) -> None:
@@ -219,6 +247,7 @@ def _migrate(
     from resolver.keyfiles import read_passphrase, read_public_keys
     from resolver.migration.changes import Plan, moving
     from resolver.migration.primary import Primary
+    from resolver.migration.resume import Kept
     from resolver.migration.run import compared
     from resolver.registering.auth import Credentials
     from resolver.roots import split_host_port
@@ -238,11 +267,17 @@ def _migrate(
     with _reading(folder, settings) as store:
         record = read_record(store, PREFIX_RECORDS + plan.own) if plan.own else None
     own_values = record.values if record is not None else ()
-    with open_writer(folder) as writer:
-        migration = Migration(primary, writer, own_values, plan, progress=_progress)
-        _run(migration, interval)
-    with _reading(folder, settings) as store:
-        result = compared(primary, store, plan)
+    kept = Kept.of(folder, source, primary.key, plan.prefixes)
+    while True:
+        with open_writer(folder) as writer:
+            migration = Migration(primary, writer, own_values, plan, progress=_progress)
+            _run(migration, kept, interval, fresh=fresh)
+        with _reading(folder, settings) as store:
+            result = compared(primary, store, plan)
+        if result.same or not migration.resumed:
+            break
+        sys.stderr.write("the sides differ; taking the dump again …\n")
+        fresh, interval = True, None
     _report(migration, result, as_json=as_json)
     if not result.same or migration.done.counts["refused"]:
         raise typer.Exit(Exit.REFUSED)
@@ -263,15 +298,20 @@ def _reading(folder: Path, settings: Settings) -> Iterator[LmdbStore]:
         store.close()
 
 
-def _run(migration: Migration, interval: float | None) -> None:
-    """Dump and follow. interval: seconds between two questions; None: until caught up."""
+def _run(migration: Migration, kept: Kept, interval: float | None, *, fresh: bool) -> None:
+    """Dump, or go on where an earlier run stood, and follow.
+
+    interval: seconds between two questions; None: until caught up. fresh: dump in any case.
+    """
     migration.home()
-    migration.dump()
+    migration.begin(None if fresh else kept.load())
     try:
         while migration.catch_up() or interval is not None:
+            kept.save(migration.settled)
             time.sleep(interval or 0)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped following; comparing both sides …\n")
+    kept.save(migration.settled)
 
 
 def _say_key(source: str, primary: object) -> None:
@@ -299,6 +339,7 @@ def _report(migration: Migration, result: Comparison, *, as_json: bool) -> None:
             "prefixes": sorted(each.decode() for each in plan.prefixes),
             "records": {name: count for name, count in sorted(done.counts.items()) if count},
             "skipped": done.skipped,
+            "resumed": migration.resumed,
             "transactions": done.transactions,
             "moved_keys": [[index, new.text()] for index, new in plan.moved],
             "comparison": result.shape(),
@@ -310,7 +351,7 @@ def _report(migration: Migration, result: Comparison, *, as_json: bool) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(done.counts.items()) if count)
     print(f"{counts or 'nothing to do'}; {done.skipped} left out, {done.transactions} transactions")
     for index, new in dict(plan.moved).items():
-        print(f"administrator {index} of the old server is {new.text()} here")
+        print(f"the key {index} of the old server stands in for it here, as {new.text()}")
     print(f"there: {result.theirs} records, digest {result.their_digest}")
     print(f"here:  {result.ours} records, digest {result.our_digest}")
     if result.same:

@@ -207,7 +207,7 @@ def home(
 def _delegation(folder: Path, prefix: bytes) -> Any:
     """The values that this node publishes for a child that applied."""
     from registry.keys import load_keys
-    from registry.prefixes import HOMED, Prefixes
+    from registry.prefixes import HOMED, Prefixes, home_above
     from resolver.config_file import load_settings
     from resolver.delegate import delegation
     from resolver.enrol import application_of
@@ -226,8 +226,13 @@ def _delegation(folder: Path, prefix: bytes) -> Any:
             raise HandleNotFound(
                 f"nobody applied for {prefix.decode()} here; `biaoshi prefix list` shows what waits"
             )
-        if not prefix.startswith(own + b"."):
-            raise ParseError(f"{prefix.decode()} is not under {own.decode()}")
+        if home_above(prefix, prefixes) is None:
+            raise ParseError(f"{prefix.decode()} is under no prefix that is home here")
+        if settings.node.parent and not prefix.startswith(own + b"."):
+            raise ParseError(
+                f"{prefix.decode()} is not under {own.decode()}: a node that has a parent can "
+                "certify nothing else"
+            )
         application = application_of(prefix, row.attributes)
         days = settings.signing.certificate_days
         return delegation(store, keys, own, application, now=time.time(), days=days)

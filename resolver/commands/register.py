@@ -63,7 +63,9 @@ def register(
     auth: Annotated[
         str,
         typer.Option(
-            metavar="KEY", help="For a URL: INDEX:HANDLE=FILE, FILE a private key or a secret."
+            metavar="KEY",
+            help="For a URL: [INDEX:HANDLE=]FILE, FILE a private key or a secret; a FILE alone is "
+            "that of an administrator of the node's prefix.",
         ),
     ] = "",
     cert: Annotated[
@@ -104,8 +106,8 @@ def register(
         raise SettingsError("--sign and --no-sign are for a DIR, whose key would sign")
     if remote and not auth and not dry_run:
         raise SettingsError(
-            "a node wants to know who registers: add --auth INDEX:HANDLE=FILE, FILE a private key "
-            "or a secret"
+            "a node wants to know who registers: add --auth FILE, the private key or the secret of "
+            "its administrator, or --auth INDEX:HANDLE=FILE for another"
         )
     with _input(file) as (stream, size):
         kind = detect(file, _peek(stream)) if format_ is Format.AUTO else format_
@@ -158,7 +160,7 @@ def _sink(
     from resolver.registering.connection import Connection
     from resolver.registering.remote import DryRemoteSink, RemoteSink
 
-    credentials = Credentials.parse(auth) if auth else None
+    credentials = Credentials.parse(auth, unnamed=True) if auth else None
     if dry_run:
         yield DryRemoteSink()
         return

@@ -81,7 +81,12 @@ def resolve(
         typer.Option("--index", min=0, max=0xFFFFFFFF, help="Only this value; may repeat."),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Demand signatures up to a root key.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Demand signatures up to a root: the one of --root-key or --root, "
+            "else the one that the server shows (said so).",
+        ),
     ] = False,
     steps: Annotated[bool, typer.Option("--steps", help="Show every hop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -160,11 +165,7 @@ async def _find(
 ) -> Finding:
     if server is None and root is not None:
         return await walk(wanted, root, keys)
-    if wanted.verify and not keys:
-        if root is None:
-            raise SettingsError(
-                "--verify needs a root to trust: add --root-key FILE, or --root DIR, FILE or URL"
-            )
+    if wanted.verify and not keys and root is not None:
         keys = await root_keys_of(root)
     return await ask_server(wanted, server or LOCAL_SERVER, transports, keys)
 

@@ -80,14 +80,37 @@ class Answers:
                 name = found.target
                 continue
             if isinstance(found, Away):
-                response.rcode, response.authoritative = Rcode.REFUSED, False
-                response.answer.clear()
+                self._away(response, query, zone, name, found, signed)
                 return
             if found is None:
                 self._absent(response, query, zone, name, signed)
             else:
                 self._place(response, query, zone, name, found, signed)
             return
+
+    def _away(
+        self, response: Response, query: Query, zone: Zone, name: bytes, away: Away, signed: bool
+    ) -> None:
+        """A referral to the servers of the zone below (RFC 1034 §4.2.1, RFC 4035 §3.1.4)."""
+        if away.ns is None:
+            response.rcode, response.authoritative = Rcode.REFUSED, False
+            response.answer.clear()
+            return
+        cut = away.ns.owner
+        if query.type == Type.DS and name == cut:
+            # What is above the cut is this zone's own word.
+            rrsets = (away.ns, away.ds) if away.ds is not None else (away.ns,)
+            self._place(response, query, zone, name, Place(rrsets), signed)
+            return
+        response.authoritative = bool(response.answer)
+        response.authority.append(away.ns)
+        if away.ds is not None:
+            if query.do:
+                self._add(response.authority, away.ds, zone, signed)
+        elif signed and self.signer is not None:
+            nsec = denial(cut, [Type.NS], zone.apex.negative_ttl)
+            response.authority += (nsec, self.signer.sign(nsec, zone.name, keep=False))
+        response.additional += away.glue
 
     def _place(
         self, response: Response, query: Query, zone: Zone, name: bytes, place: Place, signed: bool

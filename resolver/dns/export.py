@@ -16,7 +16,7 @@ from protocol.schemes.oid import LABELS, LONG_ARCS
 from resolver.dns.keys import KeyRing
 from resolver.dns.message import RRset, Type, labels_of, name_end
 from resolver.dns.signing import EARLIER_S, signature, type_bitmap
-from resolver.dns.zones import GTIN_LABELS, OnsZone, OrsZone, Place, Zone
+from resolver.dns.zones import GTIN_LABELS, Gtins, Oids, OrsZone, Place, Zone
 
 _SOA = Struct(">IIIII")
 _RRSIG = Struct(">HBBIIIH")
@@ -36,6 +36,12 @@ def zone_rrsets(zone: Zone) -> Iterator[RRset]:
         found = zone.find(labels)
         if isinstance(found, Place):
             yield from found.rrsets
+    for cut in zone.cuts():
+        if cut.ns is not None:
+            yield cut.ns
+        if cut.ds is not None:
+            yield cut.ds
+        yield from cut.glue
 
 
 def _dnames(zone: OrsZone) -> Iterator[RRset]:
@@ -50,14 +56,18 @@ def _dnames(zone: OrsZone) -> Iterator[RRset]:
 
 def _names(zone: Zone) -> Iterator[list[bytes]]:
     """The names of the store's records below a zone."""
+    size = len(zone.above)
     for key, _ in zone.names.scan():
         if key[:1] == INDEX_KEY:
             continue
+        labels: list[bytes] = []
         if key[:1] == ONS_KEY:
-            if isinstance(zone, OnsZone):
-                yield [bytes((digit,)) for digit in reversed(key[1:])] + list(GTIN_LABELS)
-        elif isinstance(zone, OrsZone):
-            yield ([zone.dummy] if zone.dummy else []) + labels_of(key + b"\0")
+            if isinstance(zone, Gtins):
+                labels = [bytes((digit,)) for digit in reversed(key[1:])] + list(GTIN_LABELS)
+        elif isinstance(zone, Oids):
+            labels = ([zone.dummy] if zone.dummy else []) + labels_of(key + b"\0")
+        if len(labels) > size and tuple(labels[len(labels) - size :]) == zone.above:
+            yield labels[: len(labels) - size]
 
 
 def zone_lines(zone: Zone) -> Iterator[str]:
@@ -69,8 +79,12 @@ def zone_lines(zone: Zone) -> Iterator[str]:
 def signed_lines(zone: Zone, ring: KeyRing, now_s: int, hold_s: int) -> Iterator[str]:
     """The zone file in canonical order with RRSIG and a chain of NSEC records (RFC 4034)."""
     by_owner: dict[bytes, list[RRset]] = {}
+    cuts = tuple(cut.ns.owner for cut in zone.cuts() if cut.ns is not None)
     for rrset in zone_rrsets(zone):
-        by_owner.setdefault(rrset.owner, []).append(rrset)
+        if rrset.owner not in cuts and rrset.owner.endswith(cuts):
+            yield from rrset_lines(rrset)  # addresses of servers below a cut: not of this zone
+        elif rrset.owner.endswith(zone.name):
+            by_owner.setdefault(rrset.owner, []).append(rrset)
     owners = sorted(by_owner, key=lambda name: labels_of(name)[::-1])
     start, end = now_s - EARLIER_S, now_s + hold_s
     for owner, following in zip(owners, itertools.chain(owners[1:], owners[:1]), strict=True):
@@ -78,6 +92,9 @@ def signed_lines(zone: Zone, ring: KeyRing, now_s: int, hold_s: int) -> Iterator
         types = sorted({*(rrset.type for rrset in rrsets), Type.RRSIG, Type.NSEC})
         nsec = RRset(owner, Type.NSEC, zone.apex.negative_ttl, (following + type_bitmap(types),))
         for rrset in (*rrsets, nsec):
+            if rrset.type == Type.NS and owner in cuts:
+                yield from rrset_lines(rrset)  # the word of the zone below (RFC 4035 §2.2)
+                continue
             own = rrset.type in {Type.DNSKEY, Type.CDS, Type.CDNSKEY}
             keys = ring.signing_keys if own else (ring.active,)
             made = tuple(signature(rrset, zone.name, entry.key, start, end) for entry in keys)

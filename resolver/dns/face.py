@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
 import structlog
 
+from protocol.arcs import GS1
 from protocol.errors import SettingsError, StoreError
+from protocol.name import is_oid
 from registry.log import SEQUENCE_KEY, last_sequence
 from registry.store import Table
 from resolver.config import DnsSettings, Settings
@@ -17,7 +20,17 @@ from resolver.dns.fast import Plain, plain_answers
 from resolver.dns.keys import KeyRing, load_ring, ring_stamp
 from resolver.dns.message import MAX_MESSAGE, Rcode, Response, RRset, Type, compose, parse_query
 from resolver.dns.signing import Signer, ds_rdata
-from resolver.dns.zones import Apex, Names, OnsZone, OrsZone, Zone, wire_name
+from resolver.dns.wire_name import wire_name
+from resolver.dns.zones import (
+    GTIN_LABELS,
+    Apex,
+    GtinBranch,
+    Names,
+    OidBranch,
+    OnsZone,
+    OrsZone,
+    Zone,
+)
 from resolver.doirp.limits import Proven
 from resolver.metrics import Metrics
 from resolver.node import Node
@@ -116,25 +129,74 @@ def count(metrics: Metrics, face: str, reply: bytes) -> None:
     metrics.requests[face, outcome].inc()
 
 
+@dataclass(frozen=True, slots=True)
+class ZoneName:
+    """A zone that the settings name. above: its labels below the tree's, for a branch."""
+
+    text: str
+    what: str
+    oids: bool
+    above: tuple[bytes, ...] = ()
+
+
+def zone_names(dns: DnsSettings) -> list[ZoneName]:
+    """The zones that the settings name, branches instead of their trees. Raises SettingsError."""
+    found = [_branch(prefix, dns) for prefix in dns.branches]
+    for tree, what, oids in (
+        (dns.ors_zone, "dns.ors_zone", True),
+        (dns.ons_zone, "dns.ons_zone", False),
+    ):
+        if tree and not any(branch.oids == oids for branch in found):
+            found.append(ZoneName(tree, what, oids))
+    names = [zone.text.strip(".").lower() for zone in found]
+    if len(set(names)) != len(names):
+        raise SettingsError(
+            f"two DNS zones are both {max(names, key=names.count)!r}; give dns.ors_zone and "
+            "dns.ons_zone different names"
+        )
+    return found
+
+
+def _branch(prefix: str, dns: DnsSettings) -> ZoneName:
+    first, *digits = prefix.upper().encode().split(b".")
+    if is_oid(prefix.encode()) and dns.ors_zone:
+        labels = tuple(reversed(prefix.encode().split(b".")))
+        return ZoneName(f"{_dotted(labels)}.{dns.ors_zone}", "dns.branches", True, labels)
+    if (
+        first == GS1
+        and digits
+        and all(d.isdigit() and len(d) == 1 for d in digits)
+        and dns.ons_zone
+    ):
+        labels = (*reversed(digits), *GTIN_LABELS)
+        return ZoneName(f"{_dotted(labels)}.{dns.ons_zone}", "dns.branches", False, labels)
+    raise SettingsError(
+        f"dns.branches: {prefix!r} is no branch of a tree that is set; "
+        "write OID arcs such as 2.999.5, or GS1 and digits such as GS1.9.5.0.6"
+    )
+
+
+def _dotted(labels: Sequence[bytes]) -> str:
+    return b".".join(labels).decode()
+
+
 def make_zones(settings: Settings, names: Names) -> list[Zone]:
     """The zones that the settings name. Raises SettingsError."""
     dns = settings.dns
+    dummy = dns.ors_dummy.lower().encode()
+    if not all(octet in _LABEL for octet in dummy) or len(dummy) > 63:
+        raise SettingsError(f"dns.ors_dummy = {dns.ors_dummy!r} is no label; write ors-dummy")
+    prefix = dns.ors_prefix.encode()
+    if not prefix.isascii() or len(prefix) > 32:
+        raise SettingsError(f"dns.ors_prefix = {dns.ors_prefix!r} is no prefix; write ORS+")
     zones: list[Zone] = []
-    if dns.ors_zone:
-        apex = make_apex(dns.ors_zone, "dns.ors_zone", settings)
-        dummy = dns.ors_dummy.lower().encode()
-        if not all(octet in _LABEL for octet in dummy) or len(dummy) > 63:
-            raise SettingsError(f"dns.ors_dummy = {dns.ors_dummy!r} is no label; write ors-dummy")
-        prefix = dns.ors_prefix.encode()
-        if not prefix.isascii() or len(prefix) > 32:
-            raise SettingsError(f"dns.ors_prefix = {dns.ors_prefix!r} is no prefix; write ORS+")
-        zones.append(OrsZone(apex, names, dummy=dummy, prefix=prefix))
-    if dns.ons_zone:
-        zones.append(OnsZone(make_apex(dns.ons_zone, "dns.ons_zone", settings), names))
-    if len({zone.name for zone in zones}) != len(zones):
-        raise SettingsError(
-            f"dns.ors_zone and dns.ons_zone are both {dns.ors_zone!r}; give them different names"
-        )
+    for named in zone_names(dns):
+        apex, above = make_apex(named.text, named.what, settings), named.above
+        if named.oids:
+            kind = OidBranch if above else OrsZone
+            zones.append(kind(apex, names, above, dummy=dummy, prefix=prefix))
+        else:
+            zones.append((GtinBranch if above else OnsZone)(apex, names, above))
     return zones
 
 

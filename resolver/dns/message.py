@@ -33,6 +33,7 @@ CO: Final = 0x4000
 _HEADER: Final = Struct(">HHHHHH")
 _TYPE_CLASS: Final = Struct(">HH")
 _OPT: Final = Struct(">BHHBBHH")  # name, type, size, upper rcode, version, flags, length
+_OPT_START: Final = b"\0\0\x29"
 _OPTION: Final = Struct(">HH")
 _RR: Final = Struct(">HHIH")
 _U2: Final = Struct(">H")
@@ -220,6 +221,7 @@ class Response:
     authoritative: bool = False
     answer: list[RRset] = field(default_factory=list)
     authority: list[RRset] = field(default_factory=list)
+    additional: list[RRset] = field(default_factory=list)
 
 
 def opt_record(udp_bytes: int, rcode: int, do: bool) -> bytes:
@@ -233,18 +235,21 @@ def compose(query: Query, response: Response, *, udp_bytes: int, limit: int) -> 
     if response.authoritative:
         flags |= AA
     opt = opt_record(udp_bytes, response.rcode, query.do) if query.edns else b""
-    parts, counts = [b"", query.question], [0, 0]
-    for number, section in enumerate((response.answer, response.authority)):
+    extra = int(query.edns)
+    parts, counts = [b"", query.question], [0, 0, 0]
+    sections = (response.answer, response.authority, response.additional)
+    for number, section in enumerate(sections):
         for rrset in section:
             owner = _owner(query, rrset.owner)
             counts[number] += len(rrset.rdatas)
             for rdata in rrset.rdatas:
                 parts += (owner, _RR.pack(rrset.type, CLASS_IN, rrset.ttl, len(rdata)), rdata)
     parts.append(opt)
-    asked, extra = int(bool(query.question)), int(query.edns)
+    asked = int(bool(query.question))
     if HEADER_SIZE + sum(map(len, parts)) > limit:
-        parts, counts, flags = [b"", query.question, opt], [0, 0], flags | TC
-    parts[0] = _HEADER.pack(query.id, flags, asked, *counts, extra)
+        parts, counts, flags = [b"", query.question, opt], [0, 0, 0], flags | TC
+    counts[2] += extra
+    parts[0] = _HEADER.pack(query.id, flags, asked, *counts)
     return b"".join(parts)
 
 
@@ -261,7 +266,8 @@ def _owner(query: Query, owner: bytes) -> bytes:
 
 def truncated(reply: bytes) -> bytes:
     """A whole reply of ours without its records: header with TC, question, OPT."""
-    number, flags, asked, _, _, extra = _HEADER.unpack_from(reply)
+    number, flags, asked, _, _, more = _HEADER.unpack_from(reply)
+    extra = int(more > 0 and reply[-OPT_SIZE:].startswith(_OPT_START))
     end = name_end(reply, HEADER_SIZE) + 4 if asked else HEADER_SIZE
     head = _HEADER.pack(number, flags | TC, asked, 0, 0, extra)
     return head + reply[HEADER_SIZE:end] + (reply[-OPT_SIZE:] if extra else b"")

@@ -121,9 +121,10 @@ class DnsUdp:
         self._sums = found, taken, given
 
     def _send_slots(self, first: int, last: int) -> None:
-        lost = self._batch.send(first, last) if last > first else 0
-        if lost:
-            self._limited["dropped"].inc(lost)
+        if last > first:
+            lost, reached = self._batch.send(first, last)
+            if lost + last - reached:
+                self._limited["dropped"].inc(lost + last - reached)
 
     def _readable(self) -> None:
         """The same, one datagram after the other."""

@@ -17,14 +17,16 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from protocol.arcs import GS1
-from protocol.errors import SettingsError
+from protocol.errors import InvalidValue
+from protocol.name import is_oid
 from protocol.naptr import ONS_KEY, index_key, wire_key
 from protocol.naptr_records import ORS_PREFIX
 from protocol.schemes.oid import LABELS, LONG_ARCS
 from registry.prefixes import Prefixes
 from registry.store import Store, Table
 from registry.store.row import GIVEN, HAS_ABSOLUTE_TTL, NAPTR_HEAD, NAPTR_HEAD_SIZE, RowDamaged
-from resolver.dns.message import MAX_NAME, RRset, Type, labels_of, name_of
+from resolver.dns.cuts import cut_records
+from resolver.dns.message import RRset, Type, labels_of, name_of
 
 _RR = Struct(">HHHIH")
 _U8_AT = Struct(">Q").unpack_from
@@ -56,7 +58,14 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The name belongs to a node that an arc or a company's numbers were delegated to."""
+    """The name belongs to a node that an arc or a company's numbers were delegated to.
+
+    ns, ds, glue: as the operator gave them (resolver.dns.cuts); without ns, DNS does not lead there.
+    """
+
+    ns: RRset | None = None
+    ds: RRset | None = None
+    glue: tuple[RRset, ...] = ()
 
 
 Found = Place | Redirect | Away | None
@@ -100,6 +109,19 @@ class Names:
         """One state of the NAPTR table for one turn of a loop, as get()."""
         with self._store.snapshot() as state:
             yield state.getter(Table.NAPTR)
+
+    def away(self, prefix: bytes, owner: bytes, ttl: int) -> Away:
+        """Where a prefix went that was given to another node. owner: its name in the zone."""
+        row = self.prefixes.get(prefix)
+        try:
+            found = cut_records(row.attributes, owner, ttl) if row is not None else None
+        except InvalidValue as error:
+            raise RowDamaged(f"the row of prefix {prefix!r}: {error}") from None
+        return Away(*found) if found is not None else Away()
+
+    def given_below(self, prefix: bytes) -> bool:
+        """Whether an arc below this one was given to another node."""
+        return any(each.startswith(prefix + b".") for each in self.prefixes.delegated())
 
     def any_from(self, start: bytes, stop: bytes) -> bool:
         """Whether the NAPTR table has a key between these two."""
@@ -154,18 +176,24 @@ class Apex:
 
 @dataclass
 class Zone(ABC):
-    """A zone of this node. serial, keys: as they are now, set by who answers."""
+    """A zone of this node. serial, keys: as they are now, set by who answers.
+
+    above: labels between the zone and the tree it is a branch of; none where it is the whole tree.
+    """
 
     apex: Apex
     names: Names
+    above: tuple[bytes, ...] = ()
     serial: int = 1
     keys: tuple[RRset, ...] = ()
     """DNSKEY, CDS and CDNSKEY records at the apex; none where the zone is not signed."""
     _server: list[bytes] = field(init=False)
+    _tree: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         inside = [name for name in self.apex.servers if name.endswith(self.apex.name)]
         self._server = labels_of(inside[0])[: -len(labels_of(self.apex.name))] if inside else []
+        self._tree = name_of(labels_of(self.apex.name)[len(self.above) :])
 
     @property
     def name(self) -> bytes:
@@ -175,22 +203,27 @@ class Zone(ABC):
         """What is at a name below the zone. Raises RowDamaged."""
         if not labels:
             return Place((self.apex.soa(self.serial), self.apex.ns(), *self.keys))
+        whole = [*labels, *self.above]
         if self._server and list(labels) == self._server and self.apex.addresses:
-            return self.apex.server_addresses(self.owner(labels))
-        return self.look(labels)
+            return self.apex.server_addresses(self.owner(whole))
+        return self.look(whole)
 
     @abstractmethod
     def look(self, labels: Sequence[bytes]) -> Found:
-        """What is at a name that the store knows of."""
+        """What is at a name that the store knows of. labels: below the tree."""
+
+    @abstractmethod
+    def cuts(self) -> Iterator[Away]:
+        """Every delegation in the zone that DNS leads on to."""
 
     def owner(self, labels: Sequence[bytes]) -> bytes:
-        """The whole name."""
-        return name_of(labels)[:-1] + self.apex.name
+        """The whole name of labels below the tree."""
+        return name_of(labels)[:-1] + self._tree
 
 
 @dataclass
-class OrsZone(Zone):
-    """OIDs: `ors-dummy.501.3001.156.2.1.ZONE` (industrial-identifiers §10.2)."""
+class Oids(Zone):
+    """OIDs: `ors-dummy.501.3001.156.2.1.TREE` (industrial-identifiers §10.2)."""
 
     dummy: bytes = b""
     prefix: bytes = ORS_PREFIX
@@ -205,9 +238,9 @@ class OrsZone(Zone):
             arcs, leaf = arcs[1:], True
         if not arcs:
             return None
-        served = self._served(arcs)
+        served, at = _nearest(self.names.prefixes, arcs)
         if served is None:
-            return Away()
+            return self._away(arcs[at:])
         if leaf and served:
             found = self.names.records(wire_key(arcs[::-1]), self.owner(labels), self.prefix)
             if found is not None:
@@ -218,6 +251,8 @@ class OrsZone(Zone):
 
     def _redirect(self, labels: Sequence[bytes]) -> Found:
         """The DNAME at or above a name: from a label whose number is known to that number."""
+        if self.above:
+            return None  # such labels are further up
         arcs: tuple[str, ...] = ()
         for at in range(len(labels) - 1, -1, -1):
             label = labels[at].decode("latin-1")
@@ -234,18 +269,19 @@ class OrsZone(Zone):
                 return None
         return None
 
-    def _served(self, arcs: Sequence[bytes]) -> bool | None:
-        """Whether the arcs are homed here; None when they were given away. arcs: leaf first."""
-        homed, delegated = self.names.prefixes.homed(), self.names.prefixes.delegated()
-        rest = list(arcs)
-        while rest:
-            above = b".".join(reversed(rest))
-            if above in homed:
-                return True
-            if above in delegated:
-                return None
-            rest.pop(0)
-        return False
+    def _away(self, arcs: Sequence[bytes]) -> Away:
+        """The delegation of some arcs, leaf first."""
+        return self.names.away(b".".join(reversed(arcs)), self.owner(arcs), self.apex.ttl)
+
+    def cuts(self) -> Iterator[Away]:
+        above = list(self.above)
+        for prefix in sorted(self.names.prefixes.delegated()):
+            arcs = prefix.split(b".")[::-1]
+            below = len(arcs) > len(above) and arcs[len(arcs) - len(above) :] == above
+            if below and is_oid(prefix) and _nearest(self.names.prefixes, arcs[1:])[0]:
+                found = self._away(arcs)
+                if found.ns is not None:
+                    yield found
 
     def _something(self, arcs: Sequence[bytes]) -> bool:
         """Whether there is a record at or below these arcs, or a DNAME below them."""
@@ -255,7 +291,32 @@ class OrsZone(Zone):
         if any(b"." in arc for arc in arcs):
             return False
         start = index_key(arcs[::-1])
-        return self.names.any_from(start, start[:-1] + b"/")
+        if self.names.any_from(start, start[:-1] + b"/"):
+            return True
+        return self.names.given_below(b".".join(reversed(arcs)))
+
+
+class OrsZone(Oids):
+    """The whole tree of OIDs."""
+
+
+class OidBranch(Oids):
+    """The OIDs below some arcs, whose parent zone lies at another node."""
+
+
+def _nearest(prefixes: Prefixes, arcs: Sequence[bytes]) -> tuple[bool | None, int]:
+    """Whether arcs, the leaf first, are homed here; None when they were given away.
+
+    With it, where in them the prefix begins that says so.
+    """
+    homed, delegated = prefixes.homed(), prefixes.delegated()
+    for at in range(len(arcs)):
+        above = b".".join(reversed(arcs[at:]))
+        if above in homed:
+            return True, at
+        if above in delegated:
+            return None, at
+    return False, len(arcs)
 
 
 def dname_target(arcs: tuple[str, ...], label: str) -> tuple[str, ...] | None:
@@ -268,8 +329,8 @@ def dname_target(arcs: tuple[str, ...], label: str) -> tuple[str, ...] | None:
     return None
 
 
-class OnsZone(Zone):
-    """GTINs: `5.3.4.3.1.0.0.0.6.0.5.9.0.gtin.gs1.id.ZONE` (§11.3)."""
+class Gtins(Zone):
+    """GTINs: `5.3.4.3.1.0.0.0.6.0.5.9.0.gtin.gs1.id.TREE` (§11.3)."""
 
     def look(self, labels: Sequence[bytes]) -> Found:
         fixed, digits = labels[-3:], labels[:-3]
@@ -279,33 +340,38 @@ class OnsZone(Zone):
             return Place()
         if len(digits) > _GTIN_DIGITS or not all(len(d) == 1 and d.isdigit() for d in digits):
             return None
-        key = ONS_KEY + b"".join(reversed(digits))
-        if len(digits) < _GTIN_DIGITS:
-            return Place() if self.names.any_from(key, key + b":") else None
-        served = gtin_served(self.names.prefixes, key)
+        whole = len(digits) == _GTIN_DIGITS
+        company = digits[1:] if whole else digits  # the first label of a GTIN is its indicator
+        served, at = _nearest(self.names.prefixes, [*company, GS1])
         if served is None:
-            return Away()
+            return self._away(company[at:])
+        key = ONS_KEY + b"".join(reversed(digits))
+        if not whole:
+            below = self.names.any_from(key, key + b":")
+            given = self.names.given_below(b".".join((GS1, *reversed(digits))))
+            return Place() if below or given else None
         found = self.names.records(key, self.owner(labels)) if served else None
         return Place((found,)) if found is not None else None
 
+    def _away(self, digits: Sequence[bytes]) -> Away:
+        prefix = b".".join((GS1, *reversed(digits)))
+        return self.names.away(prefix, self.owner([*digits, *GTIN_LABELS]), self.apex.ttl)
 
-def gtin_served(prefixes: Prefixes, key: bytes) -> bool | None:
-    """Whether the GTIN of a key is homed here; None when it was given away."""
-    homed, delegated = prefixes.homed(), prefixes.delegated()
-    digits = [bytes((digit,)) for digit in key[1:_GTIN_DIGITS]]
-    for end in range(len(digits), -1, -1):
-        above = b".".join((GS1, *digits[:end]))
-        if above in homed:
-            return True
-        if above in delegated:
-            return None
-    return False
+    def cuts(self) -> Iterator[Away]:
+        above = list(self.above[:-3])
+        for prefix in sorted(self.names.prefixes.delegated()):
+            first, *digits = prefix.split(b".")
+            digits.reverse()
+            below = len(digits) > len(above) and digits[len(digits) - len(above) :] == above
+            if first == GS1 and below and _nearest(self.names.prefixes, [*digits[1:], GS1])[0]:
+                found = self._away(digits)
+                if found.ns is not None:
+                    yield found
 
 
-def wire_name(text: str, what: str) -> bytes:
-    """A domain name of the settings in wire form, lower case. Raises SettingsError."""
-    labels = [label.lower().encode("ascii", "replace") for label in text.strip(".").split(".")]
-    name = name_of(labels) if all(0 < len(label) < 64 for label in labels) else b""
-    if not name or len(name) > MAX_NAME or b"?" in name:
-        raise SettingsError(f"{what} = {text!r} is no domain name; write ors.example.org")
-    return name
+class OnsZone(Gtins):
+    """The whole tree of GTINs."""
+
+
+class GtinBranch(Gtins):
+    """The GTINs of some company numbers, whose parent zone lies at another node."""

@@ -13,7 +13,6 @@ import contextlib
 import socket
 from enum import Enum
 from struct import Struct
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,7 +31,7 @@ KEEP_ALIVE = 0x02
 RECEIVE = int(socket.MSG_DONTWAIT)
 SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 """Flags of every call: plain numbers, and no socket is ever set to block."""
-_READ = 65_536
+_READ = 16_384
 _MOST_OUT = 1 << 20
 """Octets waiting to be sent above which nothing more is read or made."""
 _U4 = Struct(">I")
@@ -57,6 +56,7 @@ class Connection:
         "_last",
         "_out",
         "_peer",
+        "_proved",
         "_reading",
         "_room",
         "_socket",
@@ -77,6 +77,7 @@ class Connection:
         self._peer = Peer(address[0], address[1], Transport.TCP)
         self._in = b""
         self._out = bytearray()
+        self._proved = -1
         self._last = False  # no request is taken after this one
         self._state = State.REQUEST
         self._reading = False
@@ -118,16 +119,42 @@ class Connection:
             self._last = True
             self._go_on(progress=False)
             return
+        self.face.turn()
         if self._state is State.IDLE:
+            if self._answered(data):
+                return
             self._enter(State.REQUEST)
-        self.face.handler.plain.turn()
         self._in = self._in + data if self._in else data
         self._take()
 
+    def _answered(self, data: bytes) -> bool:
+        """Whether what came to an idle connection was one plain question, and is answered."""
+        face = self.face
+        reply = face.answer(data, face.get)
+        if reply is None or not data[28] & KEEP_ALIVE or face.parting:
+            return False
+        face.tally.plain(data, reply)
+        if self._proved != face.seconds:
+            self._proved = face.seconds
+            face.handler.proven.saw(self._peer.host)
+        try:
+            sent = self._socket.send(reply, SEND)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.close()
+            return True
+        if sent == len(reply):
+            self.deadline = face.idle_until
+        else:
+            self._out += reply[sent:]
+            self._go_on(progress=True)
+        return True
+
     def _take(self) -> None:
         """Answer the whole messages that are there, unless one must wait."""
-        started = perf_counter()
-        plain, tally = self.face.handler.plain.answer, self.face.tally
+        plain, get, tally = self.face.answer, self.face.get, self.face.tally
+        self.face.turn()
         data, at = self._in, 0
         while self.task is None and not self._last and self._has_room():
             if len(data) - at < ENVELOPE_SIZE:
@@ -141,7 +168,7 @@ class Connection:
                 break
             message = data[at:end]
             at = end
-            reply = plain(message)
+            reply = plain(message, get)
             if reply is None:
                 self._general(message)
             else:
@@ -149,7 +176,6 @@ class Connection:
                 self._out += reply
                 self._last = not message[28] & KEEP_ALIVE or self.face.parting
         self._in = data[at:] if at else data
-        tally.turn(started)
         if at:
             self.face.handler.proven.saw(self.host)
         self._go_on(progress=at > 0)
@@ -187,7 +213,6 @@ class Connection:
             log.error("connection_failed", peer=self.host, exc_info=task.exception())
             self.close()
         elif self._file >= 0:
-            self.face.handler.plain.turn()
             self._take()
 
     # --- writing

@@ -1,7 +1,8 @@
 """Proving who asks: the answer to a challenge against the keys and secrets of a handle (do-irp 8.2).
 
 Keys of handles that lie here are read here, those of others through the node's recursion from
-the primary of their prefix. Secrets are only ever checked where they lie.
+the primary of their prefix. Secrets are only ever checked where they lie: for one that lies
+elsewhere the primary of its prefix is asked (operation 201) and must sign what it says.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from protocol.challenge import (
     HS_PUBKEY,
     HS_SECKEY,
     MacCode,
+    accepted_secret_answer,
     decode_key_answer,
     decode_secret_answer,
     verify_key_answer,
     verify_secret_answer,
 )
+from protocol.doirp.authentication import VerifyRequest
 from protocol.errors import (
     AuthenticationError,
     AuthenticationFailed,
+    BiaoshiError,
     InvalidCredential,
     ParseError,
     ResponseCode,
@@ -31,10 +35,12 @@ from protocol.keys import decode_public_key
 from protocol.keys.policy import Policy
 from protocol.name import fold_prefix, whole_name
 from protocol.record import HandleValue, Reference, decode_values
+from registry.access import proves
 from registry.records import read_record
 from resolver.doirp.policy import SOUND_ITERATIONS, policy_of
 from resolver.lookup import Query
 from resolver.node import Node
+from resolver.verdict import ask_verified
 
 _KEY_TYPES = frozenset((HS_PUBKEY, HS_SECKEY))
 _MOST_KEYS = 8
@@ -82,7 +88,10 @@ async def prove(node: Node, claim: Claim) -> Reference:
         if claim.type == HS_PUBKEY:
             proved = _proved_by_key(claim, await _public_keys(node, claim.identity), policy)
         elif claim.type == HS_SECKEY and node.settings.auth.secret_keys:
-            proved = await _proved_by_secret(claim, _secrets(node, claim.identity), policy)
+            if _local_values(node, claim.identity.handle) is None:
+                proved = await _proved_elsewhere(node, claim, policy)
+            else:
+                proved = await _proved_by_secret(claim, _secrets(node, claim.identity), policy)
         else:
             raise InvalidCredential(
                 f"authentication type {claim.type!r:.40} is not accepted here; use HS_PUBKEY"
@@ -115,7 +124,7 @@ def _proved_by_key(claim: Claim, keys: list[HandleValue], policy: Policy) -> Ref
         except ParseError as error:
             reason = f"value {value.index}: {error}"
         else:
-            return Reference(claim.identity.handle, value.index)
+            return _named(claim.identity, value)
     raise AuthenticationFailed(f"{claim.identity.text()} is not proved: {reason}")
 
 
@@ -135,14 +144,45 @@ async def _proved_by_secret(claim: Claim, secrets: list[HandleValue], policy: Po
             )
         except SignatureInvalid:
             continue
-        return Reference(claim.identity.handle, value.index)
+        return _named(claim.identity, value)
     raise AuthenticationFailed(
         f"{claim.identity.text()} is not proved: no such secret key, or another one"
     )
 
 
+def _named(identity: Reference, value: HandleValue) -> Reference:
+    """A proved identity: as it was named, with the index of its key where any would do."""
+    return identity if identity.index else Reference(identity.handle, value.index)
+
+
+async def _proved_elsewhere(node: Node, claim: Claim, policy: Policy) -> Reference:
+    """What the server that holds the secret says. The index stays the one that was claimed."""
+    identity = claim.identity
+    if node.recursion is None:
+        raise AuthenticationError(
+            f"the secret of {identity.text()} lies at another node and this one asks none; "
+            "turn on `recursion.enabled`"
+        )
+    try:
+        accepted_secret_answer(claim.answer, claim.version, policy)
+    except SignatureInvalid as error:
+        raise AuthenticationFailed(f"{identity.text()} is not proved: {error}") from None
+    asked = VerifyRequest(identity.handle, identity.index, claim.nonce, claim.digest, claim.answer)
+    try:
+        valid = await ask_verified(node.recursion, asked)
+    except BiaoshiError as error:
+        raise AuthenticationError(
+            f"the server that holds the secret of {identity.text()} cannot be asked: {error}"
+        ) from None
+    if not valid:
+        raise AuthenticationFailed(
+            f"{identity.text()} is not proved: no such secret key, or another one"
+        )
+    return identity
+
+
 def _secrets(node: Node, identity: Reference) -> list[HandleValue]:
-    return _of_kind(_local_values(node, identity.handle) or (), HS_SECKEY, identity.index)
+    return _of_kind(_local_values(node, identity.handle) or (), HS_SECKEY, identity)
 
 
 async def _public_keys(node: Node, identity: Reference) -> list[HandleValue]:
@@ -150,7 +190,7 @@ async def _public_keys(node: Node, identity: Reference) -> list[HandleValue]:
     values = _local_values(node, identity.handle)
     if values is None:
         values = await _foreign_values(node, identity)
-    return _of_kind(values, HS_PUBKEY, identity.index)
+    return _of_kind(values, HS_PUBKEY, identity)
 
 
 def _local_values(node: Node, handle: bytes) -> tuple[HandleValue, ...] | None:
@@ -183,8 +223,10 @@ async def _foreign_values(node: Node, identity: Reference) -> tuple[HandleValue,
     return decode_values(answer.values)
 
 
-def _of_kind(values: tuple[HandleValue, ...], type_: bytes, index: int) -> list[HandleValue]:
-    found = [v for v in values if v.type.upper() == type_ and index in {0, v.index}]
+def _of_kind(
+    values: tuple[HandleValue, ...], type_: bytes, identity: Reference
+) -> list[HandleValue]:
+    found = [v for v in values if v.type.upper() == type_ and proves(v, identity)]
     return sorted(found, key=lambda value: value.index)[:_MOST_KEYS]
 
 

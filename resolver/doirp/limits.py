@@ -121,6 +121,8 @@ class Amplification:
         max_sources: int = 65_536,
     ) -> None:
         self.accounts: dict[str, Account] = {}
+        self.known: dict[bytes, Account] = {}
+        """The same by socket address, as the kernel writes it, for the loop over batches."""
         self.proven: set[str] = set()
         self._allowance_bytes = allowance_bytes
         self._factor = factor
@@ -141,6 +143,7 @@ class Amplification:
         if now >= self._until or now < self._until - _MINUTE_S:
             self._until = now + _MINUTE_S
             self.accounts.clear()
+            self.known.clear()
             self.proven.clear()
             self._networks.clear()
             self._crowd = self._new_account()
@@ -154,6 +157,13 @@ class Amplification:
                 return self._crowd
             account = self._networks.setdefault(network_of(host), self._new_account())
             self.accounts[host] = account
+        return account
+
+    def learn(self, octets: bytes, host: str) -> Account:
+        """The account of an address, to be found in `known` from now on."""
+        if len(self.known) >= self._max:
+            self.known.clear()
+        account = self.known[octets] = self.account(host)
         return account
 
     def received(self, host: str, size: int) -> None:
@@ -173,6 +183,7 @@ class Amplification:
                 return False
             self.proven.add(host)
             account = self.accounts[host] = self._unbound
+            self.known.clear()
             total = account[1] + size
         account[1] = total
         return True

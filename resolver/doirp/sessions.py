@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from protocol.credential import verify_mac
-from protocol.dh import agree, check_public, exponent_bytes, public_value
+from protocol.dh import agree, check_public, exponent_bytes, known_primes, public_value
 from protocol.doirp.envelope import Envelope, reply_version
 from protocol.doirp.header import OpCode
 from protocol.doirp.session import (
@@ -40,7 +40,7 @@ from protocol.session import (
     encode_exchange_data,
     open_message,
 )
-from resolver.doirp.desk import Desk
+from resolver.doirp.desk import FRESH_GROUP, Desk
 from resolver.doirp.exchange import Exchange, Peer, Reply
 from resolver.doirp.identity import proof_of
 from resolver.doirp.limits import network_of
@@ -64,9 +64,10 @@ async def set_up(desk: Desk, exchange: Exchange) -> Reply:
         )
     if setup.mode != KeyExchange.DIFFIE_HELLMAN:
         raise SessionFailed(f"key exchange mode {setup.mode} is not offered; use 4, Diffie-Hellman")
-    if not desk.setups.take(network_of(peer.host)):
-        raise ServerBusy("too many session set-ups from your network; try again in a second")
     theirs = decode_dh_key(setup.public_key)
+    network, cost = network_of(peer.host), 1 if theirs.p in known_primes() else FRESH_GROUP
+    if not all(desk.setups.take(network) for _ in range(cost)):
+        raise ServerBusy("too many session set-ups from your network; try again in a second")
     policy = policy_of(node.settings.auth)
     ours, key = await asyncio.to_thread(_agreed, theirs, policy, desk.random)
     if theirs.p.bit_length() < SOUND_DH_BITS:
@@ -121,6 +122,8 @@ def open_in_session(desk: Desk, envelope: Envelope, part: bytes, peer: Peer) -> 
         message, credential = open_message(envelope, part, session.key, policy=policy)
         if not message.is_request:
             raise SessionFailed("a reply where a request is wanted")
+        if credential is None:
+            return Exchange(message, peer, session)
     else:
         message = read_request(envelope, part, peer.transport)
         if not message.credential:

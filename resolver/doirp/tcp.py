@@ -18,6 +18,7 @@ from time import perf_counter
 import structlog
 
 from protocol.doirp.envelope import ENVELOPE_SIZE
+from registry.store import Table
 from resolver.child import PARTING_S
 from resolver.doirp.connection import KEEP_ALIVE, RECEIVE, SEND, Connection, State
 from resolver.doirp.counting import Tally
@@ -71,13 +72,31 @@ class TcpFace:
         # A connection without data is not accepted before it has some, or this time is over.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, max(1, int(limits.request_s)))
         sock.listen(_BACKLOG)
+        self.answer = handler.plain.answer
+        self.get = handler.node.store.getter_by_turn(Table.RECORDS, self.loop.call_soon)
+        self.seconds = 0
+        """Sweeps since the start."""
+        self.idle_until = 0.0
+        """Until when a connection that is idle from this turn on is kept."""
+        self._turn_from = 0.0
         self._sweeping = self.loop.call_later(_SWEEP_S, self._sweep)
         self.loop.add_reader(sock.fileno(), self._acceptable)
 
+    def turn(self) -> None:
+        """To be called before a plain answer: what is done once a turn of the loop."""
+        if not self._turn_from:
+            self._turn_from = perf_counter()
+            self.idle_until = self.loop.time() + self.patience[State.IDLE]
+            self.handler.plain.turn()
+            self.loop.call_soon(self._turn_over)
+
+    def _turn_over(self) -> None:
+        started, self._turn_from = self._turn_from, 0.0
+        self.tally.turn(started)
+
     def _acceptable(self) -> None:
         """Take the connections that wait, up to a turn's worth."""
-        started = perf_counter()
-        self.handler.plain.turn()
+        self.turn()
         family = self._socket.family
         accept = self._socket._accept  # type: ignore[attr-defined]  # noqa: SLF001
         # accept() wraps this and makes a socket object at three times the cost.
@@ -95,7 +114,6 @@ class TcpFace:
                 self._accepted(socket.SocketType(family, socket.SOCK_STREAM, 0, file), address)
             except Exception:
                 log.exception("connection_failed", peer=str(address[0]))
-        self.tally.turn(started)
 
     def _accepted(self, sock: socket.SocketType, address: tuple[str, int]) -> None:
         """Answer at once and close, or keep the connection."""
@@ -111,7 +129,7 @@ class TcpFace:
         if not data:
             sock.close()
             return
-        reply = self.handler.plain.answer(data)
+        reply = self.answer(data, self.get)
         if reply is None or data[28] & KEEP_ALIVE:
             self._keep(sock, address, data)
             return
@@ -171,6 +189,7 @@ class TcpFace:
 
     def _sweep(self) -> None:
         """Close what is past its deadline; once a second."""
+        self.seconds += 1
         now = self.loop.time()
         for connection in [c for c in self._connections if c.deadline <= now]:
             connection.close()

@@ -1,7 +1,8 @@
 """DO-IRP over UDP: drain the socket, answer what is plain at once, hand on the rest.
 
 `add_reader` and a small receive buffer instead of an asyncio transport, which asks for 256 KiB a
-datagram: 8 µs against 33 µs an answer (docs/benchmark.md). A datagram has at most 512
+datagram: 8 µs against 33 µs an answer (docs/benchmark.md). Where the machine can, a batch of
+datagrams is taken and sent in one call (resolver.batch). A datagram has at most 512
 octets; a longer answer goes in several, up to a bound, or as "busy", which sends the client to
 TCP (RFC 3652 §2.3, do-irp 3.1; threats N1).
 """
@@ -22,12 +23,17 @@ import structlog
 from protocol.doirp.envelope import ENVELOPE_SIZE, TRUNCATED, encode_envelope
 from protocol.doirp.header import Flag
 from protocol.doirp.udp import MAX_DATA, MAX_DATAGRAM, Reassembler
-from protocol.errors import ParseError, ResponseCode, ServerBusy
+from protocol.errors import ParseError, ResponseCode, ServerBusy, StoreError
+from registry.store import Table
+from resolver import batch
 from resolver.doirp.counting import Tally
 from resolver.doirp.exchange import Exchange, Peer, Transport
+from resolver.doirp.fast import Get
 from resolver.doirp.handler import Handler, Taken
 from resolver.doirp.limits import Amplification, network_of
 from resolver.doirp.repeats import Repeats
+from resolver.doirp.shed import shedder
+from resolver.pressure import SHED_S
 
 log = structlog.get_logger()
 
@@ -35,8 +41,10 @@ _RECEIVE = 2048
 _TURN = 64
 """Datagrams of one loop turn: enough to amortise the turn, few enough to stay fair."""
 _MOST_TASKS = 1024
-_MOST_TASKS_PER_NETWORK = 256
-"""Requests carried out at once: one network's flood of names leaves room for the others."""
+_MOST_TASKS_PER_NETWORK = 64
+_STRAINED_TASKS_PER_NETWORK = 16
+"""Requests carried out at once: one network's flood of names leaves room for the others, and more
+of it while the loop is late."""
 _MOST_UNSENT = 1024
 _U4 = Struct(">I")
 _IDS = Struct(">II")
@@ -85,7 +93,8 @@ def _token(taken: Taken, whole: bytes) -> bytes:
 class UdpFace:
     """One socket of one reader."""
 
-    def __init__(self, handler: Handler, sock: socket.socket) -> None:
+    def __init__(self, handler: Handler, sock: socket.socket, *, batched: bool = True) -> None:
+        """batched: False takes one datagram a call, whatever the machine can."""
         node, limits = handler.node, handler.node.settings.limits
         sock.setblocking(False)
         self._handler = handler
@@ -107,7 +116,87 @@ class UdpFace:
         self._tally = Tally(node.metrics, handler.query_log, Transport.UDP)
         self._limited = node.metrics.udp_limited
         self._dropped = node.metrics.pending_dropped
-        self._loop.add_reader(sock.fileno(), self._readable)
+        self._shed = shedder(node.recursion) if node.recursion is not None else None
+        self._pressure = node.recursion.pressure if node.recursion is not None else None
+        self._shed_count = node.metrics.cache["shed"]
+        self._behind: float | None = None  # since when the socket was not found empty
+        if batched and batch.available():
+            self._batch = batch.Batch(sock, receive_bytes=_RECEIVE, send_bytes=MAX_DATAGRAM)
+            self._addresses = batch.Addresses(sock, self._batch)
+            self._loop.add_reader(sock.fileno(), self._batch_readable)
+        else:
+            self._loop.add_reader(sock.fileno(), self._readable)
+
+    def _batch_readable(self) -> None:
+        """Answer a batch of datagrams: the plain ones each from the slot it came in."""
+        started = perf_counter()
+        waiting = self._batch.receive()
+        self._behind = (self._behind or started) if waiting == batch.BATCH else None
+        if not waiting:
+            return
+        self._limit.turn()
+        self._plain.turn()
+        try:
+            with self._handler.node.store.snapshot() as state:
+                self._answer_slots(waiting, state.getter(Table.RECORDS))
+        except StoreError as error:
+            log.error("doirp_failed", why=str(error))  # noqa: TRY400 - the error says where
+        self._tally.turn(started)
+
+    def _answer_slots(self, waiting: int, get: Get) -> None:
+        """One loop without calls but the answer's: each costs 0.1 µs a datagram."""
+        slots, answer, limit, tally = self._batch, self._plain.answer, self._limit, self._tally
+        inbox, outbox, names, known = slots.inbox, slots.outbox, slots.names, limit.known
+        in_slot, out_slot, name_slot = slots.in_slot, slots.out_slot, batch.NAME_SLOT
+        sizes, lengths, codes, query_log = slots.sizes, slots.lengths, tally.codes, tally.log
+        size_at, size_step, unsent = slots.size_at, slots.size_step, self._unsent
+        start, end = self._addresses.span
+        first = received = given = 0
+        for slot in range(waiting):
+            at, name = slot * in_slot, slot * name_slot
+            size = sizes[slot * size_step + size_at]
+            data = inbox[at : at + size]
+            octets = names[name + start : name + end]
+            account = known.get(octets) or limit.learn(octets, self._addresses.of(slot)[0])
+            account[0] += size
+            try:
+                reply = answer(data, get)
+                if reply is not None:
+                    codes[reply[27]] += 1
+                    received += size
+                    size = len(reply)
+                    given += size
+                    if query_log is not None:
+                        tally.sample(data, reply)
+                    total = account[1] + size
+                    if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
+                        account[1] = total
+                        at = slot * out_slot
+                        outbox[at : at + size] = reply
+                        lengths[2 * slot + 1] = size
+                        continue
+                self._send_slots(first, slot)
+                first = slot + 1
+                if reply is None:
+                    self._general(data, self._addresses.of(slot))
+                else:
+                    self._reply(reply, self._addresses.of(slot), counted=True)
+            except Exception:
+                log.exception("datagram_failed", peer=self._addresses.of(slot)[0])
+                self._send_slots(first, slot)
+                first = slot + 1
+        self._send_slots(first, waiting)
+        tally.received += received
+        tally.sent += given
+
+    def _send_slots(self, first: int, last: int) -> None:
+        if last <= first:
+            return
+        lost, reached = self._batch.send(first, last)
+        if lost:
+            self._limited["dropped"].inc(lost)
+        for slot in range(reached, last):  # no room in the kernel now: they wait in their order
+            self._keep(self._batch.answer(slot), self._addresses.of(slot))
 
     def _readable(self) -> None:
         """Take what the socket holds, up to a turn's worth, and answer it.
@@ -124,6 +213,7 @@ class UdpFace:
             try:
                 data, address = receive(_RECEIVE)
             except (BlockingIOError, InterruptedError):
+                self._behind = None
                 break
             except OSError:  # an earlier reply met a closed port: nothing of ours to do
                 continue
@@ -150,11 +240,32 @@ class UdpFace:
                 self._not_sent(error, reply, address)
             except Exception:
                 log.exception("datagram_failed", peer=str(address[0]))
+        else:
+            self._behind = self._behind or started
         tally.turn(started)
+
+    def _crowded(self, host: str) -> bool:
+        """Whether a request that must wait would not be begun, or wait too long (threats O1)."""
+        if len(self._tasks) >= _MOST_TASKS:
+            return True
+        strained = self._pressure is not None and self._pressure.strained
+        most = _STRAINED_TASKS_PER_NETWORK if strained else _MOST_TASKS_PER_NETWORK
+        if self._working[network_of(host)] >= most:
+            return True
+        if self._behind is not None and perf_counter() - self._behind > SHED_S:
+            return True
+        overloaded = self._pressure is not None and self._pressure.overloaded
+        return overloaded and len(self._tasks) >= _STRAINED_TASKS_PER_NETWORK
 
     def _general(self, data: bytes, address: Address) -> None:
         """A datagram that is no plain question."""
         self._tally.other(len(data), 0)
+        if self._shed is not None and self._crowded(address[0]):
+            refusal = self._shed(data)
+            if refusal:
+                self._shed_count.inc()
+                self._reply(refusal, address)
+                return
         whole = self._whole(data, address)
         if whole is None:
             return

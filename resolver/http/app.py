@@ -21,7 +21,8 @@ from aiohttp.typedefs import Middleware
 from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
 from resolver.child import PARTING_S
-from resolver.http import delegations, listing, openapi
+from resolver.epcis import face as epcis
+from resolver.http import delegations, escrow, listing, openapi
 from resolver.http import log as log_resource
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
@@ -29,7 +30,10 @@ from resolver.http.connection import SERVER_NAME, Connection, Gate
 from resolver.http.face import HandleFace, Operation
 from resolver.http.handles import Handles
 from resolver.http.health import Health
+from resolver.http.links import Links
+from resolver.http.linkset_resource import LinksetResource
 from resolver.http.mounts import RESERVED
+from resolver.http.page import PUBLIC_HEADERS
 from resolver.http.problem import method_not_allowed, not_found, problem, problem_of
 from resolver.http.proxy import PAGE, Proxy
 from resolver.http.registrations import Registrations
@@ -37,7 +41,7 @@ from resolver.http.resolve import Resolve
 from resolver.http.session_resource import SessionResource
 from resolver.http.session_table import SessionTable
 from resolver.http.sessions import Sessions
-from resolver.http.site import SiteInfo
+from resolver.http.site import About, SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
@@ -160,6 +164,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     resolve = Resolve(node)
     registrations = Registrations(node, authenticator, senders)
     for path, handlers in (
+        ("/api/node", {"GET": About(node).get}),
         ("/api/resolve", {"GET": resolve.get}),
         ("/api/registrations", {"POST": registrations.post}),
         ("/openapi.json", {"GET": openapi.get}),
@@ -168,11 +173,14 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
         ("/metrics", {"GET": health.metrics}),
     ):
         app.router.add_route("*", path, by_method(handlers))
+    draw = random.SystemRandom().random
+    links = Links(node, senders, draw=draw)
+    LinksetResource(node, links).setup(app)
     delegations.setup(app, node)
+    escrow.setup(app, node, senders)
     log_resource.setup(app, node, authenticator, senders)
-    app.router.add_route(
-        "*", "/{tail:.*}", _rest(Proxy(node, senders, draw=random.SystemRandom().random))
-    )
+    epcis.setup(app, node, authenticator, senders)
+    app.router.add_route("*", "/{tail:.*}", _rest(Proxy(node, senders, links, draw=draw)))
     return app
 
 
@@ -266,6 +274,10 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
         response.force_close()
     response.headers["Server"] = SERVER_NAME
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    first = raw_path(request)[1:].partition("/")[0]
+    if first not in RESERVED or first == PAGE:
+        for name, value in PUBLIC_HEADERS.items():
+            response.headers.setdefault(name, value)
 
 
 async def _watch_certificate(context: ServerContext) -> None:

@@ -83,9 +83,9 @@ class Parameters:
         return next((value for key, value in self.pairs if key == name), None)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A boolean: absent is the default, present without a value is true."""
+        """A boolean: absent is the default, present without a value is true, other words false."""
         value = self.first(name)
-        return default if value is None else value.lower() not in {"false", "0", "no"}
+        return default if value is None else value.lower() in {"", "true", "1", "yes"}
 
     def has(self, name: str) -> bool:
         """Whether the name is there, with any value or none."""
@@ -97,8 +97,8 @@ class Parameters:
         return None if value is None else _number(value, name)
 
     def indexes(self) -> tuple[int, ...]:
-        """Every `index`. Raises ParseError when one is no integer."""
-        return tuple(_number(value, "index") for value in _bounded(self.all("index"), "index"))
+        """Every `index`. Raises ParseError when one is no integer of 32 bits."""
+        return tuple(_index(value) for value in _bounded(self.all("index"), "index"))
 
     def types(self) -> tuple[bytes, ...]:
         """Every `type`, as octets."""
@@ -128,6 +128,13 @@ def _number(value: str, name: str) -> int:
     if not _integer(value):
         raise ParseError(f"`{name}` must be an integer, not {value[:40]!r}")
     return int(value)
+
+
+def _index(value: str) -> int:
+    number = _number(value, "index")
+    if not -(2**31) <= number < 2**31:
+        raise ParseError(f"`index` must be an integer of 32 bits, not {value[:40]!r}")
+    return number
 
 
 async def read_body(request: web.BaseRequest, limit: int, deadline_s: float) -> bytes:

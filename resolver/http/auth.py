@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from protocol.challenge import HS_PUBKEY, HS_SECKEY
+from protocol.challenge import HS_PUBKEY, HS_SECKEY, SALT_BYTES, answer_with_secret
 from protocol.errors import BiaoshiError, ParseError, ResponseCode
 from protocol.keys import PublicKey, decode_public_key, encode_spki
 from protocol.keys.signing import SHA_256, sign_octets
-from protocol.name import fold_prefix
+from protocol.name import fold_prefix, whole_name
 from protocol.record import Reference, decode_values
 from resolver.doirp.identity import Claim, prove
 from resolver.http.asked import Senders
-from resolver.http.auth_errors import ERROR_TEXT, NotProved, TooManyFailures
+from resolver.http.auth_errors import ERROR_TEXT, NotProved, SessionUnknown, TooManyFailures
 from resolver.http.credentials import (
     CLAIM_VERSION,
     HandleFields,
@@ -34,7 +34,7 @@ from resolver.http.credentials import (
     read_certificate,
     read_handle_header,
 )
-from resolver.http.sessions import Session, Sessions, digest_of
+from resolver.http.sessions import NONCE_BYTES, Session, Sessions, digest_of
 from resolver.lookup import Query
 
 if TYPE_CHECKING:
@@ -116,7 +116,10 @@ class Authenticator:
         except BiaoshiError:
             raise attempt.failed(None, self.sessions.get(session.id)) from None
         attempt.held()
-        for key in await self._keys(proved, proof.key_type):
+        keys = await self._keys(proved, proof.key_type)
+        if not keys and proof.key_type == HS_SECKEY and self._lies_elsewhere(proved):
+            keys = (b"",)  # the secret itself is never seen here
+        for key in keys:
             self.sessions.authenticated(session, proof.identity, key, proof.key_type)
         return proof.identity
 
@@ -131,6 +134,8 @@ class Authenticator:
         offered = read_basic(value)
         identity = offered.identity
         attempt = await self._attempt(request, identity, "basic")
+        if identity is not None and self._lies_elsewhere(identity):
+            return await self._basic_elsewhere(attempt, identity, offered.password)
         secrets: Sequence[bytes] = ()
         if identity is not None and self._node.settings.auth.secret_keys:
             secrets = self._local_keys(identity, HS_SECKEY)
@@ -141,6 +146,30 @@ class Authenticator:
         attempt.held()
         return Caller(identity, key=(offered.password, HS_SECKEY))
 
+    async def _basic_elsewhere(
+        self, attempt: _Attempt, identity: Reference, password: bytes
+    ) -> Caller:
+        """A secret that lies at another node: its server judges an answer made with the password.
+
+        The password itself does not leave this node.
+        """
+        nonce = self.random(NONCE_BYTES)
+        answer = await asyncio.to_thread(
+            answer_with_secret, password, nonce, b"", CLAIM_VERSION, salt=self.random(SALT_BYTES)
+        )
+        claim = Claim(HS_SECKEY, identity, answer, nonce, b"", CLAIM_VERSION)
+        try:
+            await prove(self._node, claim)
+        except BiaoshiError:
+            raise attempt.failed(None, None) from None
+        attempt.held()
+        return Caller(identity, key=(b"", HS_SECKEY))
+
+    def _lies_elsewhere(self, identity: Reference) -> bool:
+        """Whether another node holds an identity's keys, and this one can ask it."""
+        here = self._node.prefixes.responsible(whole_name(identity.handle))
+        return not here and self._node.recursion is not None
+
     async def _handle(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
         if fields.client_cert:
             return await self._certificate(request, fields)
@@ -148,7 +177,7 @@ class Authenticator:
             return Caller(None, None, fields)
         session = self.sessions.get(fields.session_id)
         if session is None:
-            raise NotProved("the session is unknown or over", fields, None)
+            raise SessionUnknown
         if fields.broken:
             raise NotProved("the proof cannot be read", fields, session)
         if fields.proof is not None:
@@ -168,7 +197,9 @@ class Authenticator:
     async def _certificate(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(True) if tls is not None else None
-        offered = read_certificate(der) if der is not None else None
+        if der is None:
+            return Caller(fields=fields)  # nothing was offered: as without credentials
+        offered = read_certificate(der)
         attempt = await self._attempt(request, offered.identity if offered else None, "certificate")
         if offered is None:
             raise attempt.failed(fields, None)
@@ -183,6 +214,8 @@ class Authenticator:
     async def _still_holds(self, session: Session) -> bool:
         """Whether the key that proved a session is still its identity's key."""
         assert session.identity is not None  # noqa: S101 - asked of authenticated sessions only
+        if session.key_type == HS_SECKEY and self._lies_elsewhere(session.identity):
+            return self._node.settings.auth.secret_keys  # judged by its server, for this session
         keys = await self._keys(session.identity, session.key_type)
         return any(digest_of(key) == session.key_digest for key in keys)
 

@@ -8,6 +8,8 @@ from protocol.errors import AuthenticationFailed, BiaoshiError, ResponseCode
 from resolver.http.credentials import HandleFields
 from resolver.http.sessions import Session
 
+NO_FIELDS: Final = HandleFields()
+"""Of a Handle header whose fields do not matter."""
 ERROR_TEXT: Final = "Identity not verified"
 
 
@@ -22,9 +24,16 @@ class TooManyFailures(BiaoshiError):
 
 
 class NotProved(AuthenticationFailed):
-    """Credentials that do not hold, or a session that is unknown: 401 with an empty body."""
+    """Credentials that do not hold: 401 with an empty body."""
 
     def __init__(self, text: str, fields: HandleFields | None, session: Session | None) -> None:
         super().__init__(text)
         self.fields = fields
         self.session = session
+
+
+class SessionUnknown(NotProved):
+    """A session that is unknown or over: 401 with a fresh one, and nothing was tried."""
+
+    def __init__(self) -> None:
+        super().__init__("the session is unknown or over", NO_FIELDS, None)

@@ -51,7 +51,8 @@ class Gate:
         proved: told the address of each connection, which it shows to be no forged one.
         """
         self.tally = Tally()
-        self.fast = None if node is None else fast_answers(node, self.tally)
+        soon = asyncio.get_running_loop().call_soon
+        self.fast = None if node is None else fast_answers(node, self.tally, face, soon)
         self.limits = limits
         self._proved = proved
         self.face = face
@@ -197,26 +198,25 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        gate = self._gate
-        if gate.fast is not None and self._clean and not self._messages and self._rests():
-            reply = gate.fast(data)
-            if reply is not None:
-                self._active = gate.tick
-                self._head_since = None
-                self.transport.write(reply)  # type: ignore[union-attr]
-                return
+        gate, fast = self._gate, self._gate.fast
+        if fast is not None and self._clean and not self._messages:
+            waiter = self._waiter  # as _rests(), which is the rarer case
+            if self._rests() if waiter is None else not (self._paused or waiter.done()):
+                reply = fast(data)
+                if reply is not None:
+                    self._active = gate.tick
+                    self._head_since = None
+                    self.transport.write(reply)  # type: ignore[union-attr]
+                    return
         self._give(data)
 
     def _rests(self) -> bool:
-        """Whether an answer given now is the next thing on this connection.
+        """Whether an answer given now is the next thing on this connection, which has no waiter.
 
-        aiohttp waits for a request, or was never given one and its task has yet to start; its
-        parser holds nothing (_clean) and the peer reads.
+        aiohttp waits for a request, or (here) was never given one and its task has yet to start;
+        its parser holds nothing (_clean) and the peer reads.
         """
-        waiter = self._waiter
-        if waiter is None:
-            return not (self._request_count or self._paused or self._close or self._force_close)
-        return not (self._paused or waiter.done())
+        return not (self._request_count or self._paused or self._close or self._force_close)
 
     def _give(self, data: bytes) -> None:
         """Let aiohttp have it."""

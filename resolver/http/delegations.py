@@ -22,7 +22,7 @@ from protocol.change import Change, Kind
 from protocol.errors import HandleExists, NotServedHere, ServerBusy
 from protocol.name import parent_prefix, prefix_record
 from protocol.record import HandleValue
-from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow
+from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow, home_above
 from registry.records import read_record
 from resolver.delegate import delegation
 from resolver.enrol import (
@@ -44,6 +44,7 @@ PER_SOURCE: Final = 50
 """Applications from one network (/24, /56) that may wait."""
 MOVE_EVERY_S: Final = 2
 """A delegated child may change its site so often."""
+_SHOWN: Final = 5
 _KEPT_ANSWERS: Final = 256
 _ANSWER_S: Final = 60.0
 
@@ -83,11 +84,16 @@ class Delegations:
         return self._answer(prefix, 200)
 
     def _require_ours(self, prefix: bytes) -> None:
-        """Raise NotServedHere unless the prefix lies under the one that this node is home to."""
+        """Raise NotServedHere unless the prefix lies under one that this node is home to.
+
+        A node that is not a root certifies only what lies under its own prefix.
+        """
         node = self._node
-        under = bool(node.prefix) and prefix.startswith(node.prefix + b".")
-        if not under or node.prefix not in node.prefixes.homed():
-            own = node.prefix.decode() or "no prefix"
+        above = home_above(prefix, node.prefixes) if node.prefix else None
+        within = prefix.startswith(node.prefix + b".") or not node.settings.node.parent
+        if above is None or not within:
+            homed = sorted(each.decode() for each in node.prefixes.homed())
+            own = ", ".join(homed[:_SHOWN]) or "no prefix"
             raise NotServedHere(
                 f"{prefix.decode()} cannot be had here: this node is home to {own}; "
                 "apply to the node of the prefix above yours"
@@ -129,8 +135,9 @@ class Delegations:
     def _require_ours_to_give(self, prefix: bytes) -> None:
         """A prefix further down belongs to its nearest delegated ancestor."""
         node = self._node
+        home = home_above(prefix, node.prefixes)
         above = parent_prefix(prefix)
-        while above is not None and above != node.prefix:
+        while above is not None and above != home:
             if above in node.prefixes.delegated():
                 raise NotServedHere(f"{above.decode()} is delegated to another node; apply there")
             above = parent_prefix(above)

@@ -27,7 +27,7 @@ from protocol.errors import (
 from resolver.doirp.counting import count
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Parameters, Senders
 from resolver.http.auth import Authenticator, Caller
-from resolver.http.auth_errors import NotProved, TooManyFailures
+from resolver.http.auth_errors import NotProved, SessionUnknown, TooManyFailures
 from resolver.http.reply import (
     PREFLIGHT_HEADERS,
     Answer,
@@ -107,7 +107,8 @@ class HandleFace:
             answer = await operation(asked)
         except NotProved as error:
             response = web.Response(status=401)
-            for line in self.authenticator.challenge(error.session, error.fields, error=True):
+            told = not isinstance(error, SessionUnknown)
+            for line in self.authenticator.challenge(error.session, error.fields, error=told):
                 response.headers.add("WWW-Authenticate", line)
             self._count(request, ResponseCode.AUTHENTICATION_FAILED)
             return self._finish(request, response)
@@ -117,7 +118,7 @@ class HandleFace:
                 caller = error.caller
                 for line in self.authenticator.challenge(caller.session, caller.fields):
                     response.headers.add("WWW-Authenticate", line)
-            return response
+            return self._finish(request, response)
         except BiaoshiError as error:
             answer = self._refused(asked, error)
         except ConnectionError:
@@ -170,7 +171,7 @@ class HandleFace:
         return self._finish(request, render(request, answer, form))
 
     def _finish(self, request: web.BaseRequest, response: web.Response) -> web.Response:
-        response.headers.update(cors_headers(request))
+        response.headers.update(cors_headers(request, response.headers))
         return response
 
     def _count(self, request: web.BaseRequest, code: int) -> None:

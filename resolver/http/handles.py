@@ -41,6 +41,7 @@ from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodUnknown, Nee
 from resolver.http.reply import Answer, error_body, status_of
 from resolver.lookup import Answer as Found
 from resolver.lookup import Query
+from resolver.pressure import RETRY_S
 
 MOUNT: Final = "/api/handles/"
 VARIOUS: Final = "various"
@@ -154,13 +155,15 @@ class Handles:
         if code == ResponseCode.AUTHENTICATION_NEEDED:
             raise NeedsIdentity(handle, asked.caller)
         not_ours = {ResponseCode.SERVER_NOT_RESPONSIBLE, ResponseCode.SERVICE_REFERRAL}
-        if code in not_ours and b"/" not in handle:
+        if code in not_ours and whole_name(handle) != handle:
             code = ResponseCode.HANDLE_NOT_FOUND  # a name without slash is no prefix of ours
         if code == ResponseCode.HANDLE_NOT_FOUND:
             return Answer(error_body(code, handle=handle), 404)
         message = NOT_SERVED if code == ResponseCode.SERVER_NOT_RESPONSIBLE else found.message
         status = status_of(code, secure=asked.secure)
-        return Answer(error_body(code, message=message, handle=handle), status)
+        busy = code == ResponseCode.SERVER_BUSY
+        headers = {"Retry-After": str(round(RETRY_S))} if busy else {}
+        return Answer(error_body(code, message=message, handle=handle), status, headers=headers)
 
     # --- writing
 

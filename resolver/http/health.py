@@ -43,6 +43,7 @@ class Health:
             "store": self._store_reads(),
             "homed": not node.prefix or node.prefix in node.prefixes.homed(),
             "serving": not node.board.draining,
+            "store_writes": not node.board.gauge("store_read_only"),
             **self._log(),
         }
         whole = all(checks.values())

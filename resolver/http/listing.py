@@ -43,7 +43,7 @@ class Listing:
         prefix = fold(text).removeprefix(PREFIX_RECORDS)
         asked.handle = text
         page, size = _page(asked)
-        if not self._node.prefixes.responsible(prefix + b"/"):
+        if b"/" in prefix or not self._node.prefixes.responsible(prefix + b"/"):
             raise NotServedHere(NOT_SERVED)
         await self._allow(asked, prefix_record(prefix))
         first = (page or 0) * size if size is not None else 0

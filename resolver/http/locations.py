@@ -80,18 +80,17 @@ def target(
 def shown(name: str, values: Sequence[HandleValue], shared: Locations) -> bytes:
     """`action=showurls`: each URL as a location, those of 10320/loc values and the shared ones."""
     lines = []
+    own = [locations for _, locations in _own(values)]
+    weight = "0.0" if own else "1.0"  # locations come before URLs
     for value in values:
         if value.type.upper() == URL:
             href = quoteattr(_xml_text(_text(value)))
-            lines.append(f'<location mode="legacy" weight="1.0" href={href}/>')
-    own = [locations for _, locations in _own(values)]
+            lines.append(f'<location mode="legacy" weight="{weight}" href={href}/>')
     for locations in own:
         lines += map(_line, _filled(name, locations).locations)
     if not own or any(locations.namespace_locs for locations in own):
         lines += map(_line, _filled(name, shared).locations)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n<locations>\n{}\n</locations>\n'.format(
-        "\n".join(lines)
-    ).encode()
+    return "<locations>\n{}\n</locations>\n".format("\n".join(lines)).encode()
 
 
 def _own(values: Sequence[HandleValue]) -> list[tuple[HandleValue, Locations]]:

@@ -1,6 +1,8 @@
 """/log: the log of this node as static octets, for auditors, witnesses and mirrors.
 
 GET /log/checkpoint[?size=N]           the newest signed note; or the oldest one over N changes
+GET /log/checkpoint?after=N            the newest one, once it is over more than N changes (or soon)
+POST /log/held                         a mirror says how far it holds the log, and where it answers
 GET /log/tile/L/N[.p/W]                hashes (C2SP tlog-tiles), for ever the same
 GET /log/tile/entries/N[.p/W]          leaves, each with its length as u2
 GET /log/proof/inclusion?index&size    GET /log/proof/consistency?old&new
@@ -16,7 +18,7 @@ Leaves commit and show nothing, so all but the last is public.
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +27,7 @@ import orjson
 from aiohttp import web
 
 from protocol import merkle, note, tiles
-from protocol.change import pack
+from protocol.change import Kind, pack
 from protocol.errors import (
     AuthenticationNeeded,
     BiaoshiError,
@@ -40,9 +42,9 @@ from registry.log import decode_body, read_sequence, sequence_key
 from registry.receipt import Opened, make_receipt
 from registry.records import read_row
 from registry.scitt import MEDIA_TYPE, cose_receipt
-from registry.store import Snapshot, Table
+from registry.store import Snapshot, Store, Table
 from registry.store.row import Row
-from resolver.http.asked import Parameters, Senders, raw_path, read_body
+from resolver.http.asked import Parameters, Senders, raw_path, read_body, read_json
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
@@ -61,6 +63,11 @@ BODIES_TYPE: Final = "application/vnd.biaoshi.log+msgpack"
 """A row of msgpack arrays: sequence, leaf, body or nil where it was erased."""
 MOST_BODIES: Final = 4_096
 MOST_BODY_BYTES: Final = 4 << 20
+MOST_HELD: Final = 65_536
+WAIT_S: Final = 1.0
+"""How long `after` waits: short, so that a stopping reader need not wait for it."""
+LOOK_S: Final = 0.01
+MOST_WAITERS: Final = 64
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -81,6 +88,7 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
     ):
         own = handler if path == "/log/cosigned" else _only_get(handler)
         app.router.add_route("*", path, own)
+    app.router.add_route("*", "/log/held", log.held)
 
 
 def _only_get(handler: Handler) -> Handler:
@@ -99,10 +107,14 @@ class Log:
         self._node = node
         self._authenticator = authenticator
         self._senders = senders
+        self._waiters = 0
 
     async def checkpoint(self, request: web.Request) -> web.Response:
         """The newest signed note, or the oldest that covers `size` changes."""
         size = Parameters.of(request).integer("size")
+        after = Parameters.of(request).integer("after")
+        if after is not None:
+            await self._longer_than(after)
         with self._node.store.snapshot() as state:
             if size is None:
                 found = tree.latest_checkpoint(state)
@@ -111,6 +123,53 @@ class Log:
         if found is None:
             return not_found()
         return _octets(request, found, "text/plain; charset=utf-8", NEWEST)
+
+    async def _longer_than(self, after: int) -> None:
+        """Wait a little for a longer log, so that mirrors hear of it at once."""
+        if self._waiters >= MOST_WAITERS:
+            return
+        self._waiters += 1
+        try:
+            for _ in range(int(WAIT_S / LOOK_S)):
+                if read_size(self._node.store) > after or self._node.board.draining:
+                    return
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._waiters -= 1
+
+    async def held(self, request: web.Request) -> web.Response:
+        """POST {"size", "root", "mirror", "sites"}, from an administrator of the server."""
+        if request.method != "POST":
+            return method_not_allowed("POST")
+        try:
+            actor = await self._administrator(request, "say what a mirror holds")
+        except (NotProved, AuthenticationNeeded) as error:
+            return challenged(request, error, self._authenticator, self._senders)
+        shape = await read_json(request, MOST_HELD, self._node.settings.limits.request_s)
+        try:
+            size, root, name = shape["size"], b64decode(shape["root"]), str(shape["mirror"])[:200]
+            sites = [b64decode(one) for one in shape["sites"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ParseError(f"what a mirror says lacks or garbles {error}") from None
+        with self._node.store.snapshot() as state:
+            if type(size) is not int or not 0 <= size <= tree.tree_size(state):
+                raise ParseError(f"this log has {tree.tree_size(state)} changes, not {size}")
+            if size and tree.root_at(state, size) != root:
+                raise SignatureInvalid(
+                    f"the first {size} changes of the mirror {name} are not those of this log"
+                )
+        news = await self._node.writer.held(f"{actor.text()} {name}", size, sites)
+        if news:
+            await self._node.siblings.wake()
+        return web.json_response({"held": size}, headers={"Cache-Control": PRIVATE})
+
+    async def _administrator(self, request: web.Request, what: str) -> Reference:
+        actor = (await self._authenticator.caller(request)).identity
+        if actor is None:
+            raise AuthenticationNeeded("this is for administrators; say who")
+        self._node.access.forget()
+        self._node.access.require_server_admin(actor, what)
+        return actor
 
     async def tile(self, request: web.Request) -> web.Response:
         """Hashes or leaves. A part of a tile is as unchangeable as the whole."""
@@ -270,6 +329,8 @@ class Log:
         folded, body = decode_body(raw)
         if body.actor == actor:
             return True
+        if body.kind == Kind.EVENT:
+            return False
         row = read_row(state, folded) if folded else None
         return row is not None and self._may_read(actor, row)
 
@@ -278,13 +339,9 @@ class Log:
     async def bodies(self, request: web.Request) -> web.Response:
         """Leaves and content from change `from` on, as many as fit one answer."""
         try:
-            actor = (await self._authenticator.caller(request)).identity
-            if actor is None:
-                raise AuthenticationNeeded("the content of the log is for administrators; say who")
+            await self._administrator(request, "read the content of the log")
         except (NotProved, AuthenticationNeeded) as error:
             return challenged(request, error, self._authenticator, self._senders)
-        self._node.access.forget()
-        self._node.access.require_server_admin(actor, "read the content of the log")
         parameters = Parameters.of(request)
         first = _needed(parameters, "from")
         limit = min(parameters.integer("limit") or MOST_BODIES, MOST_BODIES)
@@ -301,6 +358,12 @@ class Log:
                 if len(made) > MOST_BODY_BYTES:
                     break
         return bytes(made)
+
+
+def read_size(store: Store) -> int:
+    """How many changes are in the tree now: one read."""
+    raw = store.get(Table.META, tree.TREE_KEY)
+    return 0 if raw is None else read_sequence(raw)
 
 
 def _wants_cose(request: web.Request) -> bool:

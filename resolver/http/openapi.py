@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
 
-Json = dict[str, Any]
-
-
-def _parameter(
-    name: str, kind: Json, text: str, *, where: str = "query", many: bool = False
-) -> Json:
-    schema: Json = {"type": "array", "items": kind} if many else kind
-    made: Json = {"name": name, "in": where, "description": text, "schema": schema}
-    if where == "path":
-        made["required"] = True
-    return made
-
-
-def _answer(text: str, schema: str | None = None, media: str = "application/json") -> Json:
-    made: Json = {"description": text}
-    if schema is not None:
-        made["content"] = {media: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return made
-
-
-def _operation(
-    summary: str,
-    answers: Mapping[int, Json],
-    *,
-    tag: str,
-    parameters: list[Json] | None = None,
-    body: Json | None = None,
-    secured: bool = False,
-) -> Json:
-    made: Json = {
-        "summary": summary,
-        "tags": [tag],
-        "responses": {str(status): answer for status, answer in answers.items()},
-    }
-    if parameters:
-        made["parameters"] = parameters
-    if body is not None:
-        made["requestBody"] = body
-    if secured:
-        made["security"] = [{"basic": []}, {"handle": []}, {"certificate": []}]
-    return made
-
-
-_TEXT: Final[Json] = {"type": "string"}
-_NUMBER: Final[Json] = {"type": "integer"}
-_FLAG: Final[Json] = {"type": "boolean"}
+from resolver.epcis import description
+from resolver.http.openapi_links import CHOICES, LINK_PARAMETERS, LINK_PATHS, LINK_SCHEMAS, LINKSETS
+from resolver.http.openapi_parts import FLAG as _FLAG
+from resolver.http.openapi_parts import NUMBER as _NUMBER
+from resolver.http.openapi_parts import PROBLEM as _PROBLEM
+from resolver.http.openapi_parts import TEXT as _TEXT
+from resolver.http.openapi_parts import Json
+from resolver.http.openapi_parts import answer as _answer
+from resolver.http.openapi_parts import object_of as _object
+from resolver.http.openapi_parts import operation as _operation
+from resolver.http.openapi_parts import parameter as _parameter
 
 _HANDLE = _parameter(
     "handle", _TEXT, "prefix/suffix, percent-encoded; slashes as they are", where="path"
@@ -105,7 +69,6 @@ _WRITE_ERRORS = {
     429: _answer("too many failed proofs of identity", "HandleError"),
     503: _answer("busy or read-only; Retry-After says when to come back", "HandleError"),
 }
-_PROBLEM = _answer("a problem document", "Problem", "application/problem+json")
 
 _PATHS: Final[Json] = {
     "/api/handles/{handle}": {
@@ -191,6 +154,9 @@ _PATHS: Final[Json] = {
     },
     "/api/site": {
         "get": _operation("The site record", {200: _answer("servers and keys")}, tag="handles")
+    },
+    "/api/node": {
+        "get": _operation("Its prefix and role", {200: _answer("prefix and role")}, tag="handles")
     },
     "/api/sessions": {
         "post": _operation(
@@ -288,19 +254,20 @@ _PATHS: Final[Json] = {
             tag="resolve",
         )
     },
+    **LINK_PATHS,
     "/{identifier}": {
         "get": _operation(
             "Follow an identifier: redirect, or a page of its values",
             {
-                200: _answer("a page"),
+                **LINKSETS,
+                **CHOICES,
                 301: _answer("an alias"),
                 302: _answer("its address"),
-                400: _answer("a page: not served here"),
-                404: _answer("a page: no such identifier"),
             },
             tag="resolve",
             parameters=[
                 _parameter("identifier", _TEXT, "as it is written", where="path"),
+                *LINK_PARAMETERS,
                 _INDEX,
                 _TYPE,
                 _parameter("noredirect", _FLAG, "the page"),
@@ -312,13 +279,6 @@ _PATHS: Final[Json] = {
         )
     },
 }
-
-
-def _object(properties: Json, *required: str) -> Json:
-    made: Json = {"type": "object", "properties": properties}
-    if required:
-        made["required"] = list(required)
-    return made
 
 
 _VALUES: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/Value"}}
@@ -440,6 +400,7 @@ _SCHEMAS: Final[Json] = {
             "values": _VALUES,
         }
     ),
+    **LINK_SCHEMAS,
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": _NUMBER, "detail": _TEXT}, "type", "status"
     ),
@@ -455,9 +416,9 @@ def document() -> Json:
             "version": _version(),
             "summary": "Industrial identifier resolution",
         },
-        "paths": _PATHS,
+        "paths": _PATHS | description.paths(),
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | description.schemas(),
             "securitySchemes": {
                 "basic": {
                     "type": "http",

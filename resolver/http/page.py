@@ -42,6 +42,12 @@ SECURITY_HEADERS: Final = {
 }
 
 
+PUBLIC_HEADERS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Link, Location",
+}
+"""On whatever is answered below no mount point: public data, for scripts of any origin."""
+
 REDIRECT_BODY: Final = (
     '<html><head><title>Handle Redirect</title></head>\n<body><a href="%s">%s</a></body></html>\n'
 )
@@ -117,7 +123,7 @@ def redirect(status: int, target: str, headers: dict[str, str]) -> web.Response:
     return web.Response(
         status=status,
         body=(REDIRECT_BODY % (shown, shown)).encode(),
-        headers={**SECURITY_HEADERS, **headers, "Location": target},
+        headers={**SECURITY_HEADERS, **PUBLIC_HEADERS, **headers, "Location": target},
     )
 
 

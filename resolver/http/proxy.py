@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -20,8 +20,19 @@ from protocol.identifier import parse
 from protocol.record import TTL_ABSOLUTE, HandleValue, decode_values, select
 from protocol.values.loc import Caller, Locations
 from resolver.aliases import HS_ALIAS, MUTUAL, follow
-from resolver.http.asked import Parameters, Senders, decoded, raw_path
-from resolver.http.locations import chain_for, shared_locations, target
+from resolver.http.address import safe_address
+from resolver.http.asked import Parameters, Senders, decoded, raw_path, raw_query
+from resolver.http.countries import Countries
+from resolver.http.link_path import Asked, is_link_path, read_compressed, read_link
+from resolver.http.links import (
+    Links,
+    asks_for_links,
+    digital_link_of,
+    has_links,
+    preflight,
+    refused,
+)
+from resolver.http.locations import LOC, chain_for, shared_locations, target
 from resolver.http.locations import shown as listed_locations
 from resolver.http.page import (
     SECURITY_HEADERS,
@@ -32,46 +43,84 @@ from resolver.http.page import (
     redirect,
 )
 from resolver.lookup import Answer, Query
+from resolver.namespaces import Chain
 
 if TYPE_CHECKING:
     from resolver.node import Node
 
 PAGE: Final = "page"
 _METHODS: Final = ("GET", "HEAD", "POST")
-_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
-"""Reserved characters stay as they are in a target; the rest is percent-encoded where needed."""
 _SPELLED: Final = ("hdl:", "doi:", "info:", "urn:", "oid:", "did:")
 
 
 class Proxy:
     """The browser-facing resolver."""
 
-    def __init__(self, node: Node, senders: Senders, *, draw: Callable[[], float]) -> None:
-        """draw: a random number, 0 ≤ draw < 1, for weighted locations."""
+    def __init__(
+        self, node: Node, senders: Senders, links: Links, *, draw: Callable[[], float]
+    ) -> None:
+        """draw: a random number, 0 ≤ draw < 1, for weighted locations. Raises SettingsError."""
+        self._links = links
         self._node = node
         self._senders = senders
         self._draw = draw
+        self._countries = Countries(node.settings.http, node.dir, senders)
         self._schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Any path that is no mount point."""
+        if request.method == "OPTIONS":
+            return self._preflight(request)
         if request.method not in _METHODS:
             return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
+        path = raw_path(request)
         try:
             parameters = Parameters.of(request)
-            octets = decoded(raw_path(request)[1:])
+            only_page = path.startswith(f"/{PAGE}/")
+            asked = self._digital_link(path.removeprefix(f"/{PAGE}"), raw_query(request))
+            if asked is not None:
+                return await self._links.digital_link(request, asked, page=only_page)
+            octets = decoded(path[1:])
         except ParseError as error:
-            return error_page(400, "This is no identifier", raw_path(request), str(error))
+            return refused(request, error, path)
         if not octets:
             wanted = parameters.first("id")
             return front_page() if not wanted else redirect(302, _path_of(wanted.strip()), {})
         shown = octets.decode("utf-8", "replace")
         try:
             return await self._resolve(request, parameters, octets)
-        except BadIdentifier as error:
-            return error_page(400, "This is no identifier", shown, str(error))
+        except ParseError as error:
+            return refused(request, error, shown)
         except BiaoshiError as error:
             return error_page(500, "It could not be resolved", shown, str(error))
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        """What may be done here: a Digital Link is only read."""
+        try:
+            link = self._digital_link(raw_path(request), "") is not None
+        except ParseError:
+            link = True
+        return preflight() if link else preflight(*_METHODS, "OPTIONS")
+
+    def _digital_link(self, path: str, query: str) -> Asked | None:
+        """The Digital Link that a raw path is. Raises BadIdentifier for one that is wrong."""
+        first, slash, _ = path[1:].partition("/")
+        if not slash:
+            return None
+        prefix = first.upper().encode("utf-8", "surrogateescape") in self._node.prefixes.homed()
+        if is_link_path(path, prefix=prefix):
+            return read_link(path, query)
+        return None if prefix else read_compressed(path, query)
+
+    async def _other_link(
+        self, request: web.Request, handle: bytes, *, page: bool
+    ) -> web.StreamResponse | None:
+        """The answer for a GS1 key that is spelled otherwise: a GTIN, an URN, one segment."""
+        link = digital_link_of(handle)
+        asked = None if link is None else Asked(link)
+        if asked is None and b"/" not in handle and not page:
+            asked = read_compressed(raw_path(request), raw_query(request))
+        return None if asked is None else await self._links.digital_link(request, asked, page=page)
 
     async def _resolve(
         self, request: web.Request, parameters: Parameters, octets: bytes
@@ -79,6 +128,10 @@ class Proxy:
         mount, slash, rest = octets.partition(b"/")
         only_page = bool(slash) and mount == PAGE.encode()
         handle = name_of(rest if only_page else octets)
+        if b"/" not in handle or b":" in handle:
+            response = await self._other_link(request, handle, page=only_page)
+            if response is not None:
+                return response
         query = Query(handle, authoritative=parameters.flag("auth"), do_not_refer=True)
         lookup = self._node.lookup
         answer = lookup.answer_now(query) or await lookup.answer(query)
@@ -95,15 +148,18 @@ class Proxy:
         self._node.metrics.lookups[answer.source].inc()
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
-            return _locations(shown, values, await shared_locations(self._ask, chain))
-        indexes, types = parameters.indexes(), parameters.types()
+            return await self._listed(query, shown, values, chain)
+        indexes, types = _indexes(parameters), parameters.types()
         chosen = select(values, indexes, types)
         if only_page or parameters.has("noredirect"):
             return record_page(shown, chosen)
         if not parameters.has("ignore_aliases"):
             alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
-                return _to_alias(alias.data, parameters)
+                return _to_alias(alias, parameters, self._expires(alias))
+        all_of_it = not indexes and not types
+        if all_of_it and (asks_for_links(request, parameters) or has_links(values)):
+            return await self._links.record(request, answer.handle, values)
         shared = await shared_locations(self._ask, chain)
         return self._redirected(request, parameters, shown, chosen, shared)
 
@@ -126,9 +182,24 @@ class Proxy:
         if address is None:
             note = "The address below is not one that this server sends browsers to."
             return record_page(shown, values, note)
-        now = self._node.now()
-        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else now + value.ttl
-        return redirect(302, address, {"Expires": formatdate(min(until, 2**32), usegmt=True)})
+        headers = {"Expires": self._expires(value)}
+        if value.type.upper() == LOC or shared.locations:
+            headers["Cache-Control"] = "private"  # chosen for this caller
+        return redirect(302, address, headers)
+
+    def _expires(self, value: HandleValue) -> str:
+        """Until when a redirect by this value may be kept."""
+        until = value.ttl if value.ttl_type == TTL_ABSOLUTE else self._node.now() + value.ttl
+        return formatdate(min(until, 2**32), usegmt=True)
+
+    async def _listed(
+        self, query: Query, shown: str, values: Sequence[HandleValue], chain: Chain
+    ) -> web.Response:
+        """`action=showurls`, of what an alias stands for as well."""
+        if any(value.type.upper() == HS_ALIAS and value.data for value in values):
+            answer = (await follow(self._ask, query)).answer
+            values = decode_values(answer.values) if answer.code == ResponseCode.SUCCESS else values
+        return _locations(shown, values, await shared_locations(self._ask, chain))
 
     def _caller(self, request: web.Request, parameters: Parameters) -> Caller:
         name, colon, wanted = (parameters.first("locatt") or "").partition(":")
@@ -136,6 +207,7 @@ class Proxy:
             draw=self._draw(),
             locatt=(name, wanted) if colon else None,
             address=self._senders.host(request),
+            country=self._countries.of(request),
         )
 
 
@@ -159,45 +231,19 @@ def name_of(octets: bytes) -> bytes:
         return octets  # a prefix, or nothing at all: the lookup says which
 
 
-def safe_address(target: str, append: str, schemes: frozenset[str]) -> str | None:
-    """An address a browser may be sent to, in ASCII; None for any other.
-
-    append: added as it is, unless it would lead to another host.
-    """
-    own = _parts(target)
-    if own is None or own[0] not in schemes or (own[0] in {"http", "https"} and not own[1]):
-        return None
-    whole = target + append
-    if append and _parts(whole) != own:
-        whole = target
-    return quote(whole, safe=_SAFE) if not _host_is_odd(own[1]) else None
-
-
-def _parts(address: str) -> tuple[str, str] | None:
-    """Scheme and authority as a browser would read them; None where it would read otherwise."""
-    # Browsers drop tabs and line ends and take a backslash for a slash: such text is not
-    # an address for us.
-    if not address.isprintable() or "\\" in address or address != address.strip():
-        return None
+def _indexes(parameters: Parameters) -> tuple[int, ...]:
+    """The indexes asked for; what is no number selects nothing and hides nothing."""
     try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts.scheme.lower(), parts.netloc.lower()
+        return parameters.indexes()
+    except ParseError:
+        return ()
 
 
-def _host_is_odd(authority: str) -> bool:
-    """Percent signs, spaces or characters beyond ASCII in a host are left to people."""
-    host = authority.rpartition("@")[2]
-    return not host.isascii() or any(char in host for char in '% "<>^`{|}')
-
-
-def _to_alias(data: bytes, parameters: Parameters) -> web.Response:
-    target = _path_of(data.decode("utf-8", "replace"))
+def _to_alias(alias: HandleValue, parameters: Parameters, expires: str) -> web.Response:
+    target = _path_of(alias.data.decode("utf-8", "replace"))
     if parameters.pairs:
         target += "?" + urlencode(parameters.pairs)
-    return redirect(301, target, {})
+    return redirect(301, target, {"Expires": expires})
 
 
 def _path_of(name: str) -> str:

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -31,6 +31,7 @@ from protocol.handle_json import parse_values
 from protocol.record import Reference
 from protocol.strict_json import parse_json
 from registry.idempotency import require_unused_keys
+from registry.ready import Drafter
 from registry.records import read_record
 from registry.rules import is_signature
 from registry.signing import MAX_SIGNATURES, VERIFIED, node_signer, verify_signature
@@ -43,6 +44,7 @@ from resolver.http.challenged import challenged
 from resolver.http.handles import idempotency_key
 from resolver.http.problem import problem_of
 from resolver.registering.local import Signing
+from resolver.writer_process import writer_settings
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -67,8 +69,7 @@ _RULES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row on its way. change: None where it cannot be read; error then says why."""
 
     line: int
@@ -79,7 +80,10 @@ class Row:
 
 @dataclass(slots=True)
 class _Batch:
-    rows: list[Row] = field(default_factory=list)
+    """Lines that were read, the number of the first one before them."""
+
+    first: int = 0
+    rows: list[bytes] = field(default_factory=list)
     octets: int = 0
 
     @property
@@ -200,12 +204,14 @@ class _Stream:
     def _add(self, batch: _Batch, line: bytes) -> None:
         if not line.strip():
             return
+        if not batch.rows:
+            batch.first = self._number
         self._number += 1
         if self._number > self._node.settings.limits.batch_rows:
             raise BodyTooLarge(
                 f"more than {self._node.settings.limits.batch_rows} rows; send fewer at once"
             )
-        batch.rows.append(self._row(line, self._number))
+        batch.rows.append(line)
         batch.octets += len(line)
 
     def _row(self, line: bytes, number: int) -> Row:
@@ -250,7 +256,7 @@ class _Stream:
 
     async def _submit(self, batch: _Batch) -> None:
         """Prepare a batch beside the event loop and hand it to the writer, waiting while busy."""
-        rows = await asyncio.to_thread(self._prepared, batch.rows)
+        rows = await asyncio.to_thread(self._prepared, batch)
         changes = [row.change for row in rows if row.change is not None]
         first = not self._response.prepared and not self._waiting
         if first and self._key is not None:
@@ -300,35 +306,72 @@ class _Stream:
 
     def _make_signing(self) -> Signing | None:
         node = self._node
-        if not node.settings.signing.sign_registrations or not node.prefix:
+        signing = node.settings.signing
+        if not signing.sign_registrations or not node.prefix:
             return None
         record = read_record(node.store, node.record_name)
         values = record.values if record is not None else ()
-        rsa = node.settings.signing.handle_compat
-        return Signing(node_signer(node.keys, node.prefix, values, rsa=rsa), node.prefix)
+        signer = node_signer(node.keys, node.prefix, values, rsa=signing.handle_compat)
+        return Signing(signer, node.prefix, signing.batch)
 
-    def _prepared(self, rows: Sequence[Row]) -> list[Row]:
+    def _prepared(self, batch: _Batch) -> list[Row]:
+        """The rows of a batch, read and signed. Plain ones are made ready (registry.ready)."""
         now_s = int(self._node.now())
-        return [self._signed(row, now_s) for row in rows]
+        rows: list[Row | None] = [None] * len(batch.rows)
+        if self._key is None:  # a key is bound to a digest of the values, as objects
+            self._make_ready(batch, rows, now_s)
+        others = [at for at, row in enumerate(rows) if row is None]
+        read = [self._row(batch.rows[at], batch.first + at + 1) for at in others]
+        signed = self._signed([self._checked(row, now_s) for row in read], now_s)
+        for at, row in zip(others, signed, strict=True):
+            rows[at] = row
+        return [row for row in rows if row is not None]
 
-    def _signed(self, row: Row, now_s: int) -> Row:
-        """A row whose signatures were verified, or that the node signed."""
+    def _make_ready(self, batch: _Batch, rows: list[Row | None], now_s: int) -> None:
+        """Fill in the rows that are plain."""
+        signing = self._signing
+        prefix = b"" if signing is None else signing.prefix
+        bounds = writer_settings(self._node.settings)
+        drafter = Drafter(None if signing is None else signing.together, prefix, bounds, now_s)
+        found = [drafter.read(line, batch.first + at + 1) for at, line in enumerate(batch.rows)]
+        drafts = [draft for draft in found if draft is not None]
+        places = [at for at, draft in enumerate(found) if draft is not None]
+        for at, draft, ready in zip(places, drafts, drafter.finish(drafts), strict=True):
+            if ready is not None:
+                change = Change(
+                    Kind.CREATE,
+                    draft.handle.encode(),
+                    actor=self._actor,
+                    memberships=self._groups,
+                    overwrite=draft.overwrite,
+                    ready=ready,
+                )
+                rows[at] = Row(draft.line, draft.handle, change)
+
+    def _checked(self, row: Row, now_s: int) -> Row:
+        """A row whose own signatures were verified."""
         change = row.change
-        if change is None:
+        if change is None or change.kind is not Kind.CREATE:
             return row
+        brought = [value for value in change.values if is_signature(value)]
         try:
-            brought = [value for value in change.values if is_signature(value)]
-            if brought and change.kind is Kind.CREATE:
-                for value in brought[:MAX_SIGNATURES]:
-                    verify_signature(
-                        change.handle, change.values, value, self._node.access, now_s
-                    ).require(partial=False)
-                return replace(row, change=replace(change, attributes={VERIFIED: True}))
-            if self._signing is not None and not brought:
-                return replace(row, change=self._signing.sign(change, now_s))
+            for value in brought[:MAX_SIGNATURES]:
+                verify_signature(
+                    change.handle, change.values, value, self._node.access, now_s
+                ).require(partial=False)
         except BiaoshiError as error:
-            return replace(row, change=None, error=str(error))
-        return row
+            return row._replace(change=None, error=str(error))
+        if not brought:
+            return row
+        return row._replace(change=replace(change, attributes={VERIFIED: True}))
+
+    def _signed(self, rows: list[Row], now_s: int) -> list[Row]:
+        """The rows, those without a signature signed by the node."""
+        if self._signing is None:
+            return rows
+        changes = [row.change for row in rows if row.change is not None]
+        signed = iter(self._signing.sign(changes, now_s))
+        return [row if row.change is None else row._replace(change=next(signed)) for row in rows]
 
 
 def _result(row: Row, outcome: Outcome | None) -> bytes:

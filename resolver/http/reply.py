@@ -53,6 +53,9 @@ _gzip_wanted = re.compile(
 _MAX_ACCEPT = 256
 """A longer Accept-Encoding is no browser's; it gets the plain form."""
 
+NO_HEADERS: Mapping[str, str] = {}
+_EXPOSED = ("WWW-Authenticate", "Content-Length", "Location")
+"""What a browser shows to a script of another origin, where the answer has it."""
 PREFLIGHT_HEADERS = {
     "Access-Control-Max-Age": "86400",
     "Access-Control-Allow-Methods": "GET,POST,HEAD,PUT,DELETE",
@@ -127,6 +130,8 @@ def form_of(request: web.BaseRequest, *, pretty: bool, callback: str | None) -> 
     """The form a request asks for."""
     if callback is not None:
         callback = _not_identifier.sub("_", callback[:_MAX_CALLBACK]) or None
+        if callback is not None and callback[0].isdigit():
+            callback = "_" + callback[1:]
     return Form(pretty, callback, wants_gzip(request.headers.get("Accept-Encoding", "")))
 
 
@@ -178,12 +183,19 @@ def is_known(request: web.BaseRequest, etag: str) -> bool:
     return bool(tags & {f'"{etag}"', f'"{etag}-gzip"'})
 
 
-def cors_headers(request: web.BaseRequest) -> dict[str, str]:
-    """The answer to an Origin header; nothing of a malformed one is echoed."""
+def cors_headers(
+    request: web.BaseRequest, answered: Mapping[str, str] = NO_HEADERS
+) -> dict[str, str]:
+    """The answer to an Origin header; nothing of a malformed one is echoed.
+
+    answered: the answer's headers; what a script needs of them is exposed to it.
+    """
     origin = request.headers.get("Origin")
     if origin is None or not _origin(origin):
         return {}
     return {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "Content-Length",
+        "Access-Control-Expose-Headers": ",".join(
+            name for name in _EXPOSED if name == "Content-Length" or name in answered
+        ),
     }

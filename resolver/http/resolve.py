@@ -35,6 +35,7 @@ from resolver.http.problem import problem
 from resolver.http.reply import cors_headers
 from resolver.keyfiles import read_public_keys
 from resolver.lookup import Answer, Query
+from resolver.pressure import RETRY_S
 from resolver.verify import NOT_CHECKED, Need, Verifier, told
 
 if TYPE_CHECKING:
@@ -190,8 +191,16 @@ def _problem(answer: Answer, shape: dict[str, Any]) -> web.Response:
     more = dict(shape)
     if answer.code in {ResponseCode.SERVICE_REFERRAL, ResponseCode.PREFIX_REFERRAL}:
         more["referral"] = orjson.loads(format_values(decode_values(answer.values)))
+    busy = answer.code == ResponseCode.SERVER_BUSY
+    headers = {"Retry-After": str(round(RETRY_S))} if busy else {}
     return problem(
-        status, code, title, detail=answer.message, responseCode=int(answer.code), **more
+        status,
+        code,
+        title,
+        detail=answer.message,
+        headers=headers,
+        responseCode=int(answer.code),
+        **more,
     )
 
 

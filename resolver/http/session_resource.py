@@ -11,8 +11,8 @@ import orjson
 from protocol.errors import ParseError
 from protocol.strict_json import parse_json
 from resolver.http.asked import raw_path, read_body
-from resolver.http.auth import Authenticator
-from resolver.http.auth_errors import ERROR_TEXT, NotProved
+from resolver.http.auth import Authenticator, Caller
+from resolver.http.auth_errors import ERROR_TEXT, NotProved, SessionUnknown
 from resolver.http.credentials import HandleFields, read_handle_fields, read_handle_header
 from resolver.http.face import Asked, HandleFace, PlainHttp
 from resolver.http.reply import Answer
@@ -64,10 +64,13 @@ class SessionResource:
         return Answer(self._shown(session, fields, error), 201, private=True, headers=headers)
 
     async def _show(self, asked: Asked) -> Answer:
-        caller = await self._face.identify(asked)
+        _require_tls(asked)
+        try:
+            caller = await self._face.identify(asked)
+        except SessionUnknown:
+            return Answer(b"", HTTPStatus.FORBIDDEN)
         if caller.session is None:
-            known = caller.identity is not None
-            return Answer(b'{"authenticated":%b}' % (b"true" if known else b"false"), private=True)
+            return Answer(orjson.dumps(_who(caller)), private=True)
         session = self._authenticator.sessions.renewed(caller.session)
         return Answer(self._shown(session, caller.fields, None), private=True)
 
@@ -76,8 +79,10 @@ class SessionResource:
         fields = self._merged(asked, await self._body(asked))
         sessions = self._authenticator.sessions
         session = sessions.get(fields.session_id or "")
+        if session is None and fields.session_id is None and fields.proof is None:
+            return Answer(orjson.dumps(_who(await self._face.identify(asked))), private=True)
         if session is None:
-            raise NotProved("the session is unknown or over", fields, None)
+            return Answer(b"", HTTPStatus.FORBIDDEN)
         if fields.proof is None and not fields.broken:
             return Answer(self._shown(sessions.renewed(session), fields, None), private=True)
         try:
@@ -93,9 +98,12 @@ class SessionResource:
 
     async def _end(self, asked: Asked) -> Answer:
         _require_tls(asked)
-        caller = await self._face.identify(asked)
+        try:
+            caller = await self._face.identify(asked)
+        except SessionUnknown:
+            return Answer(b"", HTTPStatus.FORBIDDEN)
         if caller.session is None:
-            raise NotProved("no session was named", caller.fields, None)
+            return Answer(b"", HTTPStatus.FORBIDDEN)
         self._authenticator.sessions.end(caller.session)
         return Answer(b"", HTTPStatus.NO_CONTENT)
 
@@ -135,6 +143,13 @@ class SessionResource:
         if fields is not None and fields.cnonce:
             state |= dict(self._authenticator.server_proof(session, fields.cnonce))
         return orjson.dumps(state)
+
+
+def _who(caller: Caller) -> dict[str, Any]:
+    """What is known of a caller without a session."""
+    if caller.identity is None:
+        return {"authenticated": False}
+    return {"authenticated": True, "id": caller.identity.text()}
 
 
 def _require_tls(asked: Asked) -> None:

@@ -1,13 +1,35 @@
-"""GET /api/site: the site record of this node, for anybody, over plain HTTP as well."""
+"""What this node is, for anybody, over plain HTTP as well.
+
+GET /api/site: its site record. GET /api/node: its prefix and role.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import orjson
+from aiohttp import web
 
 from protocol.handle_json import key_to_json
 from protocol.values.site_json import site_to_json
 from resolver.http.face import Asked, HandleFace, MethodUnknown
 from resolver.http.reply import Answer
+
+if TYPE_CHECKING:
+    from resolver.node import Node
+
+
+class About:
+    """The resource that says who this is: `{"prefix": …, "role": …}`; null without a prefix."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def get(self, _: web.Request) -> web.Response:
+        """The prefix and the role that the node was made for."""
+        settings = self._node.settings.node
+        body = orjson.dumps({"prefix": self._node.prefix.decode() or None, "role": settings.role})
+        return web.Response(body=body, content_type="application/json")
 
 
 class SiteInfo:

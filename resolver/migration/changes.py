@@ -2,7 +2,9 @@
 
 A record is taken as it is, signatures included: nothing is signed anew and none is checked here.
 The node's own prefix record is the exception: its site, keys and certificates stay, what the old
-server has besides is added, keys at taken indexes under new ones, as administrators.
+server has besides is added, keys as administrators. A key at an index that is taken goes under a
+new one, with a reference to the old: it stands in for it (registry.access.proves), so that whoever
+is `300:0.NA/P` by the old key stays that. It is not public: the record's signature stays whole.
 """
 
 from __future__ import annotations
@@ -98,13 +100,21 @@ class Plan:
                 index = max(_FIRST_FREE, *taken) + 1 if max(taken) >= _FIRST_FREE else _FIRST_FREE
                 index = next(n for n in range(_FIRST_FREE, index + 2) if n not in taken)
             placed = replace(value, index=index, permissions=_closed(value))
+            if index != value.index:
+                stood_for = Reference(PREFIX_RECORDS + self.own, value.index)
+                placed = replace(
+                    placed,
+                    references=(*value.references, stood_for),
+                    permissions=placed.permissions & 0b1100,
+                )
             taken[index] = placed
             added.append(placed)
             if value.type.upper() in _KEYS:
                 reference = Reference(PREFIX_RECORDS + self.own, index)
-                members.append(reference)
                 if index != value.index:
                     self.moved.append((value.index, reference))
+                else:
+                    members.append(reference)
         if not added:
             return None
         if members:

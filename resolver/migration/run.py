@@ -78,6 +78,7 @@ class Migration:
         self._sleep = sleep
         self.done = Progress()
         self.position: Position | None = None
+        self.resumed = False
 
     def home(self) -> None:
         """Become home to the prefixes that move."""
@@ -88,20 +89,38 @@ class Migration:
                     f"{outcome.handle.decode()} cannot be homed here: {outcome.error}"
                 )
 
-    def dump(self) -> None:
-        """Take every record. Raises what the primary raises."""
-        self._write(self._dumped())
+    def begin(self, position: Position | None) -> None:
+        """Take every record, or go on from where an earlier run stood.
+
+        Raises what the primary raises.
+        """
+        self.resumed = position is not None
+        self.position = position
+        if position is None:
+            self._write(self._dumped())
 
     def catch_up(self) -> int:
         """Repeat what was done there since; the number of transactions.
 
-        Raises RedumpNeeded, or what the primary raises.
+        Where its log does not reach back to an earlier run, the dump is taken again. Raises
+        RedumpNeeded, or what the primary raises.
         """
         if self.position is None:
             raise RedumpNeeded("the dump told no position in the old server's log; take it again")
         before = self.done.transactions
-        self._write(self._followed(self.position))
+        try:
+            self._write(self._followed(self.position))
+        except RedumpNeeded:
+            if not self.resumed:
+                raise
+            self.begin(None)
+            return self.catch_up()
         return self.done.transactions - before
+
+    @property
+    def settled(self) -> Position | None:
+        """Where a later run may go on; None while something was refused: it is tried again."""
+        return None if self.done.counts["refused"] else self.position
 
     # --- streams into changes
 

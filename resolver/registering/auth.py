@@ -1,7 +1,8 @@
-"""Who registers over HTTP: `--auth INDEX:HANDLE=FILE`, and how it is proved (handle-http-api §6).
+"""Who registers over HTTP: `--auth [INDEX:HANDLE=]FILE`, and how it is proved (handle-http-api §6).
 
 FILE is a private key (PEM or the Handle form), then a challenge is answered; or, for an
-administrator by secret, the secret itself, one final newline left out.
+administrator by secret, the secret itself, one final newline left out. A file alone is that of an
+administrator of the node's own prefix: which one, the node's prefix record tells.
 """
 
 from __future__ import annotations
@@ -23,22 +24,31 @@ from registry.keys import require_private
 
 MAX_FILE_BYTES = 65_536
 _NONCE_BYTES = 16
+UNNAMED = Reference(b"", 0)
+"""The identity of a file that was given alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An identity and what proves it: a key, or a secret."""
+    """An identity and what proves it: a key, or a secret. identity: UNNAMED until it is known."""
 
     identity: Reference
     key: PrivateKey | None = None
     secret: bytes = b""
 
     @classmethod
-    def parse(cls, text: str, passphrase: bytes | None = None) -> Credentials:
-        """`300:0.NA/88.118=keys/admin_300.pem`, `301:0.NA/88.118=@secret`. Raises SettingsError."""
+    def parse(
+        cls, text: str, passphrase: bytes | None = None, *, unnamed: bool = False
+    ) -> Credentials:
+        """`300:0.NA/88.118=keys/admin_300.pem`, `301:0.NA/88.118=@secret`. Raises SettingsError.
+
+        unnamed: take a file alone, too.
+        """
         name, mark, file = text.rpartition("=")
-        identity = Reference.parse(name)
-        if not mark or not file or identity.handle == name.encode():
+        alone = unnamed and bool(text) and (not mark or Path(text.removeprefix("@")).exists())
+        identity = UNNAMED if alone else Reference.parse(name)
+        file = text if alone else file
+        if not alone and (not mark or not file or identity.handle == name.encode()):
             raise SettingsError(
                 "--auth is written INDEX:HANDLE=FILE, for instance "
                 "300:0.NA/88.118=keys/admin_300.pem (a key) or 301:0.NA/88.118=secret.txt"
@@ -50,7 +60,8 @@ class Credentials:
             return cls(identity, key)
         secret = data.removesuffix(b"\n")
         if not secret:
-            raise SettingsError(f"{path} is empty; it must hold the secret of {identity.text()}")
+            whose = identity.text() if identity != UNNAMED else "an administrator"
+            raise SettingsError(f"{path} is empty; it must hold the secret of {whose}")
         return cls(identity, None, secret)
 
     def basic(self) -> str:

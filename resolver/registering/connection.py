@@ -8,16 +8,19 @@ system's authorities vouch for it, or on loopback. Anything else is refused by n
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
 from protocol.errors import (
@@ -28,11 +31,17 @@ from protocol.errors import (
     SettingsError,
     UpstreamError,
 )
+from protocol.handle_json import parse_values
+from protocol.keys import encode_public_key
+from protocol.record import Reference
 from resolver.guard import parse_url
-from resolver.registering.auth import Credentials
+from resolver.registering.auth import UNNAMED, Credentials
 
 TIMEOUT_S = 120.0
 MAX_ANSWER_BYTES = 64 << 20
+SECRET_ADMIN = 301
+"""The index where a prefix's secret key lies."""
+_NAME_IT = "say whose it is: --auth INDEX:HANDLE=FILE"
 TRIES = 8
 WAIT_MOST_S = 30.0
 
@@ -44,6 +53,7 @@ class Answer:
     status: int
     body: bytes
     retry_after_s: float | None = None
+    location: str | None = None
 
     def json(self) -> Any:
         """The body as JSON. Raises UpstreamError."""
@@ -79,23 +89,29 @@ class Connection:
         sleep: Callable[[float], None] = time.sleep,
         timeout_s: float = TIMEOUT_S,
         tries: int = TRIES,
+        dead_after_s: float | None = None,
+        trusted: RSAPublicKey | None = None,
     ) -> None:
         """url: `https://HOST:PORT`; for `http` with credentials the node's HTTPS face is used.
 
-        certificate: PEM of the node's own. insecure: trust any. Raises SettingsError.
+        certificate: PEM of the node's own. insecure: trust any. dead_after_s: give a connection up
+        when nothing at all comes through for about so long. trusted: the key that its certificate
+        must have; its HTTPS face is used then. Raises SettingsError.
         """
         parts = parse_url(url)
         self._host, self._port, self._tls = parts.host, parts.port, parts.scheme == "https"
         self._credentials = credentials
-        self._pinned = _pinned(certificate) if certificate is not None else None
+        self._pinned = _pinned(certificate) if certificate is not None else trusted
         self._insecure = insecure
         self._sleep = sleep
         self._timeout_s = timeout_s
         self._tries = tries
+        self._dead_after_s = dead_after_s
         self._open: HTTPConnection | None = None
         self._authorization: str | None = None
-        if credentials is not None:
+        if credentials is not None or trusted is not None:
             self._require_tls()
+        if credentials is not None:
             self._authenticate(credentials)
 
     def request(
@@ -142,14 +158,21 @@ class Connection:
         if len(data) > MAX_ANSWER_BYTES:
             raise UpstreamError(f"the answer is above {MAX_ANSWER_BYTES} octets")
         after = response.getheader("Retry-After", "")
-        return Answer(response.status, data, float(after) if after.isdigit() else None)
+        return Answer(
+            response.status,
+            data,
+            float(after) if after.isdigit() else None,
+            response.getheader("Location"),
+        )
 
     def _connect(self) -> HTTPConnection:
+        connect_s = self._dead_after_s or self._timeout_s
         if not self._tls:
-            self._open = HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            self._open = HTTPConnection(self._host, self._port, timeout=connect_s)
+            self._watch(self._open)
             return self._open
         try:
-            made = HTTPSConnection(self._host, self._port, timeout=self._timeout_s)
+            made = HTTPSConnection(self._host, self._port, timeout=connect_s)
             if self._pinned is not None or self._insecure or self._is_loopback():
                 raise ssl.SSLCertVerificationError("not asked")
             made.connect()
@@ -157,11 +180,30 @@ class Connection:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE  # the key is compared below
-            made = HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
+            made = HTTPSConnection(self._host, self._port, timeout=connect_s, context=context)
             made.connect()
             self._check_key(made)
+        self._watch(made)
         self._open = made
         return made
+
+    def _watch(self, made: HTTPConnection) -> None:
+        """Let the kernel notice a silent way: a slow node still acknowledges, a dead one does not."""
+        if self._dead_after_s is None:
+            return
+        if made.sock is None:
+            made.connect()
+        made.sock.settimeout(self._timeout_s)
+        seconds = max(1, round(self._dead_after_s / 2))
+        for option, value in (
+            ("TCP_KEEPIDLE", seconds),
+            ("TCP_KEEPINTVL", seconds),
+            ("TCP_KEEPCNT", 1),
+            ("TCP_USER_TIMEOUT", int(self._dead_after_s * 1000)),
+        ):
+            if hasattr(socket, option):
+                made.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def _check_key(self, connection: HTTPSConnection) -> None:
         raw = connection.sock.getpeercert(True) if connection.sock is not None else None
@@ -206,7 +248,26 @@ class Connection:
             )
         self._port, self._tls = ports[0], True
 
+    def _named(self, credentials: Credentials) -> Credentials:
+        """Which administrator of the node's prefix a file alone is of."""
+        about = self.request("GET", "/api/node").json()
+        prefix = about.get("prefix") if isinstance(about, dict) else None
+        if not prefix:
+            raise SettingsError(f"{self._host} does not say its prefix; {_NAME_IT}")
+        record = f"0.NA/{prefix}"
+        if credentials.key is None:
+            return replace(credentials, identity=Reference(record.encode(), SECRET_ADMIN))
+        path = f"/api/handles/{quote(record, safe='/')}?type=HS_PUBKEY"
+        found = self.request("GET", path).json()
+        own = encode_public_key(credentials.key.public_key())
+        for value in parse_values(found.get("values", [])):
+            if value.data == own:
+                return replace(credentials, identity=Reference(record.encode(), value.index))
+        raise SettingsError(f"the key is none of {record} at {self._host}; {_NAME_IT}")
+
     def _authenticate(self, credentials: Credentials) -> None:
+        if credentials.identity == UNNAMED:
+            credentials = self._credentials = self._named(credentials)
         if credentials.key is None:
             self._authorization = credentials.basic()
             return

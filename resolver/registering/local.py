@@ -1,25 +1,26 @@
 """Registering in a node's folder: through its running writer, else under the store's lock.
 
-Records are signed here with the node's key while earlier ones are being written. Records that are
+Records are signed here with the node's key, a chunk at a time. Records that are
 merged into others are signed by the writer, which alone knows what they will be in the end.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from protocol.change import Change, Kind
-from protocol.errors import BiaoshiError, ServerBusy
+from protocol.errors import ServerBusy
 from protocol.name import prefix_record
+from registry.batch_signing import BatchSigner
 from registry.keys import load_keys
 from registry.records import read_record
 from registry.rules import SIGN, is_signature
 from registry.signing import VERIFIED, RecordSigner, is_under, node_signer
-from registry.store import Write
+from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore
 from registry.writer import Outcome, Writer
 from resolver.config import Settings
@@ -35,21 +36,43 @@ _REPLACING = ("changed", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """The node's signer and the prefix it may sign under."""
+    """The node's signer and the prefix it may sign under. batch: records under one signature."""
 
     signer: RecordSigner
     prefix: bytes
+    batch: int = 1
 
-    def sign(self, change: Change, now_s: int) -> Change:
-        """The change with the node's signature, where one may and should be made."""
-        if not is_under(change.handle, self.prefix) or any(map(is_signature, change.values)):
-            return change
-        if change.kind is Kind.MERGE:
-            return replace(change, attributes={SIGN: True})
-        if change.kind is not Kind.CREATE:
-            return change
-        values = self.signer.sign(change.handle, change.values, now_s)
-        return replace(change, values=values, attributes={VERIFIED: True})
+    @property
+    def together(self) -> BatchSigner:
+        """The signer of many records at once."""
+        return BatchSigner(self.signer, self.batch)
+
+    def sign(self, changes: Sequence[Change], now_s: int) -> list[Change]:
+        """The changes with the node's signatures, where one may and should be made.
+
+        A name that cannot be signed is left as it is: the writer refuses it, with its reason.
+        """
+        made = list(changes)
+        to_sign = []
+        for at, change in enumerate(changes):
+            if not is_under(change.handle, self.prefix) or any(map(is_signature, change.values)):
+                continue
+            if change.kind is Kind.MERGE:
+                made[at] = replace(change, attributes={SIGN: True})
+            elif change.kind is Kind.CREATE and _is_text(change.handle):
+                to_sign.append(at)
+        records = [(changes[at].handle, changes[at].values) for at in to_sign]
+        for at, values in zip(to_sign, self.together.sign(records, now_s), strict=True):
+            made[at] = replace(changes[at], values=values, attributes={VERIFIED: True})
+        return made
+
+
+def _is_text(handle: bytes) -> bool:
+    try:
+        handle.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class LocalSink:
@@ -69,17 +92,14 @@ class LocalSink:
         self._now = now
 
     def prepare(self, change: Change) -> Change:
-        """Sign it."""
-        if self._signing is None:
-            return change
-        try:
-            return self._signing.sign(change, int(self._now()))
-        except BiaoshiError:
-            return change  # a name that cannot be signed is refused by the writer, with its reason
+        """Nothing: rows are signed together."""
+        return change
 
     def send(self, rows: Sequence[Row]) -> list[Result]:
-        """Hand the rows to the writer; wait while its queue is full."""
+        """Sign the rows and hand them to the writer; wait while its queue is full."""
         changes = [row.change for row in rows]
+        if self._signing is not None:
+            changes = self._signing.sign(changes, int(self._now()))
         for _ in range(TRIES):
             try:
                 outcomes = self._writer.submit(changes)
@@ -108,7 +128,8 @@ def node_signing(folder: Path, settings: Settings) -> Signing:
     finally:
         store.close()
     values = record.values if record is not None else ()
-    return Signing(node_signer(keys, prefix, values, rsa=settings.signing.handle_compat), prefix)
+    signer = node_signer(keys, prefix, values, rsa=settings.signing.handle_compat)
+    return Signing(signer, prefix, settings.signing.batch)
 
 
 def _reader(folder: Path, settings: Settings) -> LmdbStore:
@@ -140,11 +161,14 @@ class _Unwritten:
     def __init__(self, store: LmdbStore) -> None:
         self.get = store.get
         self.getter = store.getter
+        self.getter_by_turn = store.getter_by_turn
         self.snapshot = store.snapshot
         self.check = store.check
         self.close = store.close
 
-    def apply(self, writes: Sequence[Write]) -> None:
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
         """Nothing is written."""
 
 

@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol import note
 from protocol.handle_json import format_values, json_text
 from protocol.name import PREFIX_RECORDS, fold, prefix_of
+from registry.events.index import EventIndex
+from registry.events.proof import prove
+from registry.labels import ANYBODY, visible
 from registry.receipt import Opened, make_receipt
 from registry.scitt import cose_receipt
 from registry.store import Store, Table
@@ -55,3 +58,14 @@ def export_lines(
                 plain = make_receipt(state, row.version)
                 line += b',"scitt":"%b"' % b64encode(cose_receipt(plain, cose_key))
             yield line + b"}\n"
+
+
+def export_events(store: Store, *, everything: bool) -> Iterator[bytes]:
+    """The events as JSON lines in the order of their capture, each with signature and receipt.
+
+    everything: with those that are not public. Raises StoreError for a damaged row.
+    """
+    with store.snapshot() as state:
+        for sequence, row in EventIndex(state).since(0):
+            if everything or visible(row.label, ANYBODY):
+                yield orjson.dumps(prove(state, sequence, row)) + b"\n"

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from socket import gethostname
 from typing import Any, Final
 
 import structlog
@@ -44,7 +46,11 @@ PRIMARY: Final = "primary.checkpoint"
 STATUS: Final = "run/mirror.json"
 DIVERGED_KEY: Final = b"diverged"
 """Row of the meta table: why the mirror stopped for good, UTF-8."""
-MOST_PAUSE_S: Final = 15.0
+MOST_PAUSE_S: Final = 1.0
+"""Between attempts while the primary is silent: a healed network is noticed within it."""
+DEAD_AFTER_S: Final = 2.0
+HELD_EVERY_S: Final = 10.0
+"""So often a mirror says where it is although nothing changed: the primary may have restarted."""
 _ASK_S: Final = 3.0
 
 
@@ -70,8 +76,18 @@ class Follower:
     """One mirror's reading of its primary, step by step. Synchronous: it runs in a thread."""
 
     def __init__(
-        self, folder: Path, settings: Settings, store: Store, generation: Generation | None
+        self,
+        folder: Path,
+        settings: Settings,
+        store: Store,
+        generation: Generation | None,
+        sites: Sequence[bytes] = (),
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """sites: where this mirror answers, as the primary publishes it. now: seconds."""
+        self._sites = sites
+        self._now = now
+        self._said: tuple[int, float] | None = None
         self._folder = folder
         self._settings = settings
         self._store = store
@@ -87,13 +103,13 @@ class Follower:
         """
         source = self._connected()
         key = self._log_key(source)
+        size = self._size()
         try:
-            newest_raw = source.checkpoint()
+            newest_raw = source.checkpoint(after=size)
         except HandleNotFound:
-            return self._size(), 0
+            return size, 0
         key = follow_key(key, newest_raw, source.handovers, int(time.time()))
         newest = self._checked(newest_raw, key)
-        size = self._size()
         if newest.size < size:
             self._require_beginning(newest)
             raise UpstreamError(
@@ -102,6 +118,7 @@ class Follower:
             )
         if newest.size == size:
             self._require_beginning(newest)
+            self._say_held(source, newest)
             return size, newest.size
         wanted = min(size + PORTION, newest.size)
         raw = newest_raw if wanted == newest.size else source.checkpoint_at(wanted)
@@ -112,7 +129,18 @@ class Follower:
         if prefixes and self._generation is not None:
             self._generation.bump()
         write_kept(self._folder / PRIMARY, Kept(key, raw))
+        self._say_held(source, said)
         return size, newest.size
+
+    def _say_held(self, source: UrlSource, said: note.Checkpoint) -> None:
+        """Tell the primary what is durable here, when that changed and now and then."""
+        now = self._now()
+        told, at = self._said or (-1, now)
+        if said.size == told and now - at < HELD_EVERY_S:
+            return
+        name = self._settings.mirror.name or gethostname()
+        source.held(name, said.size, said.root, self._sites)
+        self._said = (said.size, now)
 
     def _checked(self, raw: bytes, key: bytes) -> note.Checkpoint:
         said = read_checkpoint(raw, key)
@@ -148,13 +176,19 @@ class Follower:
             certificate = Path(mirror.certificate) if mirror.certificate else None
             credentials = Credentials.parse(mirror.auth)
             connection = Connection(
-                mirror.of, credentials, certificate=certificate, timeout_s=30.0, tries=1
+                mirror.of,
+                credentials,
+                certificate=certificate,
+                timeout_s=30.0,
+                tries=1,
+                dead_after_s=DEAD_AFTER_S,
             )
             self._source = UrlSource(connection)
         return self._source
 
     def disconnect(self) -> None:
         """Begin anew at the next step: another connection, the identity proved again."""
+        self._said = None
         if self._source is not None:
             self._source.close()
             self._source = None
@@ -164,12 +198,17 @@ class Following:
     """The task that keeps a mirror up to date."""
 
     def __init__(
-        self, folder: Path, settings: Settings, store: Store, generation: Generation | None
+        self,
+        folder: Path,
+        settings: Settings,
+        store: Store,
+        generation: Generation | None,
+        sites: Sequence[bytes] = (),
     ) -> None:
         self._folder = folder
         self._every_s = settings.mirror.every_s
         self._store = store
-        self._follower = Follower(folder, settings, store, generation)
+        self._follower = Follower(folder, settings, store, generation, sites)
         self._task: asyncio.Task[None] | None = None
         self._told = ""
 
@@ -189,8 +228,9 @@ class Following:
         if why is not None:
             self._say("diverged", why=why.decode("utf-8", "replace"))
             return
-        pause = self._every_s
+        pause, before = self._every_s, -1
         while True:
+            began = time.monotonic()
             step = asyncio.ensure_future(asyncio.to_thread(self._follower.step))
             try:
                 size, newest = await asyncio.shield(step)
@@ -206,8 +246,17 @@ class Following:
                 self._follower.disconnect()
                 self._say("waiting", why=str(error))
                 pause = min(MOST_PAUSE_S, pause * 2)
+            except Exception as error:
+                # A fault of ours must not end the following without a word.
+                log.exception("mirror_failed")
+                self._follower.disconnect()
+                self._say("waiting", why=f"{type(error).__name__}: {error}")
+                pause = MOST_PAUSE_S
             else:
-                pause = self._every_s if size >= newest else 0.0
+                # A primary that let us wait for news, or had some, need not be given a pause.
+                waited = time.monotonic() - began >= self._every_s
+                pause = 0.0 if waited or size != before else self._every_s
+                before = size
                 self._say("following", size=size, behind=max(0, newest - size))
             await asyncio.sleep(pause or 0.0)
             pause = pause or self._every_s

@@ -26,10 +26,12 @@ from protocol.record import HandleValue, encode_values
 from protocol.signature import REVOKED, parse_certificate
 from protocol.signature import verify_record as verify_signature
 from protocol.strict_json import parse_json
+from registry.events.proof import FORMAT as EVENT_FORMAT
 from registry.receipt import FORMAT, Receipt, parse_receipt, verify_receipt, verify_record
 from registry.scitt import CoseReceipt, parse_cose_receipt
 from registry.signing import signatures
 from resolver.trust.cosigned import require_witnesses
+from resolver.trust.offline_events import check_event, event_name
 from resolver.verify import Need, Verifier
 
 MAX_FILE_BYTES: Final = 256 << 20
@@ -40,13 +42,17 @@ _COSE: Final = b"\xd2"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to verify. line: in its file. handle: b"" for a bare receipt."""
+    """One thing to verify. line: in its file. handle: b"" for a bare receipt.
+
+    event: an exported one (registry.events.proof); handle is its eventID then.
+    """
 
     line: int
     handle: bytes
     values: tuple[HandleValue, ...]
     receipt: Receipt | None
     cose: CoseReceipt | None = None
+    event: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,8 @@ def _item(line: int, fields: Any) -> Item:
         raise ParseError(f"line {line} is no JSON object")
     if fields.get("format") == FORMAT:
         return Item(line, b"", (), parse_receipt(fields))
+    if fields.get("format") == EVENT_FORMAT:
+        return Item(line, event_name(fields), (), None, event=fields)
     name = fields.get("handle", fields.get("identifier"))
     if isinstance(name, Mapping):
         name = name.get("handle", name.get("normalized"))
@@ -161,9 +169,18 @@ async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item
     try:
         if item.cose is not None:
             _cose(item.cose, trusted, held)
-        if item.receipt is not None:
+        if item.event is not None:
+            held += await check_event(
+                item.event,
+                signers=trusted.signers,
+                roots=trusted.roots,
+                log_keys=trusted.log_keys,
+                now_s=trusted.now,
+                fetch=_fetch(records),
+            )
+        elif item.receipt is not None:
             proven = _receipt(item, item.receipt, trusted, records, held)
-        if item.handle and (trusted.roots or trusted.signers):
+        if item.event is None and item.handle and (trusted.roots or trusted.signers):
             await _signature(item, trusted, _fetch(records), proven, held)
     except BiaoshiError as error:
         return Verdict(item, tuple(held), str(error))

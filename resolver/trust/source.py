@@ -5,7 +5,8 @@ What another node sends is bounded and believed in nothing: registry.replay chec
 
 from __future__ import annotations
 
-from base64 import b64decode
+import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,11 +115,26 @@ class UrlSource:
         self._connection = connection
         self._with_bodies = connection.credentials is not None
 
-    def checkpoint(self) -> bytes:
-        answer = self._connection.request("GET", "/log/checkpoint")
+    def checkpoint(self, after: int | None = None) -> bytes:
+        """after: wait a little until the log has more changes than these."""
+        query = "" if after is None else f"?after={after}"
+        answer = self._connection.request("GET", f"/log/checkpoint{query}")
         if answer.status == 404:
             raise HandleNotFound("this node has no log, or no checkpoint yet")
         return self._good(answer).body
+
+    def held(self, name: str, size: int, root: bytes, sites: Sequence[bytes]) -> None:
+        """Tell a primary how far its mirror holds the log, and where it answers."""
+        shape = {
+            "mirror": name,
+            "size": size,
+            "root": b64encode(root).decode(),
+            "sites": [b64encode(one).decode() for one in sites],
+        }
+        headers = {"Content-Type": "application/json"}
+        answer = self._connection.request("POST", "/log/held", json.dumps(shape).encode(), headers)
+        if answer.status != 404:  # a primary of an earlier release does not ask
+            self._good(answer)
 
     def checkpoint_at(self, size: int) -> bytes:
         """The oldest signed note over at least so many changes."""

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from bench import compare, generator, growth, locust_command, overhead, report, results, saturate
+from bench import figures as goals
 from bench.dataset import Shape, is_withheld, names_of, value_set, write_keys
 from bench.generator import Load, Measured
 from bench.histogram import Histogram
@@ -207,3 +208,40 @@ def test_percentile_files_are_named_by_rate(tmp_path, load):
     runs = [Measured(figures(rate), Histogram(((1000, 5),))) for rate in (0, 2000)]
     saturate.keep_percentiles(tmp_path, runs)
     assert {f.name for f in tmp_path.iterdir()} == {"irp-udp-closed.hgrm", "irp-udp-2000.hgrm"}
+
+
+def compared(mode, server, us, ratios=None):
+    row = {"mode": mode, "server": server, "us": us}
+    return row | ({"ours_to_theirs": ratios} if ratios else {})
+
+
+def test_goals_are_judged_by_the_median_of_the_rounds(tmp_path):
+    """Ratios are set against their bound, either way round; what was not measured is said."""
+    rows = [
+        compared("http", "nginx constant", 5.0, [1.4, 1.61, 1.9]),
+        compared("irp-udp", "Handle.Net", 23.0, [0.25, 1 / 3, 0.5]),
+        compared("irp-tcp", "Biaoshi", 14.0),
+    ]
+    written = [{"face": "https", "names": "serial", "per_second": 12_000.0}]
+    judged = [goal.judged(rows, written)[1:] for goal in goals.GOALS]
+    assert judged == [
+        ("1.61× (1.40–1.90)", "missed"),
+        ("not measured", "–"),
+        ("3.00× (2.00–4.00)", "met"),
+        ("not measured", "–"),
+        ("14.0 µs", "met"),
+        ("not measured", "–"),
+        ("https 12,000/s", "met"),
+        ("not measured", "–"),
+    ]
+
+
+def test_the_table_replaces_what_stands_between_the_marks(tmp_path):
+    """The rest of the page stays; a page without marks is refused."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{goals.BEGIN}\nold\n{goals.END}\nafter\n")
+    goals.put_into(page, "new")
+    assert page.read_text() == f"before\n{goals.BEGIN}\nnew\n{goals.END}\nafter\n"
+    page.write_text("nothing")
+    with pytest.raises(RuntimeError, match="lacks the marks"):
+        goals.put_into(page, "new")

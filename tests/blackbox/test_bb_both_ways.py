@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import subprocess
+from base64 import b64encode
 
 import pytest
 
 from protocol.doirp.header import OpCode
+from protocol.record import Reference
+from protocol.values.hs_site import encode_site
+from resolver.config import (
+    FaceSettings,
+    NodeSettings,
+    OutboundSettings,
+    RecursionSettings,
+    Settings,
+)
+from resolver.founding import found
 from tests.blackbox.handle_net import PREFIX, HandleNetServer
 from tests.blackbox.java_client import JavaClient, require_hsj
-from tests.blackbox.target import COMMAND, ENVIRONMENT, OURS
+from tests.blackbox.target import COMMAND, ENVIRONMENT, OURS, Target, read_key
 from tests.blackbox.wire import Wire, admin, value, valued
+from tests.resolver.nodes import Serving
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
 
@@ -65,12 +77,26 @@ def test_moving_while_it_runs(old, tmp_path):
     assert wire.administer(OpCode.MODIFY_VALUE, valued(changed, value(1, "URL", "new"))).code == 1
     second = biaoshi(*move, "--auth", f"300:0.NA/{PREFIX}={old.folder / 'admpriv.bin'}")
     told = json.loads(second.stdout)
-    assert told["records"] == {"replaced": 1, "unchanged": 119}
+    assert (told["resumed"], told["records"]) == (True, {"replaced": 1})
     assert told["comparison"]["same"] is True
     assert wire.delete(gone).code == 1
     third = biaoshi(*move, "--auth", f"300:0.NA/{PREFIX}={old.folder / 'admpriv.bin'}")
-    assert third.returncode == 1
-    assert json.loads(third.stdout)["comparison"]["differing"] == [gone.decode().upper()]
+    assert third.returncode == 0, third.stderr
+    moved = Serving(node)
+    try:
+        ours = Target("127.0.0.1", moved.ready["irp"], None, None, b"", None, PREFIX)
+        body = valued(changed, value(1, "URL", "by the old keys"))
+        for who, key in (
+            (old.target.by_key, old.target.key),
+            (old.target.by_secret, old.target.secret),
+        ):
+            assert Wire(ours).administer(OpCode.MODIFY_VALUE, body, who=who, key=key).code == 1
+    finally:
+        moved.stop()
+        moved.end()
+    told = json.loads(third.stdout)
+    assert (told["resumed"], told["records"]) == (True, {"deleted": 1})
+    assert (told["comparison"]["same"], told["comparison"]["ours"]) == (True, 119)
 
 
 def test_who_may_not_move_it(old, tmp_path):
@@ -91,32 +117,68 @@ def test_who_may_not_move_it(old, tmp_path):
     assert "another key" in done.stderr
 
 
-def test_our_tree_resolves_it(old, tmp_path):
-    """A prefix record of ours with its HS_SITE is all that our resolver needs."""
-    from protocol.record import Record  # noqa: F401 - the form that is registered below
-    from protocol.values.hs_site import encode_site
-
-    top = tmp_path / "top"
+@pytest.fixture(scope="module")
+def top(old, tmp_path_factory):
+    """A node of ours that delegates the old server's prefix to it."""
+    folder = tmp_path_factory.mktemp("tree") / "top"
     ports = ("--irp", "0", "--http", "0", "--https", "0")
-    assert biaoshi("init", top, "--role", "top", "--prefix", "86", *ports).returncode == 0
-    from base64 import b64encode
-
+    assert biaoshi("init", folder, "--role", "top", "--prefix", "86", *ports).returncode == 0
     site = {"format": "base64", "value": b64encode(encode_site(old.site)).decode()}
+    key = b64encode((old.folder / "admpub.bin").read_bytes()).decode()
+    members = [{"handle": f"0.NA/{PREFIX}", "index": index} for index in (300, 301)]
     row = {
         "handle": f"0.NA/{PREFIX}",
-        "values": [{"index": 1, "type": "HS_SITE", "data": site}],
+        "values": [
+            {"index": 1, "type": "HS_SITE", "data": site},
+            {"index": 200, "type": "HS_VLIST", "data": {"format": "vlist", "value": members}},
+            {"index": 300, "type": "HS_PUBKEY", "data": {"format": "base64", "value": key}},
+        ],
     }
-    rows = tmp_path / "delegation.jsonl"
+    rows = folder.parent / "delegation.jsonl"
     rows.write_text(json.dumps(row))
-    assert biaoshi("register", rows, "--node", top).returncode == 0
-    from tests.resolver.nodes import Serving
+    assert biaoshi("register", rows, "--node", folder).returncode == 0
+    node = Serving(folder)
+    yield node
+    node.stop()
+    node.end()
 
-    node = Serving(top)
+
+def test_our_tree_resolves_it(top):
+    """A prefix record of ours with its HS_SITE is all that our resolver needs."""
+    for name, code in (("thing-7", 0), ("nothing", 1)):
+        done = biaoshi("resolve", f"{PREFIX}/{name}", "--root", top.folder, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        assert ("https://example.org/7" in done.stdout) is (code == 0)
+
+
+def test_its_administrators_are_known_here(old, top, tmp_path):
+    """Key and secret of a handle on the old server prove an identity at a node of ours."""
+    settings = Settings(
+        node=NodeSettings(role="enterprise", prefix="77.1"),
+        faces=FaceSettings(irp=0, http=0, https=0),
+        recursion=RecursionSettings(
+            enabled=True, roots=(top.url,), root_keys=(str(top.folder / "keys/root_pub.pem"),)
+        ),
+        outbound=OutboundSettings(allow=("127.0.0.0/8",)),
+    )
+    found(tmp_path / "ours", settings)
+    node = Serving(tmp_path / "ours")
     try:
-        for name, code in (("thing-7", 0), ("nothing", 1)):
-            done = biaoshi("resolve", f"{PREFIX}/{name}", "--root", top, "--json")
-            assert done.returncode == code, done.stdout + done.stderr
-            assert ("https://example.org/7" in done.stdout) is (code == 0)
+        key = read_key(node.folder / "keys" / "admin_300.bin")
+        ours = Target("127.0.0.1", node.ready["irp"], None, None, b"", key, "77.1")
+        wire = Wire(ours)
+        own = {"who": ours.by_key, "key": ours.key}
+        theirs = admin(ours, 101, who=Reference(old.target.record, 200))
+        made = (value(1, "DESC", "1"), admin(ours), theirs)
+        assert wire.create(b"77.1/shared", *made, **own).code == 1
+        for who, proof, code in (
+            (old.target.by_secret, old.target.secret, 1),
+            (old.target.by_key, old.target.key, 1),
+            (old.target.by_secret, b"wrong", 403),
+        ):
+            body = valued(b"77.1/shared", value(1, "DESC", who.text()))
+            reply = wire.administer(OpCode.MODIFY_VALUE, body, who=who, key=proof)
+            assert reply.code == code, (who, proof)
     finally:
         node.stop()
         node.end()

@@ -38,7 +38,7 @@ def ascii_secret(target):
     return target.secret.decode()
 
 
-@pytest.mark.parametrize("session", ["plain", "session"])
+@pytest.mark.parametrize("session", ["plain", "session", "encrypted"])
 @pytest.mark.parametrize("by", ["secret", "key"])
 @pytest.mark.parametrize("transport", ["tcp", "udp", "http"])
 def test_the_client_library(java, target, ascii_secret, transport, by, session):
@@ -72,6 +72,25 @@ def test_getsiteinfo(java, target):
     done = java.tool("hdl-getsiteinfo", target.host, target.irp, out)
     assert out.exists(), done.stdout + done.stderr
     assert decode_site(out.read_bytes()).servers[0].public_key
+
+
+def test_trace(java, target, fresh):
+    """hdl-trace shows the whole exchange of a resolution."""
+    name = fresh("trace").decode()
+    wire = Wire(target)
+    assert wire.create(name.encode(), value(1, "URL", "https://example.org/trace")).code == 1
+    done = java.tool("hdl-trace", name)
+    assert 'URL rwr- "https://example.org/trace"' in done.stdout, done.stdout + done.stderr
+    assert wire.delete(name.encode()).code == 1
+
+
+def test_the_test_tool(java, target):
+    """hdl-testtool reaches every interface of the site record."""
+    done = java.tool("hdl-testtool", "client", target.prefix)
+    assert "FAIL" not in done.stdout, done.stdout
+    for interface in ("TCP", "UDP", "HTTP"):
+        assert f"{interface}:" in done.stdout
+    assert done.stdout.count("***PASS***") >= 3, done.stdout + done.stderr
 
 
 def test_create_list_delete(java, target, fresh):

@@ -118,6 +118,21 @@ def test_encrypted_requests(target, wire, record):
     assert reply.raw[2] & 0x40
 
 
+def test_an_encrypted_proof(target, wire, record):
+    """The answer to a challenge may come encrypted and without a MAC, as deployed clients send it."""
+    wire.set_up(target.by_secret)
+    body = valued(record, value(1, "URL", "hidden way"))
+    asked = wire.message(Op.MODIFY_VALUE, body, PLAIN_FLAGS | Flag.ENC | Flag.CT)
+    challenge = wire.exchange(asked, encrypt=True)
+    answer = replace(wire.answer(challenge, target.by_secret, target.secret), credential=b"")
+    assert wire.exchange(answer, encrypt=True).code == 1
+    again = wire.message(Op.MODIFY_VALUE, body, PLAIN_FLAGS | Flag.ENC)
+    assert wire.exchange(again, encrypt=True).code == 1
+    bare = replace(wire.message(Op.MODIFY_VALUE, body, PLAIN_FLAGS | Flag.ENC), credential=b"")
+    refused = wire.exchange(bare, encrypt=True).code
+    assert refused in (404, 501, 502)
+
+
 def test_a_repeated_counter(target, wire, record):
     """A counter that was seen is refused: 505."""
     wire.set_up(target.by_secret)

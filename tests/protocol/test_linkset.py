@@ -25,9 +25,11 @@ from protocol.linkset import (
     parse_linkset,
 )
 
-FOLDER = os.environ.get("BIAOSHI_LINKSET_VECTORS")
+HERE = Path(__file__).resolve()
+VECTORS = Path(os.environ.get("BIAOSHI_VECTORS", HERE.parents[3] / "shared" / "vectors"))
+FOLDER = VECTORS / "linkset"
 third_party = pytest.mark.skipif(
-    not FOLDER, reason="BIAOSHI_LINKSET_VECTORS names no folder with the GS1 linkset examples"
+    not FOLDER.is_dir(), reason=f"no linkset vectors in {FOLDER}; set BIAOSHI_VECTORS"
 )
 
 

@@ -44,6 +44,22 @@ class StoreContract:
         assert (store.get(T, b"a"), store.get(Table.JSON, b"a")) == (b"1", b"2")
         assert store.check() == []
 
+    def test_rows_are_read_backwards(self, store):
+        """Backwards come the same rows as forwards, the last one first."""
+        rows = [(b"a", b"1"), (b"b", b"2"), (b"d", b"3")]
+        put(store, *rows)
+        with store.snapshot() as state:
+            for start, stop in (
+                (b"", b"z"),
+                (b"a", b"d"),
+                (b"b", b"c"),
+                (b"c", b"d"),
+                (b"e", b"f"),
+            ):
+                forwards = list(state.scan(T, start, stop))
+                assert list(state.scan_back(T, start, stop)) == forwards[::-1]
+            assert list(state.scan_back(T, b"", b"z", 2)) == rows[:0:-1]
+
     def test_none_deletes(self, store):
         """A write without a value deletes; deleting what is not there is no error."""
         put(store, (b"a", b"1"))

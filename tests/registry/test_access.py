@@ -15,6 +15,7 @@ PREFIX = b"0.NA/88.118.8"
 H = b"88.118.8/pump-7"
 ALICE = Reference(b"88.118.8/Alice", 300)
 BOB = Reference(b"88.118.8/Bob", 300)
+ALICE_AT = (ALICE.handle, ALICE.index)
 ALL = 0xFFF
 
 
@@ -196,6 +197,47 @@ def test_nobody_grants_more_than_they_hold(works):
     assert not allowed(works.do(Kind.ADD, H, admin(ALL, b"x", 1, at=103), actor=ALICE))
     assert not allowed(works.create(H, wider, actor=ALICE, overwrite=True))
     assert allowed(works.do(Kind.ADD, H, admin(mine, b"x", 1, at=103), actor=ALICE))
+
+
+def test_rights_that_are_there_already_are_no_grant(works):
+    """Naming the server's own administrators, one by one or by their list, adds nothing to theirs."""
+    holding(works, P.ADD_ADMIN | P.MODIFY_ADMIN)
+    for at, name in ((110, ADMIN), (111, SECRET), (112, Reference(PREFIX, 200))):
+        assert allowed(works.do(Kind.ADD, H, admin(ALL, name.handle, name.index, at), actor=ALICE))
+        narrower = admin(P.READ_VALUE, name.handle, name.index, at)
+        assert allowed(works.do(Kind.MODIFY, H, narrower, actor=ALICE))
+    assert allowed(works.do(Kind.ADD, H, admin(P.READ_VALUE, BOB.handle, 300, 113), actor=ALICE))
+    works.do(Kind.MERGE, PREFIX, vlist(ADMIN, SECRET, STRANGER))
+    more = admin(ALL, PREFIX, 200, 114)
+    assert not allowed(works.do(Kind.ADD, H, more, actor=ALICE))
+
+
+def test_a_key_stands_in_for_another_index(works):
+    """A key with a reference to an index of its own record proves that identity too."""
+    old = HandleValue(
+        303, b"HS_PUBKEY", b"old key", references=(Reference(PREFIX.lower(), 300), ALICE)
+    )
+    works.do(Kind.MERGE, PREFIX, old)
+    assert works.access.find_public_keys(ADMIN) == (b"site key", b"old key")
+    assert works.access.find_public_keys(Reference(PREFIX, 303)) == (b"old key",)
+    assert works.access.find_public_keys(Reference(PREFIX, 304)) == ()
+    other = HandleValue(300, b"HS_PUBKEY", b"key of Alice")
+    works.create(b"88.118.8/Alice", other)
+    assert works.access.find_public_keys(ALICE) == (b"key of Alice",)
+
+
+def test_who_stands_in_must_be_let(works):
+    """Adding such a key asks for the rights of who it stands in for, and for modify value."""
+    old = HandleValue(303, b"HS_PUBKEY", b"key of Alice", references=(Reference(PREFIX, 300),))
+    works.do(Kind.MERGE, PREFIX, admin(P.ADD_VALUE | P.MODIFY_VALUE, *ALICE_AT, at=101))
+    assert not allowed(works.do(Kind.ADD, PREFIX, old, actor=ALICE))
+    plain = HandleValue(304, b"HS_PUBKEY", b"key of Alice")
+    assert allowed(works.do(Kind.ADD, PREFIX, plain, actor=ALICE))
+    elsewhere = HandleValue(300, b"HS_PUBKEY", b"k", references=(Reference(H, 301),))
+    holding(works, P.ADD_VALUE)
+    assert not allowed(works.do(Kind.ADD, H, elsewhere, actor=ALICE))
+    holding(works, P.ADD_VALUE | P.MODIFY_VALUE)
+    assert allowed(works.do(Kind.ADD, H, elsewhere, actor=ALICE))
 
 
 @pytest.mark.parametrize(

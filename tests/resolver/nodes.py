@@ -65,18 +65,28 @@ def until(holds, seconds=PATIENCE_S):
         time.sleep(0.02)
 
 
+def children_of(pid):
+    """The children of a process, the oldest first; none of one that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
 class Serving:
     """A running node."""
 
-    def __init__(self, folder, readers=1):
+    def __init__(self, folder, readers=1, *, env=None, within=()):
+        """env: instead of the usual environment. within: a command that runs it, as `ip netns …`."""
         self.folder = folder
         self.log = (folder / "test.log").open("a+")
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", str(folder), "--readers", str(readers)],
+            [*within, *COMMAND, "serve", str(folder), "--readers", str(readers)],
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env=ENVIRONMENT,
+            env=env or ENVIRONMENT,
             start_new_session=True,
         )
         line = self.process.stdout.readline()
@@ -120,8 +130,13 @@ class Serving:
             for line in text.splitlines()
             if line.startswith("biaoshi_process_open_fds{")
         ]
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return sorted(names), [int(pid) for pid in children.read_text().split()]
+        return sorted(names), children_of(self.supervisor)
+
+    @property
+    def supervisor(self):
+        """Its pid: the one child of the process that was started."""
+        (child,) = until(lambda: children_of(self.process.pid))
+        return child
 
     def ask(self, handle, *, tcp=False, tries=10):
         """The response code and the values of a resolution over DO-IRP; datagrams are repeated."""

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from protocol.record import HandleValue
 from registry.records import read_record
 from registry.store.lmdb_store import LmdbStore
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, make, until
+from tests.resolver.nodes import Serving, children_of, make, until
 
 KILLS = int(os.environ.get("BIAOSHI_NODE_KILLS", "9"))
 """More with the variable: the gate is 1,000."""
@@ -53,14 +52,6 @@ class Registrar(threading.Thread):
                 self.acknowledged.append(self.sent)
 
 
-def _children(pid):
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(word) for word in text.split()]
-
-
 @pytest.mark.timeout(180 + 10 * KILLS)
 def test_nothing_acknowledged_is_lost_whoever_is_killed(tmp_path):
     """Readers, the writer and the supervisor are shot at random while batches are registered."""
@@ -78,7 +69,7 @@ def test_nothing_acknowledged_is_lost_whoever_is_killed(tmp_path):
                 node = Serving(folder, readers=2)
                 assert node.ready
             else:
-                os.kill(choose.choice(_children(node.process.pid)), signal.SIGKILL)
+                os.kill(choose.choice(children_of(node.supervisor)), signal.SIGKILL)
         reached = len(registrar.acknowledged) + 1
         until(lambda: len(registrar.acknowledged) >= reached)
     finally:

@@ -254,8 +254,7 @@ def test_a_node_may_open_as_many_files_as_the_system_permits(tmp_path, serve):
         node = serve(make(tmp_path / "n"))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text()
-    for child in children.split():
+    for child in node.pids()[1]:
         limits = Path(f"/proc/{child}/limits").read_text()
         (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
         assert line.split()[3] == str(hard)

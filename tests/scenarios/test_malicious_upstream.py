@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import statistics
 import time
@@ -220,16 +221,21 @@ def test_n4_malformed_replies():
             bad[draw.randrange(len(bad))] = draw.randrange(256)
         if draw.random() < 0.3:
             bad = bad[: draw.randrange(len(bad))]
-        began = time.thread_time()
-        try:
-            expected.accept(decode_message(bytes(bad)), endpoint)
-        except BiaoshiError:
-            pass
-        except Exception:  # counted, and then asserted to be none
-            other += 1
-        slowest = max(slowest, time.thread_time() - began)
+        took = float("inf")
+        for _ in range(5):  # the best of several: a collection of garbage is not the decoder's
+            began = time.thread_time()
+            try:
+                expected.accept(decode_message(bytes(bad)), endpoint)
+            except BiaoshiError:
+                pass
+            except Exception:  # counted, and then asserted to be none
+                other += 1
+            took = min(took, time.thread_time() - began)
+            if took < 0.005:
+                break
+        slowest = max(slowest, took)
     assert other == 0
-    assert slowest < 0.1  # the gate is 10 ms; a shared machine may stop us in between
+    assert slowest < 0.01
     figure("N4", f"other exceptions in {tried:,} spoiled replies", 0, other)
     figure("N4", "slowest of them", "10 ms", f"{slowest * 1000:.2f} ms")
 
@@ -291,36 +297,54 @@ def test_n6_weak_methods():
 # N7
 
 
+_NOTHING_US = 20.0
+"""A hot answer below this is lost beside the 100 µs that its datagrams cost."""
+
+
 def test_n7_random_names():
-    """A flood of names that do not exist pushes out no record and slows no answer at hand."""
+    """Under a flood of names that do not exist, no record is pushed out and no answer slowed.
+
+    Processor time, hot names and flood in turns; the best of some rounds before and under it.
+    `python -m tests.scenarios.name_flood` does the same to real processes over a network.
+    """
 
     async def work(recursion, world):
         hot = [b"88.1/hot%d" % n for n in range(50)]
         for name in hot:
             await recursion.resolve(Query(name))
 
-        def cost():
-            spent = []
-            for _ in range(20):
-                for name in hot:
-                    began = time.perf_counter_ns()
-                    assert recursion.cached(Query(name)) is not None
-                    spent.append(time.perf_counter_ns() - began)
-            return statistics.quantiles(spent, n=100)[98] / 1000
+        def spent():
+            taken = []
+            for name in hot:
+                began = time.thread_time_ns()
+                assert recursion.cached(Query(name)) is not None
+                taken.append(time.thread_time_ns() - began)
+            return taken
 
-        before = cost()
-        for n in range(3_000):
-            answer = await recursion.resolve(Query(b"88.1/random%d" % n))
-            assert answer.code == ResponseCode.HANDLE_NOT_FOUND
-        return before, cost(), len(recursion.cache._absent)
+        async def p99(flood):
+            taken, number = [], 0
+            for _ in range(20):
+                for number in range(flood):
+                    name = b"88.1/random%d" % asked[0]
+                    asked[0] += 1
+                    answer = await recursion.resolve(Query(name))
+                    assert answer.code == ResponseCode.HANDLE_NOT_FOUND, number
+                taken += spent()
+            return statistics.quantiles(taken, n=100)[98] / 1000
+
+        asked = [0]
+        gc.collect()
+        before = min([await p99(0) for _ in range(5)])
+        under = min([await p99(30) for _ in range(5)])
+        return before, under, len(recursion.cache._absent), asked[0]
 
     records = "".join(f"record 88.1/hot{n} URL u{n}\n" for n in range(50))
     script = "set max_negative 500\nsite R root 88\nsite E serves 88.1\n" + records
-    before, after, kept = play(script, work)
+    before, under, kept, asked = play(script, work)
     assert kept <= 500
-    assert after <= 20 * before  # the gate is 2; a shared machine may stop us in between
-    figure("N7", "absent names kept of 3,000 asked, room for", 500, kept)
-    figure("N7", "p99 of hot names after the flood, times before", "2", f"{after / before:.2f}")
+    assert under <= max(2 * before, _NOTHING_US), (before, under)
+    figure("N7", f"absent names kept of {asked:,} asked, room for", 500, kept)
+    figure("N7", "p99 of hot names under the flood, times before", "2", f"{under / before:.2f}")
 
 
 # N8

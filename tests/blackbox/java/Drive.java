@@ -2,7 +2,7 @@
 // transport, one kind of identity, with or without a session. One line a check: "ok NAME" or
 // "BAD NAME: what came". Compiled against the distribution in HSJ when the tests run.
 //
-// Arguments: tcp|udp|http secret|key plain|session PREFIX KEYFILE SECRET SALT
+// Arguments: tcp|udp|http secret|key plain|session|encrypted PREFIX KEYFILE SECRET SALT
 
 import java.nio.file.Files;
 import java.nio.file.Paths;
@@ -14,6 +14,7 @@ public class Drive {
     static HandleResolver resolver = new HandleResolver();
     static AuthenticationInfo who;
     static boolean session;
+    static boolean encrypted;
     static int bad = 0;
 
     static byte[] octets(String text) {
@@ -36,6 +37,7 @@ public class Drive {
 
     static AbstractResponse send(AbstractRequest request) throws Exception {
         if (session && request.authInfo != null) request.sessionTracker = resolver.getSessionTracker();
+        if (encrypted && request.authInfo != null) request.encrypt = request.certify = true;
         return resolver.processRequest(request);
     }
 
@@ -71,10 +73,16 @@ public class Drive {
         who = args[1].equals("key")
             ? new PublicKeyAuthenticationInfo(record, 300, Util.getPrivateKeyFromBytes(key, 0))
             : new SecretKeyAuthenticationInfo(record, 301, octets(args[5]));
-        session = args[2].equals("session");
+        encrypted = args[2].equals("encrypted");
+        session = encrypted || args[2].equals("session");
         resolver.setPreferredProtocols(transport);
         resolver.setTcpTimeout(15000);
         if (session) resolver.setSessionTracker(new ClientSessionTracker());
+        if (encrypted) {
+            SessionSetupInfo setup = new SessionSetupInfo(who);
+            setup.encrypted = setup.authenticated = true;
+            resolver.getSessionTracker().setSessionSetupInfo(setup);
+        }
         run(prefix, octets(prefix + "/java-" + args[6]), args[0]);
         System.out.println(bad == 0 ? "ALL GOOD" : bad + " BAD");
         System.exit(bad == 0 ? 0 : 1);

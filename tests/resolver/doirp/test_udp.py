@@ -20,6 +20,7 @@ from protocol.doirp.resolution import decode_resolution_reply
 from protocol.doirp.udp import split
 from protocol.record import HandleValue, Record
 from protocol.values.hs_site import decode_site
+from resolver import batch
 from resolver.config import LimitSettings, Settings
 from resolver.doirp.handler import Handler
 from resolver.doirp.udp import UdpFace, busy, datagrams
@@ -303,7 +304,7 @@ async def test_a_full_buffer_delays_and_loses_nothing(world: World) -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     clogged = Clogged(sock, [BlockingIOError(), BlockingIOError(), OSError(105, "no buffers")])
-    face = UdpFace(Handler(world.node), clogged)  # type: ignore[arg-type]
+    face = UdpFace(Handler(world.node), clogged, batched=False)  # type: ignore[arg-type]
     client = UdpClient(sock.getsockname())
     loop = asyncio.get_running_loop()
     for number in range(1, 6):
@@ -319,3 +320,48 @@ async def test_a_full_buffer_delays_and_loses_nothing(world: World) -> None:
     client.close()
     await face.close(1.0)
     sock.close()
+
+
+@pytest.mark.skipif(not batch.available(), reason="this machine has no recvmmsg")
+async def test_a_full_buffer_delays_a_batch_too(world: World, monkeypatch) -> None:
+    """What one call could not send waits and goes out in its order when there is room."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    face = UdpFace(Handler(world.node), sock)
+    really, calls = batch.Batch.send, []
+
+    def send(self: batch.Batch, start: int, stop: int) -> tuple[int, int]:
+        calls.append(stop - start)
+        return (0, start) if len(calls) == 1 else really(self, start, stop)
+
+    monkeypatch.setattr(batch.Batch, "send", send)
+    client = UdpClient(sock.getsockname())
+    for number in range(1, 6):
+        client.socket.sendto(question(PREFIX + b"/x", request_id=number), client.address)
+    loop = asyncio.get_running_loop()
+    seen = []
+    for _ in range(5):
+        packet = await asyncio.wait_for(loop.sock_recv(client.socket, 4096), 5)
+        seen.append(decode_envelope(packet).request_id)
+    assert seen == [1, 2, 3, 4, 5]
+    client.close()
+    await face.close(1.0)
+    sock.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.skipif(not batch.available(), reason="this machine has no recvmmsg")
+def test_addresses_of_a_batch_are_those_of_the_socket(host: str) -> None:
+    """A datagram's sender reads the same from its slot as recvfrom() gives it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as sock,
+        socket.socket(family, socket.SOCK_DGRAM) as client,
+    ):
+        sock.bind((host, 0))
+        sock.setblocking(False)
+        client.connect(sock.getsockname())
+        client.send(b"x")
+        slots = batch.Batch(sock, receive_bytes=2048, send_bytes=512)
+        assert slots.receive() == 1
+        assert batch.Addresses(sock, slots).of(0) == client.getsockname()

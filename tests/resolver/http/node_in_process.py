@@ -57,6 +57,12 @@ class DirectWriter:
         await asyncio.sleep(0)
         return self.writer.commit(changes, atomic=atomic)
 
+    async def keep(self, notes):
+        if self.error is not None:
+            raise self.error
+        await asyncio.sleep(0)
+        return self.writer.keep(notes)
+
     async def close(self):
         pass
 

@@ -88,8 +88,13 @@ async def test_open_and_show(served):
     ended = await served.ask("DELETE", "/api/sessions/this", tls=True, headers=this)
     assert (ended.status, ended.body) == (204, b"")
     gone = await served.ask("GET", "/api/sessions/this", tls=True, headers=this)
-    assert (gone.status, gone.body) == (401, b"")
-    assert challenge_in(gone)["sessionId"] != session["sessionId"]
+    assert (gone.status, gone.body) == (403, b"")
+    again = await served.ask("DELETE", "/api/sessions/this", tls=True, headers=this)
+    assert (again.status, again.body) == (403, b"")
+    other = await served.ask("GET", "/api/handles/86.999/p1", tls=True, headers=this)
+    assert (other.status, other.body) == (401, b"")
+    assert challenge_in(other)["sessionId"] != session["sessionId"]
+    assert "error" not in challenge_in(other)
 
 
 async def test_not_over_plain_http(served):

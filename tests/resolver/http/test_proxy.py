@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from protocol.errors import BadIdentifier
-from resolver.http.proxy import name_of, safe_address
+from resolver.http.address import safe_address
+from resolver.http.proxy import name_of
 from tests.resolver.http.node_in_process import value
 
 LOC = (
@@ -208,7 +209,9 @@ async def test_reserved_paths(world):
         ("/relative", "", None),
         ("http:", "", None),
         ("http:///x", "", None),
-        (" http://example.org/", "", None),
+        (" http://example.org/ \n", "", "http://example.org/"),
+        ("http://例子.org:81/x", "", "http://xn--fsqu00a.org:81/x"),
+        ("http://\u2100.example/x", "", None),
         ("java\tscript:alert(1)", "", None),
         ("http://example.org/\r\nSet-Cookie: a=b", "", None),
         ("http:\\\\example.org\\", "", None),

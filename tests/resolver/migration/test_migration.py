@@ -101,13 +101,18 @@ def migrate(primary, folder, auth, *more):
     return biaoshi("import", "--from", source, "--node", folder, "--auth", auth, "--json", *more)
 
 
-def held(folder, name):
+def values_of(folder, name):
     store = LmdbStore.open(folder / "store", readonly=True)
     try:
         record = read_record(store, name)
     finally:
         store.close()
-    return None if record is None else {v.index: v.data for v in record.values}
+    return None if record is None else record.values
+
+
+def held(folder, name):
+    values = values_of(folder, name)
+    return None if values is None else {v.index: v.data for v in values}
 
 
 def test_everything_moves(start, folder, auth):
@@ -140,8 +145,10 @@ def test_everything_moves(start, folder, auth):
     assert own[301] == b"old secret"
     assert own[1] != b"old site"
     assert told["moved_keys"] == [[300, f"303:0.NA/{PREFIX}"]]
-    members = decode_vlist(own[200])
-    assert Reference(f"0.NA/{PREFIX}".encode(), 303) in members
+    record = f"0.NA/{PREFIX}".encode()
+    assert Reference(record, 301) in decode_vlist(own[200])
+    moved = next(v for v in values_of(folder, record) if v.index == 303)
+    assert (moved.references, moved.permissions) == ((Reference(record, 300),), 0b1100)
 
 
 def test_a_difference_is_told(start, folder, auth):
@@ -156,11 +163,83 @@ def test_a_difference_is_told(start, folder, auth):
 
 
 def test_a_repeated_run_changes_nothing(start, folder, auth):
-    """What is here already is unchanged."""
+    """With --fresh the dump is taken again, and what is here already is unchanged."""
     primary = start([dump_of(thing(1), thing(2))], log_of())
     assert migrate(primary, folder, auth).returncode == 0
-    told = json.loads(migrate(primary, folder, auth).stdout)
+    told = json.loads(migrate(primary, folder, auth, "--fresh").stdout)
     assert told["records"] == {"unchanged": 2}
+    assert told["resumed"] is False
+
+
+def test_a_later_run_goes_on_from_the_log(start, folder, auth):
+    """What was done there since, deletions included, comes from the log; nothing is dumped."""
+    primary = start([dump_of(thing(1), thing(2))], log_of())
+    assert migrate(primary, folder, auth).returncode == 0
+    name, values = thing(1, b"changed")
+    primary.log = log_of(
+        Transaction(41, name, Action.UPDATE, 3_000, values),
+        Transaction(42, thing(2)[0], Action.DELETE, 3_000),
+        date_ms=4_000,
+    )
+    primary.dumps = [dump_of((name, values))]
+    done = migrate(primary, folder, auth)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["resumed"], told["transactions"]) == (True, 2)
+    assert told["records"] == {"deleted": 1, "replaced": 1}
+    assert held(folder, name) == {1: b"changed"}
+    assert held(folder, thing(2)[0]) is None
+    told = json.loads(migrate(primary, folder, auth).stdout)
+    assert (told["resumed"], told["transactions"], told["records"]) == (True, 0, {})
+
+
+def test_a_later_run_finds_the_log_too_short(start, folder, auth):
+    """The dump is taken again by itself."""
+    primary = start([dump_of(thing(1))], log_of())
+    assert migrate(primary, folder, auth).returncode == 0
+    whole, asked = log_of(), []
+
+    def short(last_id):
+        asked.append(last_id)
+        redump = [TxnHead(None, 1, Status.REDUMP_NEEDED), TxnEnd(0)]
+        return redump if len(asked) == 1 else whole(last_id)
+
+    primary.log, primary.dumps = short, [dump_of(thing(1), thing(2))]
+    done = migrate(primary, folder, auth)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["records"] == {"created": 1, "unchanged": 1}
+
+
+def test_a_later_run_that_ends_otherwise_dumps(start, folder, auth):
+    """When the sides differ after following the log, the dump is taken again and settles it."""
+    primary = start([dump_of(thing(1))], log_of())
+    assert migrate(primary, folder, auth).returncode == 0
+    primary.dumps = [dump_of(thing(1), thing(2))]
+    done = migrate(primary, folder, auth)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "taking the dump again" in done.stderr
+    assert held(folder, thing(2)[0]) is not None
+
+
+def test_what_was_refused_is_tried_again(start, folder, auth):
+    """No position is kept while a record of the dump is missing here."""
+    bad = (f"{PREFIX}/SECRET".encode(), (value(1, "HS_SECKEY", b"s", permissions=0b1110),))
+    primary = start([dump_of(thing(1), bad)], log_of())
+    for _ in range(2):
+        done = migrate(primary, folder, auth)
+        assert done.returncode == 1
+        told = json.loads(done.stdout)
+        assert (told["resumed"], told["records"]["refused"]) == (False, 1)
+
+
+def test_a_broken_position_file(start, folder, auth):
+    """It is named, with what to do; nothing is guessed."""
+    primary = start([dump_of(thing(1))], log_of())
+    (folder / "migrations.json").write_text("{")
+    done = migrate(primary, folder, auth)
+    assert done.returncode == 2
+    assert "migrations.json" in done.stderr
+    assert "remove it" in done.stderr
 
 
 def test_a_wrong_signature_ends_it(start, folder, auth):

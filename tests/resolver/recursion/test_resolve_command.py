@@ -127,7 +127,6 @@ def test_absent_names_and_values(tree):
         ["88.118/a b\x00"],
         [NAME, "--server", "::bad::"],
         [NAME, "--server", "127.0.0.1:99999"],
-        [NAME, "--verify"],
         [NAME, "--root", "/no/such/file"],
         [NAME, "--root-key", "/no/such/key"],
         [NAME, "--root", "ftp://example.org"],
@@ -168,12 +167,17 @@ def test_verification_through_a_server(tree, tmp_path, net):
     assert result.exit_code == 0, result.output
     assert "verification: value digests hold: 3; signer 300:0.NA/88.118" in result.output
     assert "DESC" not in result.output
+    assert "not pinned" not in result.output
     assert resolve(NAME, "--server", server, "--verify", "--root", tree.root_url).exit_code == 0
+    shown = resolve(NAME, "--server", server, "--verify")
+    assert shown.exit_code == 0
+    assert "the root's key is not pinned" in shown.output
     tree.site.moods = {"tampers"}
     result = resolve(NAME, "--server", server, "--verify", "--root-key", key)
     assert result.exit_code == 4
     assert "values changed" in result.stderr
     assert "example.org/pump" not in result.output
+    assert resolve(NAME, "--server", server, "--verify").exit_code == 4
     tree.site.moods = set()
     assert resolve("88.118/bare", "--server", server, "--verify", "--root-key", key).exit_code == 4
 

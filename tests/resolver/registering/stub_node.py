@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from protocol.errors import SignatureInvalid
+from protocol.handle_json import format_values
+from protocol.keys import encode_public_key
 from protocol.keys.signing import verify_octets
+from protocol.record import HandleValue
 
 
 class StubNode:
@@ -18,6 +21,7 @@ class StubNode:
 
     def __init__(self, public_key) -> None:
         self.public_key = public_key
+        self.prefix: str | None = "88.118.8"
         self.nonce = b"n" * 16
         self.rows: list[dict] = []
         self.requests: list[tuple[str, str]] = []
@@ -33,6 +37,11 @@ class StubNode:
         if path == "/api/site":
             interface = {"protocol": "HTTPS", "port": self.tls_port}
             return 200, json.dumps({"site": {"servers": [{"interfaces": [interface]}]}}).encode()
+        if path == "/api/node":
+            return 200, json.dumps({"prefix": self.prefix, "role": "enterprise"}).encode()
+        if path == f"/api/handles/0.NA/{self.prefix}?type=HS_PUBKEY":
+            key = HandleValue(303, b"HS_PUBKEY", encode_public_key(self.public_key))
+            return 200, b'{"values":%b}' % format_values((key,))
         if path == "/api/sessions":
             shape = {"sessionId": "s1", "nonce": b64encode(self.nonce).decode()}
             return 201, json.dumps(shape).encode()

@@ -443,6 +443,38 @@ def test_nobody_there_is_said(node, credentials):
         Connection("https://127.0.0.1:1", credentials, sleep=lambda _: None)
 
 
+def test_a_key_alone_is_found_in_the_prefix_record(node, origin):
+    """A file without an identity is that of an administrator of the node's own prefix."""
+    alone = Credentials.parse(str(origin / "keys/admin_300.pem"), unnamed=True)
+    connection = Connection(node.urls["https"], alone)
+    assert connection.credentials.identity.text() == f"303:0.NA/{PREFIX}"
+    assert RemoteSink(connection).send(rows(b"88.118.8/a"))[0].status == "created"
+    connection.close()
+
+
+def test_a_secret_alone_is_the_administrators(node, tmp_path):
+    """A secret without an identity is sent as 301 of the node's own prefix."""
+    (tmp_path / "s").write_bytes(b"word\n")
+    (tmp_path / "s").chmod(0o600)
+    node.basic = "Basic MzAxJTNBMC5OQS84OC4xMTguODp3b3Jk"
+    alone = Credentials.parse(str(tmp_path / "s"), unnamed=True)
+    connection = Connection(node.urls["https"], alone)
+    assert RemoteSink(connection).send(rows(b"88.118.8/a"))[0].status == "created"
+    connection.close()
+
+
+def test_a_key_that_the_node_does_not_know_needs_its_name(node, origin, tmp_path):
+    """A stranger's key alone, or a node without a prefix: the identity must be written."""
+    (tmp_path / "k.pem").write_bytes(encode_pem(load_keys(origin).log_private))
+    (tmp_path / "k.pem").chmod(0o600)
+    alone = Credentials.parse(str(tmp_path / "k.pem"), unnamed=True)
+    with pytest.raises(SettingsError, match=r"none of 0.NA/88.118.8 .* INDEX:HANDLE=FILE"):
+        Connection(node.urls["https"], alone, insecure=True)
+    node.prefix = None
+    with pytest.raises(SettingsError, match="does not say its prefix"):
+        Connection(node.urls["https"], alone, insecure=True)
+
+
 @pytest.mark.parametrize("text", ["", "300:0.NA/x", "0.NA/x=file", "300:0.NA/x=", "x=y"])
 def test_auth_texts_that_cannot_be_used(text):
     """--auth says how it is written."""

@@ -1,0 +1,147 @@
+"""Named queries and their subscriptions as the store keeps them (registry.notes)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from protocol.epcis.errors import QueryValidationException
+from protocol.epcis.moment import format_time_us
+from registry.events.keys import hash16
+from registry.notes import Note, encode_note, notes, read_note
+from registry.store import Snapshot
+from resolver.epcis.schedule import Schedule, parse_schedule
+
+QUERIES: Final = b"epcis/query/"
+SUBSCRIPTIONS: Final = b"epcis/sub/"
+CURSORS: Final = b"epcis/cursor/"
+MAX_NAME: Final = 80
+NAME: Final = r"^[^./?#%\\\x00-\x1f\x7f-\x9f][^/?#%\\\x00-\x1f\x7f-\x9f]{0,79}$"
+"""Names of queries: they stand in paths."""
+MOST_QUERIES: Final = 1_000
+MOST_SUBSCRIPTIONS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NamedQuery:
+    """A stored query. query: its parameters, each with its alternatives."""
+
+    name: str
+    owner: str
+    created_us: int
+    query: dict[str, list[str]]
+
+    def key(self) -> bytes:
+        return QUERIES + self.name.encode()
+
+    def note(self) -> Note:
+        """The query as it is kept; only where none has its name."""
+        return Note(self.key(), encode_note(asdict(self)), new=True)
+
+    def shape(self) -> dict[str, Any]:
+        """The query as it is shown."""
+        shown = {
+            name: values if len(values) != 1 else values[0] for name, values in self.query.items()
+        }
+        return {"name": self.name, "query": shown, "createdAt": format_time_us(self.created_us)}
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A webhook. token: the shared secret of its signatures. first: the cursor it began with.
+
+    least_us: events recorded earlier are left out.
+    """
+
+    id: str
+    query: str
+    owner: str
+    created_us: int
+    dest: str
+    token: str
+    report_if_empty: bool
+    schedule: dict[str, str] | None
+    first: int
+    least_us: int
+
+    def key(self) -> bytes:
+        return _of_query(SUBSCRIPTIONS, self.query) + self.id.encode()
+
+    def cursor_key(self) -> bytes:
+        return _of_query(CURSORS, self.query) + self.id.encode()
+
+    def note(self) -> Note:
+        """The subscription as it is kept."""
+        return Note(self.key(), encode_note(asdict(self)), new=True)
+
+    def timing(self) -> Schedule | None:
+        """When it reports; None: whenever there is something."""
+        return None if self.schedule is None else parse_schedule(self.schedule)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a subscription has come. sequence: of the last event it was asked about.
+
+    failures: deliveries that failed one after another; retry_us: when the next is tried.
+    """
+
+    sequence: int
+    failures: int = 0
+    retry_us: int = 0
+    error: str = ""
+    reported_us: int = 0
+
+
+def check_name(name: Any) -> str:
+    """The name of a query. Raises QueryValidationException."""
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or _has_surrogate(name):
+        raise QueryValidationException(
+            f"`name` of a query is 1 to {MAX_NAME} characters without / ? # % and \\, the first no point"
+        )
+    return name
+
+
+def _has_surrogate(name: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def read_query(state: Snapshot, name: str) -> NamedQuery | None:
+    """The query of a name."""
+    if not 0 < len(name) <= MAX_NAME or _has_surrogate(name):
+        return None
+    fields = read_note(state, QUERIES + name.encode())
+    return None if fields is None else NamedQuery(**fields)
+
+
+def all_queries(state: Snapshot, after: str = "") -> Iterator[NamedQuery]:
+    """The queries in the order of their names."""
+    for _, fields in notes(state, QUERIES, after=after.encode()):
+        yield NamedQuery(**fields)
+
+
+def subscriptions_of(state: Snapshot, query: str) -> list[Subscription]:
+    """The subscriptions of one query."""
+    return [Subscription(**f) for _, f in notes(state, _of_query(SUBSCRIPTIONS, query))]
+
+
+def all_subscriptions(state: Snapshot) -> list[Subscription]:
+    """Every subscription of the node."""
+    return [Subscription(**fields) for _, fields in notes(state, SUBSCRIPTIONS)]
+
+
+def read_cursor(state: Snapshot, subscription: Subscription) -> Cursor:
+    """How far a subscription has come."""
+    fields = read_note(state, subscription.cursor_key())
+    return Cursor(subscription.first) if fields is None else Cursor(**fields)
+
+
+def cursor_note(subscription: Subscription, cursor: Cursor) -> Note:
+    """The cursor as it is kept."""
+    return Note(subscription.cursor_key(), encode_note(asdict(cursor)))
+
+
+def _of_query(prefix: bytes, query: str) -> bytes:
+    return prefix + hash16(query).hex().encode() + b"/"

@@ -1,0 +1,181 @@
+"""GET /events, one event, its proof, and the collections (§3.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+from protocol.epcis.errors import NoSuchResourceException, QueryParameterException
+from protocol.epcis.event import mentions
+from registry.events.index import EventIndex, parse_event
+from registry.events.keys import Index, hash16, indexed_form, indexed_values
+from registry.events.proof import prove
+from registry.events.row import EventRow
+from registry.labels import Viewer, visible
+from registry.store import Snapshot
+from resolver.epcis import answers
+from resolver.epcis.callers import Callers
+from resolver.epcis.finding import Search
+from resolver.epcis.paging import PER_PAGE_NAME, TOKEN_NAME, Page, Pages
+from resolver.epcis.versions import epc_format, media_of
+from resolver.http.asked import Parameters
+
+if TYPE_CHECKING:
+    from resolver.node import Node
+
+MOST_IN_GROUP: Final = 2_000
+"""Events looked at for one page of a collection, for the sake of those that one may not see."""
+COLLECTIONS: Final[Mapping[str, tuple[Index | None, str]]] = {
+    "eventTypes": (Index.TYPE, "eventType"),
+    "epcs": (None, "MATCH_anyEPC"),
+    "bizSteps": (Index.STEP, "EQ_bizStep"),
+    "bizLocations": (Index.LOCATION, "EQ_bizLocation"),
+    "readPoints": (Index.READ_POINT, "EQ_readPoint"),
+    "dispositions": (Index.DISPOSITION, "EQ_disposition"),
+}
+"""Collection -> index of its values (None: of identifiers) and the parameter that asks for one."""
+
+
+class Reading:
+    """The resources."""
+
+    def __init__(self, node: Node, callers: Callers, pages: Pages) -> None:
+        self._node = node
+        self._callers = callers
+        self._pages = pages
+
+    async def events(
+        self, request: web.Request, params: Mapping[str, list[str]], *, query: str = ""
+    ) -> web.Response:
+        """One page of the events that fit parameters."""
+        media, spelling = media_of(request), epc_format(request.headers)
+        viewer = await self._callers.viewer(request)
+        now_us = int(self._node.now() * 1_000_000)
+        page = self._pages.asked(request, viewer, now_us // 1_000_000)
+        search = Search.of(params)
+        rows, position = await asyncio.to_thread(self._found, search, viewer, page)
+        body = answers.document(
+            (answers.event_octets(row, spelling) for _, row in rows), now_us, query=query
+        )
+        headers = self._pages.headers(request, viewer, position, now_us // 1_000_000)
+        return answers.respond(body, media, headers | {"GS1-EPC-Format": spelling})
+
+    def _found(self, search: Search, viewer: Viewer, page: Page) -> Any:
+        with self._node.store.snapshot() as state:
+            return search.run(EventIndex(state), viewer, page.size, page.position)
+
+    async def event(self, request: web.Request, event_id: str) -> web.Response:
+        """One event, with its errorDeclaration where it was withdrawn."""
+        media, spelling = media_of(request), epc_format(request.headers)
+        viewer = await self._callers.viewer(request)
+        with self._node.store.snapshot() as state:
+            _, row = self._newest(state, event_id, viewer)
+        return answers.respond(
+            answers.bare_event(row, spelling), media, {"GS1-EPC-Format": spelling}
+        )
+
+    async def proof(self, request: web.Request, event_id: str) -> web.Response:
+        """An event with its signature and its receipt: what `biaoshi verify` reads."""
+        viewer = await self._callers.viewer(request)
+        with self._node.store.snapshot() as state:
+            sequence, row = self._newest(state, event_id, viewer)
+            shape = prove(state, sequence, row)
+        return answers.respond(orjson.dumps(shape), "application/json")
+
+    def _newest(self, state: Snapshot, event_id: str, viewer: Viewer) -> tuple[int, EventRow]:
+        """The last copy of an event that a viewer may see. Raises NoSuchResourceException."""
+        index = EventIndex(state)
+        for sequence in reversed(index.by_event_id(event_id)):
+            row = index.row(sequence)
+            if row is not None and visible(row.label, viewer):
+                return sequence, row
+        raise NoSuchResourceException("there is no such event")
+
+    # --- collections
+
+    async def members(self, request: web.Request, name: str) -> web.Response:
+        """One page of the values of a collection."""
+        media = media_of(request)
+        _refuse_parameters(request)
+        viewer = await self._callers.viewer(request)
+        now_s = int(self._node.now())
+        page = self._pages.asked(request, viewer, now_s)
+        found, position = await asyncio.to_thread(self._members, name, viewer, page)
+        headers = self._pages.headers(request, viewer, position, now_s)
+        return answers.respond(answers.collection(found), media, headers)
+
+    def _members(self, name: str, viewer: Viewer, page: Page) -> tuple[list[str], Any]:
+        found: list[str] = []
+        read, after = 0, page.position or b""
+        index_name = COLLECTIONS[name][0]
+        with self._node.store.snapshot() as state:
+            index = EventIndex(state)
+            for hash_ in index.groups(index_name, after):
+                if len(found) == page.size or read >= MOST_IN_GROUP:
+                    return found, after
+                for sequence in index.group(index_name, hash_):
+                    read += 1
+                    row = index.row(sequence)
+                    if row is not None and visible(row.label, viewer):
+                        found += _texts(row, index_name, hash_)
+                        break
+                after = hash_
+        return found, None
+
+    async def member(self, request: web.Request, name: str, value: str) -> web.Response:
+        """What there is of one value: its events. Raises NoSuchResourceException."""
+        media = media_of(request)
+        _refuse_parameters(request)
+        viewer = await self._callers.viewer(request)
+        if not await asyncio.to_thread(self._known, name, value, viewer):
+            raise NoSuchResourceException(f"no event has this value of {name}")
+        return answers.respond(answers.collection(["events"]), media)
+
+    def _known(self, name: str, value: str, viewer: Viewer) -> bool:
+        _, parameter = COLLECTIONS[name]
+        try:
+            search = Search.of({parameter: [value]})
+        except QueryParameterException:  # no value that an event could have
+            return False
+        with self._node.store.snapshot() as state:
+            return bool(search.run(EventIndex(state), viewer, 1, None).rows)
+
+    async def member_events(self, request: web.Request, name: str, value: str) -> web.Response:
+        """The events of one value, with all query parameters."""
+        _, parameter = COLLECTIONS[name]
+        params = query_params(request)
+        if parameter in params:
+            raise QueryParameterException(f"{parameter} is said by the path already")
+        return await self.events(request, {**params, parameter: [value]})
+
+
+def query_params(request: web.BaseRequest) -> dict[str, list[str]]:
+    """The query parameters of a request, without those of paging."""
+    made: dict[str, list[str]] = {}
+    for name, value in Parameters.of(request).pairs:
+        if name not in (PER_PAGE_NAME, TOKEN_NAME):
+            made.setdefault(name, []).append(value)
+    return made
+
+
+def _refuse_parameters(request: web.BaseRequest) -> None:
+    for name in query_params(request):
+        raise QueryParameterException(f"{name[:60]!r} is no parameter of a collection")
+
+
+def _texts(row: EventRow, index: Index | None, hash_: bytes) -> Iterator[str]:
+    """The value of an event that has this hash."""
+    event = parse_event(row.event)
+    named = (
+        (mention.id for mention in mentions(event))
+        if index is None
+        else (text for name, text in indexed_values(event) if name is index)
+    )
+    for text in named:
+        if hash16(text if index is None else indexed_form(index, text)) == hash_:
+            yield text
+            return

@@ -1,0 +1,90 @@
+"""When a scheduled subscription reports: lists and ranges for second to month, in UTC (§3.1).
+
+A field is a number, `[a-b]`, or several of these with commas; one that is missing is not
+constrained, but for the seconds: without them a report is made at second 0.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any, Final
+
+from protocol.epcis.errors import SubscriptionControlsException
+
+FIELDS: Final[Mapping[str, tuple[int, int]]] = {
+    "second": (0, 59),
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "dayOfMonth": (1, 31),
+    "month": (1, 12),
+    "dayOfWeek": (1, 7),
+}
+"""Bounds of the fields. dayOfWeek: 1 is Monday."""
+_PART: Final = re.compile(r"([0-9]{1,2})|\[([0-9]{1,2})-([0-9]{1,2})\]")
+_DAYS: Final = 366 * 8 + 3
+"""How far ahead a match is looked for: 29 February may be eight years away."""
+_MAX_TEXT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The values each field may have, sorted, in the order of FIELDS."""
+
+    allowed: tuple[tuple[int, ...], ...]
+
+    def next_after(self, time_s: float) -> int | None:
+        """The next moment, in seconds since 1970; None: there is none in eight years."""
+        seconds, minutes, hours, days, months, weekdays = self.allowed
+        start = datetime.fromtimestamp(int(time_s) + 1, UTC)
+        day = start.replace(hour=0, minute=0, second=0)
+        for _ in range(_DAYS):
+            if day.month in months and day.day in days and day.isoweekday() in weekdays:
+                for hour, minute, second in product(hours, minutes, seconds):
+                    moment = day.replace(hour=hour, minute=minute, second=second)
+                    if moment >= start:
+                        return int(moment.timestamp())
+            if day.month not in months and day.day == 1:
+                day += timedelta(days=monthrange(day.year, day.month)[1])
+            else:
+                day += timedelta(days=1)
+        return None
+
+
+def parse_schedule(fields: Any) -> Schedule:
+    """A schedule of its JSON members. Raises SubscriptionControlsException."""
+    if not isinstance(fields, Mapping) or not fields:
+        raise SubscriptionControlsException(
+            f"a schedule is an object with some of {', '.join(FIELDS)}"
+        )
+    unknown = fields.keys() - FIELDS.keys()
+    if unknown:
+        raise SubscriptionControlsException(
+            f"a schedule has {', '.join(FIELDS)}, not {min(map(str, unknown))[:40]!r}"
+        )
+    made = Schedule(tuple(_values(name, fields.get(name)) for name in FIELDS))
+    if made.next_after(0) is None:
+        raise SubscriptionControlsException("no moment ever fits this schedule")
+    return made
+
+
+def _values(name: str, text: Any) -> tuple[int, ...]:
+    low, high = FIELDS[name]
+    if text is None:
+        return (0,) if name == "second" else tuple(range(low, high + 1))
+    found = set[int]()
+    for part in str(text)[:_MAX_TEXT].split(","):
+        match = _PART.fullmatch(part.strip())
+        if match is None:
+            raise SubscriptionControlsException(
+                f"`{name}` of a schedule is a number, [a-b], or a list of them; not {text!r:.40}"
+            )
+        first, last = int(match[1] or match[2]), int(match[1] or match[3])
+        if not low <= first <= last <= high:
+            raise SubscriptionControlsException(f"`{name}` lies between {low} and {high}")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))

@@ -1,0 +1,40 @@
+"""Pages for people who follow a link that is several, or none any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from aiohttp import web
+
+from protocol.linkset import GS1, Link
+from protocol.record_links import Retired
+from resolver.http.page import is_web_address, page
+
+
+def choice_page(name: str, links: Iterable[Link], *, status: int = 300) -> web.Response:
+    """Several links that fit equally well."""
+    body = f"<h1>Several links fit</h1><p><code>{escape(name)}</code></p>{_list(links)}"
+    return page("Several links fit", body, status=status)
+
+
+def gone_page(name: str, retired: Retired, links: Iterable[Link]) -> web.Response:
+    """A tombstone, and what is left of the thing."""
+    since = f" since {escape(retired.since)}" if retired.since else ""
+    note = f"<p>{escape(retired.note)}</p>" if retired.note else ""
+    body = f"<h1>No longer in use{since}</h1><p><code>{escape(name)}</code></p>{note}{_list(links)}"
+    return page("No longer in use", body, status=410)
+
+
+def _list(links: Iterable[Link]) -> str:
+    lines = "".join(f"<li>{_item(link)}</li>" for link in links)
+    return f"<ul>{lines}</ul>" if lines else ""
+
+
+def _item(link: Link) -> str:
+    kind = escape(link.relation.removeprefix(GS1))
+    more = ", ".join((*link.languages, *filter(None, (link.media_type,)), *link.contexts))
+    text = escape(link.title or link.href)
+    if is_web_address(link.href):
+        text = f'<a rel="noopener noreferrer nofollow" href="{escape(link.href)}">{text}</a>'
+    return f"{text} ({kind}{', ' * bool(more)}{escape(more)})"

@@ -1,0 +1,115 @@
+"""The resources of links in OpenAPI: Digital Links, linksets, the resolver's description."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.linkset import MEDIA_TYPE, TEXT_MEDIA_TYPE
+from protocol.schemes.gs1_ai import KEYS
+from resolver.http.openapi_parts import (
+    FLAG,
+    PROBLEM,
+    TEXT,
+    Json,
+    answer,
+    object_of,
+    operation,
+    parameter,
+)
+
+KEY: Final[Json] = {"type": "string", "enum": sorted(KEYS)}
+LINK_PARAMETERS: Final = [
+    parameter("linkType", TEXT, "gs1:pip, a URI, a registered name; or linkset"),
+    parameter("context", TEXT, "prefer links of this context"),
+    parameter("Accept", TEXT, "application/linkset+json: the linkset", where="header"),
+    parameter("Accept-Language", TEXT, "prefer links in these languages", where="header"),
+]
+
+
+def _linkset(text: str) -> Json:
+    shape = {"schema": {"$ref": "#/components/schemas/Linkset"}}
+    kinds = {MEDIA_TYPE: shape, TEXT_MEDIA_TYPE: {"schema": TEXT}, "text/html": {"schema": TEXT}}
+    return {"description": text, "content": kinds}
+
+
+def _refusal(text: str) -> Json:
+    shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    kinds = {"application/problem+json": shape, "text/html": {"schema": TEXT}}
+    return {"description": text, "content": kinds}
+
+
+LINKSETS: Final = {
+    200: _linkset("the linkset (or, where nothing is linked, a page)"),
+    304: answer("not changed since that ETag"),
+    400: _refusal("no identifier, or no link type"),
+    404: _refusal("no such identifier, or no link of this type"),
+    410: _linkset("retired; what is left of its links"),
+    502: PROBLEM,
+    503: PROBLEM,
+    508: PROBLEM,
+}
+CHOICES: Final = {
+    300: _linkset("several links fit equally well"),
+    307: answer("the link's target, or another resolver"),
+}
+
+LINK_PATHS: Final[Json] = {
+    "/api/linkset/{identifier}": {
+        "get": operation(
+            "Everything that is linked to an identifier, in any spelling",
+            {**LINKSETS, 421: PROBLEM},
+            tag="links",
+            parameters=[
+                parameter("identifier", TEXT, "as it is written, slashes too", where="path")
+            ],
+        )
+    },
+    "/.well-known/gs1resolver": {
+        "get": operation(
+            "Who runs the Digital Link resolver, and what it does",
+            {200: answer("the description", "Resolver")},
+            tag="links",
+        )
+    },
+    "/{key}/{value}": {
+        "get": operation(
+            "Follow a GS1 Digital Link; key and value may be followed by qualifiers and values",
+            {**LINKSETS, **CHOICES},
+            tag="links",
+            parameters=[
+                parameter("key", KEY, "the Application Identifier of the key", where="path"),
+                parameter("value", TEXT, "its value", where="path"),
+                *LINK_PARAMETERS,
+                parameter("noredirect", FLAG, "the page"),
+            ],
+        )
+    },
+}
+
+LINK_SCHEMAS: Final[Json] = {
+    "Linkset": object_of(
+        {
+            "linkset": {
+                "type": "array",
+                "items": object_of(
+                    {"anchor": TEXT, "itemDescription": TEXT}, "anchor", "itemDescription"
+                ),
+            }
+        },
+        "linkset",
+    ),
+    "Resolver": object_of(
+        {
+            "name": TEXT,
+            "resolverRoot": TEXT,
+            "supportedPrimaryKeys": {"type": "array", "items": TEXT},
+            "contact": object_of({"fn": TEXT}, "fn"),
+            "linkTypeDefaultCanBeLinkset": FLAG,
+        },
+        "name",
+        "resolverRoot",
+        "supportedPrimaryKeys",
+        "contact",
+        "linkTypeDefaultCanBeLinkset",
+    ),
+}

@@ -1,0 +1,106 @@
+"""The keeper: the outermost process of a node. It holds the sockets and forks the supervisor anew.
+
+A killed supervisor takes its children with it; the keeper has everything imported and every socket
+open, so that the next one answers within a fraction of a second and no client sees a closed port.
+It does nothing else, so that there is little that could end it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from resolver.child import die_with
+from resolver.exits import Exit
+from resolver.supervisor import MOST_PAUSE_S
+
+log = structlog.get_logger()
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_MOST_PAUSE_S: Final = 5.0
+_STEADY_S: Final = 10.0
+
+
+class Keeper:
+    """Runs `supervise` in a child for as long as that is killed.
+
+    supervise: the supervisor's life; told whether it is the first; gives the exit code.
+    was_ready: whether the one that died had got as far as answering.
+    on_stop: called in the keeper when the node is told to stop.
+    """
+
+    def __init__(
+        self,
+        supervise: Callable[[bool], int],
+        *,
+        was_ready: Callable[[], bool],
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._supervise = supervise
+        self._was_ready = was_ready
+        self._on_stop = on_stop
+        self._child = 0
+        self._stopping = False
+
+    def run(self) -> int:
+        """Until the supervisor ends by itself; its exit code."""
+        failures, first = 0, True
+        for number in _SIGNALS:
+            signal.signal(number, self._pass_on)
+        while True:
+            started = time.monotonic()
+            status = self._one(first=first)
+            first = False
+            if os.WIFEXITED(status):
+                return os.WEXITSTATUS(status)
+            if self._stopping:
+                return Exit.REFUSED
+            failures = 1 if time.monotonic() - started > _STEADY_S else failures + 1
+            log.error("supervisor_died", signal=os.WTERMSIG(status), failures=failures)
+            if failures > 1:
+                most = MOST_PAUSE_S if self._was_ready() else _MOST_PAUSE_S
+                time.sleep(min(0.1 * 2.0 ** min(failures - 2, 10), most))
+            if self._stopping:
+                return Exit.OK
+
+    def _one(self, *, first: bool) -> int:
+        """One supervisor, to its end; its wait status."""
+        # Signals wait until the child has shed our handlers and we know its number.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        keeper = os.getpid()
+        self._child = os.fork()
+        if not self._child:
+            self._be_supervisor(keeper, first=first)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        try:
+            return os.waitpid(self._child, 0)[1]
+        finally:
+            self._child = 0
+
+    def _be_supervisor(self, keeper: int, *, first: bool) -> None:
+        code: int = Exit.REFUSED
+        try:
+            os.setpgid(0, 0)  # a terminal's Ctrl-C comes through the keeper, and once
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            die_with(keeper)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            code = self._supervise(first)
+        except BaseException:
+            log.exception("supervisor_failed")
+        finally:
+            os._exit(code)
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            if not self._stopping:
+                self._on_stop()
+            self._stopping = True
+        if self._child:
+            os.kill(self._child, number)

@@ -1,0 +1,83 @@
+"""What can be said of an exported event from files alone: its signature and its place in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from protocol.chain import Roots
+from protocol.errors import ParseError, SignatureInvalid
+from protocol.event_signature import read_claims
+from protocol.keys import PublicKey, decode_public_key
+from protocol.record import HandleValue, Reference
+from registry.events.proof import verify_logged, verify_signature
+from registry.rules import HS_PUBKEY
+from resolver.verify import Need, Verifier
+
+Fetch = Callable[[bytes], Awaitable[Sequence[HandleValue]]]
+
+
+def event_name(shape: Mapping[str, Any]) -> bytes:
+    """The eventID of an exported event. Raises ParseError."""
+    event = shape.get("event")
+    name = event.get("eventID") if isinstance(event, Mapping) else None
+    if not isinstance(name, str):
+        raise ParseError("an exported event has an `event` with its `eventID`")
+    return name.encode("utf-8", "replace")
+
+
+async def check_event(
+    shape: Mapping[str, Any],
+    *,
+    signers: Sequence[PublicKey],
+    roots: Sequence[PublicKey],
+    log_keys: Sequence[bytes],
+    now_s: int,
+    fetch: Fetch,
+) -> list[str]:
+    """What held, in words. Raises SignatureInvalid or ParseError: something does not.
+
+    signers: believed by themselves. roots: where the chain of the signer's record may end; that
+    record and those above it come from `fetch`.
+    """
+    held: list[str] = []
+    keys = list(signers)
+    if roots and not keys:
+        keys = await _published(shape, roots, now_s, fetch)
+    if keys:
+        claims = verify_signature(shape, keys)
+        when = datetime.fromtimestamp(claims.time_s, UTC)
+        held.append(
+            f"signed by {claims.key.text()} for {claims.issuer.text()} at {when:%Y-%m-%dT%H:%M:%SZ}"
+        )
+    if log_keys:
+        said = verify_logged(shape, log_keys)
+        sequence = shape["receipt"]["sequence"]
+        held.append(f"change {sequence} is in {said.origin} of {said.size} changes")
+        held.append("it captured this event with this signature")
+    return held
+
+
+async def _published(
+    shape: Mapping[str, Any], roots: Sequence[PublicKey], now_s: int, fetch: Fetch
+) -> list[PublicKey]:
+    """The signer's key, out of its record once that was verified up to a root."""
+    signature = shape.get("signature")
+    if not isinstance(signature, str):
+        raise ParseError("an exported event has a `signature`")
+    reference: Reference = read_claims(signature.encode("utf-8", "replace")).key
+    values = await fetch(reference.handle)
+    if not values:
+        raise SignatureInvalid(
+            f"the record of {reference.text()}, which signed, is in none of the files: --records"
+        )
+    verifier = Verifier(wall=lambda: now_s)
+    await verifier.verify(
+        reference.handle, values, Need.REQUIRED, Roots.of(tuple(roots), None), fetch
+    )
+    return [
+        decode_public_key(value.data)
+        for value in values
+        if value.index == reference.index and value.type.upper() == HS_PUBKEY
+    ]
