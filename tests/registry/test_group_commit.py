@@ -8,7 +8,7 @@ import pytest
 
 from protocol.change import Change, Kind
 from protocol.errors import ReadOnly, ServerBusy, StoreError
-from registry.writer import GroupCommit
+from registry.group_commit import GroupCommit
 from tests.registry.conftest import url
 
 
