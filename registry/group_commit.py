@@ -1,4 +1,6 @@
-"""The queue before the writer: what waits shares one transaction and one sync."""
+"""The queue before the writer: what waits is coalesced, so that many submissions share one
+transaction and one sync.
+"""
 
 from __future__ import annotations
 

@@ -218,9 +218,8 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
                 if wanted is None:
                     return None
         key = data[48:end].upper()
-        slash = key.find(b"/")
-        prefix = key[:slash]
-        if prefix not in turn.homed or slash < 0:
+        prefix, slash, _ = key.partition(b"/")
+        if prefix not in turn.homed or not slash:
             return None
         raw = get(key)
         name = b""

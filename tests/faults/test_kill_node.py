@@ -85,7 +85,8 @@ def first_answers(port, since):
             sock.connect(("127.0.0.1", port))
             sock.settimeout(0.05)
             while True:
-                assert time.monotonic() - since < 15, "it does not answer any more"
+                if time.monotonic() - since > 60:
+                    return float("inf")
                 try:
                     sock.send(data)
                     reply = sock.recv(65536)
@@ -183,6 +184,7 @@ def test_a_killed_node_loses_nothing(folder):
                 node.end()
                 node = Serving(folder, readers=READERS)
             slowest[victim] = max(slowest[victim], first_answers(port, since))
+            assert slowest[victim] < float("inf"), (number, victim, node.ready, node.logged()[-12:])
             reached = len(load.acknowledged) + 1
             until(lambda reached=reached: len(load.acknowledged) >= reached)
             write_s = max(write_s, time.monotonic() - since)

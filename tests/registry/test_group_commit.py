@@ -94,7 +94,7 @@ async def test_a_failed_store_fails_everyone_who_waited(desk, monkeypatch):
     """When the transaction cannot be written, nobody hears yes."""
     group = GroupCommit(desk.writer)
 
-    def fail(writes):
+    def fail(writes, bare=None):
         raise StoreError("the disk failed")
 
     monkeypatch.setattr(desk.store, "apply", fail)
