@@ -149,7 +149,8 @@ class Writer:
             writes = self._writes(batch, first, now_s)
             grown, checkpoint = self._grown(batch)
         if writes:
-            self._store.apply(writes + grown, batch.bare_keys())
+            bare = batch.bare_keys()
+            self._store.apply(writes + grown, *((bare,) if bare else ()))
             self.checkpoint = checkpoint or self.checkpoint
         if batch.prefixes_changed and self._generation is not None:
             self._generation.bump()
