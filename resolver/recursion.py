@@ -38,6 +38,9 @@ from resolver.wire_values import EMPTY, choose, join, slices
 TRUST_FILE = FilePath("trust/roots.json")
 PREFETCH_SHARE = 0.1
 """A name asked for in the last tenth of its TTL is fetched anew beforehand, if it is asked often."""
+SHED_FROM = 16
+"""Fetches under way from which a late reader refuses more: with fewer, it is others' work that
+makes it late, and to refuse would not help."""
 _OFTEN = 3
 """Uses of an entry that make its name a hot one."""
 
@@ -80,6 +83,7 @@ class Recursion:
     ) -> None:
         """guard: the way out for what goes with a cache (resolver.follow)."""
         self.pressure = Pressure()
+        self.shed_from = SHED_FROM
         self.fetcher = fetcher
         self.guard = guard or Guard(OutboundSettings())
         self.cache = fetcher.cache
@@ -110,7 +114,7 @@ class Recursion:
         follow_aliases: answer with the record that HS_ALIAS values lead to. Servers leave that to
         their clients (RFC 3651 §3.2.6); browsers' faces and command lines do it.
         """
-        if self.pressure.overloaded:
+        if self.pressure.overloaded and self.fetcher.in_flight >= self.shed_from:
             self._metrics.cache["shed"].inc()
             return Answer(
                 ResponseCode.SERVER_BUSY,

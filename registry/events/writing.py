@@ -69,10 +69,14 @@ class Captured:
     trace: bytes
     index: bytes
 
+    def row_write(self, sequence: int) -> Write:
+        """The event itself."""
+        return Write(Table.EVENTS, sequence_key(sequence), self.row.encode())
+
     def writes(self, sequence: int) -> list[Write]:
-        """Every row of the event."""
-        event, trace, index = Table.EVENTS, Table.TRACE, Table.SECONDARY
-        made = [Write(event, sequence_key(sequence), self.row.encode())]
+        """Every row of the event and of its indexes."""
+        trace, index = Table.TRACE, Table.SECONDARY
+        made = [self.row_write(sequence)]
         made += [Write(trace, key, b"") for key in keys(self.trace, sequence)]
         made += [Write(index, key, b"") for key in keys(self.index, sequence)]
         return made
@@ -94,7 +98,8 @@ def captured(event_id: bytes, attributes: Mapping[str, Any] | None) -> Captured:
         text = event_id.decode()
         if made is None:
             parsed = orjson.loads(event)
-            made = time_us(parsed), trace_heads(parsed), index_heads(parsed, text)
+            at = time_us(parsed)
+            made = at, trace_heads(parsed, at), index_heads(parsed, text, at)
         time, trace, index = made
         declares = DECLARES_ERROR if declares_error(index) else 0
         flags = declares | (CLIENT_SIGNED if fields.get(OWN) else 0)
@@ -109,7 +114,9 @@ def stored_event(row: EventRow) -> Captured:
     """The event of a stored row, its keys made again. Raises StoreError."""
     try:
         parsed = orjson.loads(row.event)
-        return Captured(row, trace_heads(parsed), index_heads(parsed, row.event_id))
+        at = time_us(parsed)
+        trace, index = trace_heads(parsed, at), index_heads(parsed, row.event_id, at)
+        return Captured(row, trace, index)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"the stored event {row.event_id:.80} is damaged: {error!r}") from None
 

@@ -28,10 +28,20 @@ Base = Annotated[str | None, typer.Option(help="What stands before the key, http
 
 
 def read_link(text: str, *, lenient: bool = False) -> DigitalLink:
-    """A Digital Link of a URI or of a bracketed element string. Raises BadIdentifier."""
+    """A Digital Link of a URI, an EPC URN or a bracketed element string. Raises BadIdentifier."""
     if text.startswith("("):
         return from_elements(parse_bracketed(text))
+    if text[:8].lower() == "urn:epc:":
+        return _read_urn(text)
     return parse_uri(text, lenient=lenient)
+
+
+def _read_urn(text: str) -> DigitalLink:
+    found = epc.parse(text)
+    uri = found.extra.get("digital_link")
+    if uri is None:
+        raise BadIdentifier("no-link", f"{found.normalized} has no Digital Link")
+    return parse_uri(uri)
 
 
 def _read_any(text: str) -> DigitalLink:
@@ -39,11 +49,7 @@ def _read_any(text: str) -> DigitalLink:
     if text.startswith("("):
         return from_elements(parse_bracketed(text))
     if text[:8].lower() == "urn:epc:":
-        found = epc.parse(text)
-        uri = found.extra.get("digital_link")
-        if uri is None:
-            raise BadIdentifier("no-link", f"{found.normalized} has no Digital Link")
-        return parse_uri(uri)
+        return _read_urn(text)
     return parse_link(text)
 
 
@@ -136,7 +142,7 @@ def parse(
         typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs."),
     ] = False,
 ) -> None:
-    """Check a Digital Link URI or a bracketed element string and give both of its forms."""
+    """Check a Digital Link URI, an element string or an EPC URN and give both of its forms."""
 
     def work(text: str) -> Facts:
         return _both_forms(read_link(text, lenient=lenient))

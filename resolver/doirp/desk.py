@@ -16,13 +16,17 @@ from resolver.local import run_folder
 from resolver.node import Node
 
 _MINUTE_S = 60.0
+_LEAST_FAILURES = 2.0
 SOURCE_SHARE = 10
 """Failed proofs that a network may have for each that one of its accounts may have."""
 SIGNATURES_PER_S = 400.0
 """Signed replies of one reader: a tenth of a core (0.25 ms each)."""
-SIGNATURES_PER_S_SOURCE = 40.0
-SETUPS_PER_S_SOURCE = 4.0
-"""Session set-ups of one network: a new group of 1024 bits costs 25 ms to check."""
+SIGNATURES_PER_S_SOURCE = 200.0
+SETUPS_PER_S_SOURCE = 40.0
+"""Session set-ups of one network: 2 to 20 ms each. Java clients without a tracker of their own set
+up a session for every request; ten times as many may come at once."""
+FRESH_GROUP = 10
+"""A group that is not a well-known one counts as so many: its modulus takes 25 ms to test."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Desk:
     random: Callable[[int], bytes] = os.urandom
 
     def __post_init__(self) -> None:
-        self.all_signatures = Bucket(SIGNATURES_PER_S, SIGNATURES_PER_S, self.node.now())
+        self.all_signatures = Bucket(SIGNATURES_PER_S, SIGNATURES_PER_S * 2, self.node.now())
 
     def require_patience(self, peer: Peer) -> None:
         """Raise ServerBusy for a network whose proofs failed too often in the last minute."""
@@ -61,7 +65,8 @@ class Desk:
 def make_desk(node: Node, *, random: Callable[[int], bytes] = os.urandom) -> Desk:
     """The desk of a node's reader, by its settings."""
     limits, now = node.settings.limits, node.now
-    failures = float(limits.failures_per_min)
+    # Readers count for themselves, and connections are spread over them: each has its share.
+    failures = max(float(limits.failures_per_min) / max(node.readers, 1), _LEAST_FAILURES)
     return Desk(
         node=node,
         proven=Proven(run_folder(node.dir) / "proven", now=now, counting=lambda: node.board.ready),
@@ -75,7 +80,7 @@ def make_desk(node: Node, *, random: Callable[[int], bytes] = os.urandom) -> Des
         ),
         failures=Buckets(failures * SOURCE_SHARE / _MINUTE_S, failures * SOURCE_SHARE, now=now),
         accounts=Buckets(failures / _MINUTE_S, failures, now=now),
-        signatures=Buckets(SIGNATURES_PER_S_SOURCE, SIGNATURES_PER_S_SOURCE * 5, now=now),
+        signatures=Buckets(SIGNATURES_PER_S_SOURCE, SIGNATURES_PER_S_SOURCE * 2, now=now),
         setups=Buckets(SETUPS_PER_S_SOURCE, SETUPS_PER_S_SOURCE * 10, now=now),
         random=random,
     )

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from protocol.credential import verify_mac
-from protocol.dh import agree, check_public, exponent_bytes, public_value
+from protocol.dh import agree, check_public, exponent_bytes, known_primes, public_value
 from protocol.doirp.envelope import Envelope, reply_version
 from protocol.doirp.header import OpCode
 from protocol.doirp.session import (
@@ -40,11 +40,13 @@ from protocol.session import (
     encode_exchange_data,
     open_message,
 )
-from resolver.doirp.desk import Desk
+from resolver.doirp.desk import FRESH_GROUP, Desk
 from resolver.doirp.exchange import Exchange, Peer, Reply
+from resolver.doirp.identity import proof_of
 from resolver.doirp.limits import network_of
 from resolver.doirp.policy import SOUND_DH_BITS, policy_of, version_floor
 from resolver.doirp.reading import read_request
+from resolver.doirp.session_table import Session
 
 
 async def set_up(desk: Desk, exchange: Exchange) -> Reply:
@@ -62,9 +64,10 @@ async def set_up(desk: Desk, exchange: Exchange) -> Reply:
         )
     if setup.mode != KeyExchange.DIFFIE_HELLMAN:
         raise SessionFailed(f"key exchange mode {setup.mode} is not offered; use 4, Diffie-Hellman")
-    if not desk.setups.take(network_of(peer.host)):
-        raise ServerBusy("too many session set-ups from your network; try again in a second")
     theirs = decode_dh_key(setup.public_key)
+    network, cost = network_of(peer.host), 1 if theirs.p in known_primes() else FRESH_GROUP
+    if not all(desk.setups.take(network) for _ in range(cost)):
+        raise ServerBusy("too many session set-ups from your network; try again in a second")
     policy = policy_of(node.settings.auth)
     ours, key = await asyncio.to_thread(_agreed, theirs, policy, desk.random)
     if theirs.p.bit_length() < SOUND_DH_BITS:
@@ -133,4 +136,20 @@ def open_in_session(desk: Desk, envelope: Envelope, part: bytes, peer: Peer) -> 
             raise InvalidSessionKey(str(error)) from None
     session.window.take(credential.counter)
     desk.sessions.used(session)
-    return Exchange(message, peer, session, session.proved)
+    return Exchange(message, peer, session, _still_proved(desk, session))
+
+
+def _still_proved(desk: Desk, session: Session) -> Reference | None:
+    """The identity of a session, while the key that proved it stands (threats I3).
+
+    A key here is looked at; one at another node has to be proved again now and then.
+    """
+    proved = session.proved
+    if proved is None:
+        return None
+    if session.proof:
+        if proof_of(desk.node, proved) != session.proof:
+            session.proved = None
+    elif desk.node.now() > session.proved_until:
+        session.proved = None
+    return session.proved

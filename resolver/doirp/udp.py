@@ -254,7 +254,8 @@ class UdpFace:
             return True
         if self._behind is not None and perf_counter() - self._behind > SHED_S:
             return True
-        return self._pressure is not None and self._pressure.overloaded
+        overloaded = self._pressure is not None and self._pressure.overloaded
+        return overloaded and len(self._tasks) >= _STRAINED_TASKS_PER_NETWORK
 
     def _general(self, data: bytes, address: Address) -> None:
         """A datagram that is no plain question."""

@@ -127,7 +127,7 @@ def test_names_that_are_refused(desk, handle, code):
 @pytest.mark.parametrize(
     "value",
     [
-        url(bytes(65_537)),
+        url(bytes(240_001)),
         HandleValue(1, b"", b"x"),
         HandleValue(1, b"\xff", b"x"),
         HandleValue(1, b"HS_ADMIN", b"x"),

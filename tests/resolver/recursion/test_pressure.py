@@ -51,7 +51,8 @@ def test_an_overloaded_reader_sheds_what_would_wait():
         recursion, world = player._recursion(), player.world
         for _ in range(TICKS):
             recursion.pressure.note(1.0)
-        world.messages = 0
+        assert (await recursion.resolve(Query(b"88.1/c"))).code == ResponseCode.HANDLE_NOT_FOUND
+        recursion.shed_from = world.messages = 0
         busy = await recursion.resolve(Query(b"88.1/b"))
         assert (busy.code, world.messages) == (ResponseCode.SERVER_BUSY, 0)
         assert recursion.cached(Query(b"88.1/a")).code == ResponseCode.SUCCESS
