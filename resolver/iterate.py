@@ -103,14 +103,6 @@ class Iteration:
                 raise
         return await self._follow(again, name, question, accept, wish)
 
-    async def service_of(self, name: bytes, question: Question) -> Service | None:
-        """The sites that answer for a name; None where its prefix is known not to exist.
-
-        Raises as resolve().
-        """
-        place = await self._locator.locate(whole_name(name), question, Path())
-        return None if place.unregistered else place.service
-
     async def _follow(
         self,
         place: Place,

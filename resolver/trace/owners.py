@@ -15,12 +15,14 @@ from protocol.epcis.identity import parents_of
 from protocol.errors import BadIdentifier, BiaoshiError, NotServedHere, ResponseCode
 from protocol.identifier import parse
 from protocol.linkset import GS1
-from protocol.name import whole_name
+from protocol.name import prefix_of, prefix_record, whole_name
 from protocol.record import HandleValue, decode_values
 from protocol.values.hs_site import Site, Transport
 from resolver.links import links_of
 from resolver.lookup import Query
-from resolver.peers import Service
+from resolver.peers import SITE_TYPES, ServiceSite, sites_in
+from resolver.recursion import Recursion
+from resolver.steps import Path
 from resolver.trace.reach import Failed, Place, Reach
 
 if TYPE_CHECKING:
@@ -107,33 +109,46 @@ class Owners:
         recursion = self._reach.recursion()
         if recursion is None:
             raise Failed("resolve", "not_found")
+        for zone in _zones(name):
+            if zone in self._node.prefixes.homed():
+                return ()
+            place = await self._place(recursion, zone)
+            if place is not None:
+                return (place,)
+        raise Failed("resolve", "not_found")
+
+    async def _place(self, recursion: Recursion, zone: bytes) -> Place | None:
+        """Where the node of a prefix answers; None where no record of the prefix says it."""
+        record = prefix_record(zone)
         try:
-            question = recursion.question(name)
-            service = await recursion.fetcher.iteration.service_of(name, question)
+            found = await recursion.fetcher.fetch(record, recursion.question(record), Path())
         except NotServedHere:
-            raise Failed("resolve", "not_found") from None
+            return None
         except (BiaoshiError, TimeoutError):
             raise Failed("resolve", "unreachable", retriable=True) from None
-        if service is None:
-            raise Failed("resolve", "not_found")
-        if service.zone in self._node.prefixes.homed():
-            return ()
-        place = place_of(service)
-        if place is None:
-            raise Failed("resolve", "not_found")
-        return (place,)
+        if found.entry.code != ResponseCode.SUCCESS:
+            return None
+        sites = sites_in(decode_values(found.entry.values), SITE_TYPES)
+        return place_of(zone.decode("utf-8", "replace"), sites)
 
 
-def place_of(service: Service) -> Place | None:
+def _zones(name: bytes) -> Iterator[bytes]:
+    """The prefix of a name and those above it but the first label, the longest first."""
+    labels = prefix_of(whole_name(name)).split(b".")
+    for count in range(len(labels), 1, -1):
+        yield b".".join(labels[:count])
+
+
+def place_of(name: str, sites: Iterable[ServiceSite]) -> Place | None:
     """Where a node answers HTTP, TLS first; None: nowhere."""
     found: list[tuple[int, str, bytes]] = []
-    for each in service.sites:
+    for each in sites:
         for site in each.variants:
             found += _addresses(site)
     if not found:
         return None
     _, url, key = min(found)
-    return Place(service.label, url, key)
+    return Place(name, url, key)
 
 
 def _addresses(site: Site) -> Iterator[tuple[int, str, bytes]]:
