@@ -26,8 +26,20 @@ demo: $(STAMP) ## five nodes, real products, resolved and verified; ARGS=--once 
 test: $(STAMP) ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
-faults: $(STAMP) ## kills, bit flips, full disks: the short form, with figures
-	@$(BIN)/python -m pytest -s tests/faults tests/registry/test_crash.py tests/registry/test_store_faults.py $(ARGS)
+FAULTS := tests/faults tests/registry/test_crash.py tests/registry/test_store_faults.py
+FIGURES := docs/reliability.json
+COUNTS ?= BIAOSHI_NODE_KILLS=1000 BIAOSHI_KILLS=200 BIAOSHI_POWER_IMAGES=10000 BIAOSHI_FLIPS=1000 \
+	BIAOSHI_DISK_FAULTS=1000 BIAOSHI_HOSTILE_TILES=10000 BIAOSHI_CLOCK_JUMPS=50 BIAOSHI_PARTITIONS=10
+CHANGES ?= 1000000
+
+faults: $(STAMP) ## kills, power loss, failing disks, rot, partitions: a medium form, with figures
+	@BIAOSHI_NODE_KILLS=40 BIAOSHI_KILLS=40 BIAOSHI_POWER_IMAGES=1500 BIAOSHI_FLIPS=150 \
+	BIAOSHI_DISK_FAULTS=150 BIAOSHI_HOSTILE_TILES=1500 BIAOSHI_CLOCK_JUMPS=12 BIAOSHI_PARTITIONS=3 \
+	$(BIN)/python -m pytest -s $(FAULTS) $(ARGS)
+
+release-check: $(STAMP) ## the fault campaign in full (half an hour, an idle machine); figures to docs/
+	@$(COUNTS) BIAOSHI_GATES=1 BIAOSHI_FIGURES=$(FIGURES) $(BIN)/python -m pytest -s $(FAULTS) $(ARGS)
+	@$(BIN)/python -m bench.mirrors --changes $(CHANGES) --seconds 20 --out $(FIGURES)
 
 check: $(STAMP) ## format, lint, strict types
 	@$(BIN)/ruff format --check .

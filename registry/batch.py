@@ -16,6 +16,7 @@ from protocol.change import Ready
 from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS
 from protocol.record import HandleValue, Record, Reference, decode_values
+from registry.events.keys import keys
 from registry.events.row import EventRow
 from registry.events.writing import Captured
 from registry.log import Entry
@@ -71,6 +72,9 @@ class Batch:
         self.sequence = sequence
         self.entries: list[Entry] = []
         self.extra: list[Write] = []
+        self.trace: list[bytes] = []
+        self.index: list[bytes] = []
+        """Keys of rows without a value: of the indexes of events."""
         self.remembered: dict[bytes, bytes] = {}
         self.prefixes_changed = False
         self.served: set[bytes] = set()
@@ -175,7 +179,9 @@ class Batch:
     def put_event(self, event: Captured, sequence: int) -> None:
         """Add an event with its rows."""
         self._new_events.setdefault(event.row.event_id, []).append((sequence, event.row))
-        self.extra += event.writes(sequence)
+        self.extra.append(event.row_write(sequence))
+        self.trace += keys(event.trace, sequence)
+        self.index += keys(event.index, sequence)
 
     def captured(self, event_id: str) -> Iterator[tuple[int, EventRow]]:
         """The events of this batch that have an id, with their sequences."""
@@ -208,12 +214,19 @@ class Batch:
         self.served.clear()
         self.entries += part.entries
         self.extra += part.extra
+        self.trace += part.trace
+        self.index += part.index
         self.remembered |= part.remembered
         self.prefixes_changed |= part.prefixes_changed
         self._new.update(part._new)
         for event_id, found in part._new_events.items():
             self._new_events.setdefault(event_id, []).extend(found)
         self._new_prefixes.update(part._new_prefixes)
+
+    def bare_keys(self) -> dict[Table, list[bytes]]:
+        """Keys of rows that have no value, table by table: no object for each is made of them."""
+        found = {Table.TRACE: self.trace, Table.SECONDARY: self.index}
+        return {table: bare for table, bare in found.items() if bare}
 
     def writes(self) -> list[Write]:
         """Every row of the batch; each record once, as it is in the end."""

@@ -73,12 +73,14 @@ def entry(
     body: Body,
     salts: bytes,
     after: Sequence[bytes] | None = None,
+    *,
+    flat: bool = False,
 ) -> Entry:
     """The leaf and the stored body of a change.
 
     folded: the record's folded name, or the folded prefix record. salts: 32 random octets, 16
     for the key and 16 for the body. after: the values of body.after in wire form, where they have
-    been encoded already.
+    been encoded already. flat: body.attributes stand in the order of their names at every depth.
     """
     key_salt, body_salt = salts[:SALT_BYTES], salts[SALT_BYTES : 2 * SALT_BYTES]
     actor = body.actor
@@ -91,7 +93,7 @@ def entry(
         "key": folded,
         "kind": body.kind,
     }
-    content = pack_flat(fields) if body.attributes is None else pack(fields)
+    content = pack_flat(fields) if flat or body.attributes is None else pack(fields)
     leaf = pack_flat(
         {
             "actor": key_id(actor),
@@ -181,14 +183,28 @@ def last_sequence(written: bytes | None) -> int:
     return 0 if written is None else read_sequence(written)
 
 
+_LEAF = (
+    ("actor", bytes),
+    ("body", bytes),
+    ("key", bytes),
+    ("kind", str),
+    ("sequence", int),
+    ("time", int),
+)
+"""What every leaf has; `public` came later."""
+
+
 def decode_leaf(data: bytes) -> Mapping[str, Any]:
     """The fields of a leaf. Raises StoreError."""
     try:
         fields = unpack(data)
     except ParseError as error:
         raise StoreError(f"a leaf of the log is damaged: {error}") from error
-    if not isinstance(fields, dict) or not fields.keys() >= {"body", "key", "sequence", "kind"}:
-        raise StoreError("a leaf of the log lacks a field")
+    if not isinstance(fields, dict):
+        raise StoreError("a leaf of the log is no map")
+    for name, kind in _LEAF:
+        if type(fields.get(name)) is not kind:
+            raise StoreError(f"a leaf of the log lacks or garbles its field {name}")
     return fields
 
 
@@ -196,7 +212,12 @@ def decode_body(data: bytes) -> tuple[bytes, Body]:
     """The folded key and the content of a stored body. Raises StoreError."""
     try:
         fields = unpack(data[2 * SALT_BYTES :])
-        actor = fields["actor"]
+        actor, attributes = fields["actor"], fields["attributes"]
+        for name, kind in (("key", bytes), ("kind", str), ("handle", bytes)):
+            if type(fields[name]) is not kind:
+                raise TypeError(name)
+        if attributes is not None and not isinstance(attributes, dict):
+            raise TypeError("attributes")
         return fields["key"], Body(
             kind=fields["kind"],
             handle=fields["handle"],

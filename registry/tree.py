@@ -127,7 +127,7 @@ def checkpoint_write(signer: LogSigner, size: int, root: bytes, epoch: int) -> W
 
 
 def renew_checkpoint(store: Store, signer: LogSigner) -> bool:
-    """Sign the newest checkpoint anew where the log key in use now has not; whether it was.
+    """Sign the newest checkpoint anew where other keys signed it than sign now; whether it was.
 
     The same tree under another key: size and root stay as they were.
     """
@@ -136,10 +136,12 @@ def renew_checkpoint(store: Store, signer: LogSigner) -> bool:
         if raw is None:
             return False
         epoch = epoch_of(state)
-        own = signer.verifier(epoch)
         signed = note.decode(raw)
         said = note.parse_checkpoint(signed.text)
-        if said.origin != own.name or any(one.key_id == own.id for one in signed.signatures):
+        if said.origin != origin_of(signer.name, epoch):
+            return False
+        made = note.decode(signer.checkpoint(said.size, said.root, epoch))
+        if {one.key_id for one in made.signatures} == {one.key_id for one in signed.signatures}:
             return False
         root = root_at(state, said.size)
         write = checkpoint_write(signer, said.size, root, epoch)

@@ -6,41 +6,19 @@ else in the system reads the environment or another settings file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from dataclasses import dataclass
+from typing import Final
+
+from resolver.link_settings import DigitalLinkSettings
+from resolver.setting import Pairs, section, setting
 
 # ruff: noqa: RUF009 - setting() and section() make dataclass fields and nothing else
 
 FILE_NAME: Final = "biaoshi.toml"
 ROLES: Final = ("top", "second", "enterprise", "recursive", "mirror")
 
-T = TypeVar("T")
-
-Pairs = tuple[tuple[str, str], ...]
-"""A table of the settings file: text by name, in the order written."""
-
 Port = int | None
 """0: any free port, chosen at each start. None, written "off": no such face."""
-
-
-def setting(
-    default: T,
-    help: str,  # noqa: A002 - the word that fits
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> T:
-    """A field of the tree: its default, its explanation and its bounds (both ends allowed)."""
-    metadata = {"help": help, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata=metadata)
-
-
-def section(kind: Callable[[], T]) -> T:
-    """A part of the tree; left out of the file it has its defaults."""
-    made: Any = field(default_factory=kind)
-    return cast("T", made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +112,13 @@ class StoreSettings:
     )
     group_changes: int = setting(
         2_000, "Changes written in one transaction at most.", least=1, most=1_000_000
+    )
+    ballast_mib: int = setting(
+        8,
+        "A file of this size holds disk space that is given up when others fill the disk, so that "
+        "deleting still works. 0: none.",
+        least=0,
+        most=65_536,
     )
     scrub_hours: float = setting(
         24.0,
@@ -395,32 +380,6 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class DigitalLinkSettings:
-    """The GS1 Digital Link resolver, and what /.well-known/gs1resolver says of it."""
-
-    root: str = setting(
-        "",
-        "What Digital Links of this node begin with, such as https://id.example.org: anchors of "
-        "linksets, resolverRoot. Empty: as each client calls the node.",
-    )
-    name: str = setting("", "The resolver's name. Empty: node.description.")
-    contact: str = setting("", "Who operates it, as a name. Empty: node.contact.")
-    telephone: str = setting("", "Telephone of the operator, such as +86 10 5555 0100.")
-    terms: str = setting("", "Address of the terms of use.")
-    contexts: tuple[str, ...] = setting(
-        (), "Values of ?context= that links here have, as the description lists them."
-    )
-    forward_query: bool = setting(
-        True, "Pass the request's query on to targets of links that do not say (fwqs)."
-    )
-    forward: Pairs = setting(
-        (),
-        "Resolvers that links of a GS1 company prefix are sent to where no record is here: "
-        '{ "9521234" = "https://id.example.org" }. The longest prefix counts.',
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class DnsSettings:
     """The DNS face: OIDs by the OID resolution system (ORS), GTINs by the Object Name Service."""
 
@@ -530,6 +489,11 @@ class SigningSettings:
         "accept",
         "A registration without a valid signature of its own: accept, mark or refuse.",
         choices=("accept", "mark", "refuse"),
+    )
+    witnesses: tuple[str, ...] = setting(
+        (),
+        "Witnesses whose cosignatures of the log are gathered and served, as `biaoshi witness "
+        '--show-key` prints them: "witness.example.net+1a2b3c4d+BA…".',
     )
     certificate_days: int = setting(
         3_650, "How long the certificates of delegated prefixes hold.", least=1, most=36_500

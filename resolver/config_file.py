@@ -19,7 +19,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from protocol.errors import SettingsError
-from resolver.config import FILE_NAME, Pairs, Port, Settings
+from resolver.config import FILE_NAME, Port, Settings
+from resolver.setting import Pairs
 
 _WIDTH = 88
 OFF = "off"

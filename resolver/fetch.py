@@ -57,6 +57,9 @@ class RootBook(Protocol):
     async def for_zone(self, zone: bytes) -> Root | None:
         """The root of the longest zone that holds this prefix."""
 
+    async def read_again(self, zone: bytes) -> bool:
+        """Read the records of the roots for a zone anew; False when they were read just now."""
+
     def trust_for(self, zone: bytes) -> TrustRoots:
         """The keys at which chains for names under this prefix may end."""
 

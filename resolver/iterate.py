@@ -23,7 +23,16 @@ from protocol.errors import (
 from protocol.name import described_prefix, prefix_of, whole_name
 from resolver.client import Ask, Client, Meter
 from resolver.locate import Fetch, Locator, Place, Roots
-from resolver.outcomes import REFERRALS, Lame, Outcome, Wish, decoded, read_outcome, where_to
+from resolver.outcomes import (
+    REFERRALS,
+    ROOT_SOURCE,
+    Lame,
+    Outcome,
+    Wish,
+    decoded,
+    read_outcome,
+    where_to,
+)
 from resolver.peers import (
     DERIVED_SERVICE_TYPES,
     DERIVED_TYPES,
@@ -64,6 +73,7 @@ class Iteration:
         sign its reply with the key that its parent published.
         """
         self._client = client
+        self._roots = roots
         self._locator = Locator(roots, fetch, at_hand)
         self._doubt = doubt
         self._certify = certify
@@ -85,9 +95,7 @@ class Iteration:
         """
         wish = wish or Wish()
         name = whole_name(name)
-        if at is not None:
-            return await self._follow(Place(at, path), name, question, accept, wish)
-        place = await self._locator.locate(name, question, path)
+        place = Place(at, path) if at else await self._locator.locate(name, question, path)
         try:
             return await self._follow(place, name, question, accept, wish)
         except (UpstreamError, SignatureInvalid) as error:
@@ -96,12 +104,18 @@ class Iteration:
                 missing = ResponseCode.HANDLE_NOT_FOUND
                 return Outcome(missing, EMPTY, place.service, error.reply)
             # The site may have moved or changed its key since its delegation was cached.
-            if not self._doubt(place.service.source):
+            if not await self._looked_again(place.service):
                 raise
             again = await self._locator.locate(name, question, path)
             if again.service.sites == place.service.sites:
                 raise
         return await self._follow(again, name, question, accept, wish)
+
+    async def _looked_again(self, service: Service) -> bool:
+        """Have what is known of a service fetched anew; False when it was just now."""
+        if service.source == ROOT_SOURCE:
+            return await self._roots.read_again(service.zone)
+        return self._doubt(service.source)
 
     async def _follow(
         self,

@@ -67,6 +67,9 @@ class Roots(Protocol):
     async def for_zone(self, zone: bytes) -> Root | None:
         """The root of the longest zone that holds this prefix; None when there is none."""
 
+    async def read_again(self, zone: bytes) -> bool:
+        """Read the records of the roots for a zone anew; False when they were read just now."""
+
 
 class Fetch(Protocol):
     """Values of a name, through the cache."""

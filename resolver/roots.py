@@ -4,7 +4,8 @@ A root is named by the address of its HTTP face (`https://root.example.org:8443`
 face (`irp://192.0.2.1:2641`; `hdl://…` for a root of the global Handle system, which answers for
 all prefix records itself). `88=https://…` binds it to one prefix and those below. Its site record is
 read from it; its key is one of the configured root keys or, where none is configured, the one it
-showed first, kept in DIR/trust/roots.json. A root that later shows another key is not used.
+showed first, kept in DIR/trust/roots.json. A root that later shows another key is not used, unless
+the key known before handed over to it (protocol.handover).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from protocol.errors import (
     SignatureInvalid,
     UpstreamError,
 )
+from protocol.handover import MOST, successors
 from protocol.keys import decode_public_key, encode_public_key
 from protocol.keys.jwk import format_jwk, parse_jwk
 from protocol.values.hs_site import Site, Transport
@@ -41,7 +43,9 @@ from resolver.transport_http import tls_context
 
 DEFAULT_PORT = 2641
 _MAX_SITE_BYTES = 1_048_576
-_REFRESH_S = 3600.0
+_REFRESH_S = 20.0
+"""A root's key may be replaced: its site record is read again, beside its use, as seldom as this."""
+_AGAIN_S = 2.0
 _RETRY_S = (1.0, 30.0)
 
 
@@ -59,10 +63,13 @@ class RootSource:
 
 @dataclass(frozen=True, slots=True)
 class KnownRoot:
-    """A root whose site record is at hand. keys: encoded public keys of its servers."""
+    """A root whose site record is at hand. keys: encoded public keys of its servers. handovers: by
+    keys that they had before.
+    """
 
     root: Root
     keys: frozenset[bytes]
+    handovers: tuple[bytes, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -143,7 +150,9 @@ def site_of_file(path: Path) -> Site:
         raise SettingsError(f"{path} is no siteinfo.json: {error}") from None
 
 
-def known_root(sites: Sequence[Site], zone: bytes = b"", *, tree: bool = True) -> KnownRoot:
+def known_root(
+    sites: Sequence[Site], zone: bytes = b"", *, tree: bool = True, handovers: Sequence[bytes] = ()
+) -> KnownRoot:
     """A root from its site records. Raises ParseError when they name no server."""
     grouped = group_sites(sites)
     if not grouped:
@@ -151,7 +160,7 @@ def known_root(sites: Sequence[Site], zone: bytes = b"", *, tree: bool = True) -
     keys = frozenset(
         _normal(server.public_key) for site in sites for server in site.servers if server.public_key
     )
-    return KnownRoot(Root(zone, grouped, tree), keys)
+    return KnownRoot(Root(zone, grouped, tree), keys, tuple(handovers))
 
 
 class RootBook:
@@ -216,6 +225,19 @@ class RootBook:
         sites = tuple(site for known in found for site in known.root.sites)
         return replace(found[0].root, sites=sites)
 
+    async def read_again(self, zone: bytes) -> bool:
+        """Read the records of the roots for a zone anew; False when they were read just now.
+
+        A root that cannot be read, or shows a key nobody handed over to, stays as it was known.
+        """
+        at_s = self._now() - _AGAIN_S
+        old = [s for s in self._sources_for(zone) if self._read_at.get(s, 0.0) < at_s]
+        for source in old:
+            self._read_at[source] = self._now()
+            with suppress(BiaoshiError):
+                await asyncio.shield(self._start(source))
+        return bool(old)
+
     def trust_for(self, zone: bytes) -> TrustRoots:
         """The keys at which chains for names under this prefix may end."""
         keys: frozenset[bytes] = frozenset()
@@ -276,8 +298,8 @@ class RootBook:
     async def _read(self, source: RootSource) -> KnownRoot:
         """Read a root's site record and check its key."""
         try:
-            site = await self._site(source)
-            known = known_root([site], source.zone, tree=source.tree)
+            site, handovers = await self._site(source)
+            known = known_root([site], source.zone, tree=source.tree, handovers=handovers)
             self._check(source, known)
         except ParseError as error:
             raise self._note(source, UpstreamError(f"root {source.address}: {error}")) from None
@@ -286,7 +308,7 @@ class RootBook:
         self._known[source] = known
         self._read_at[source] = self._now()
         self._failed.pop(source, None)
-        self._save(source, site)
+        self._save(source, site, known.handovers)
         return known
 
     def _note(self, source: RootSource, error: BiaoshiError) -> BiaoshiError:
@@ -294,28 +316,37 @@ class RootBook:
         self._failed[source] = (self._now() + pause, pause, error)
         return error
 
-    async def _site(self, source: RootSource) -> Site:
+    async def _site(self, source: RootSource) -> tuple[Site, tuple[bytes, ...]]:
         await self._trust(source)
         if source.address.startswith(("irp:", "hdl:")):
             host, port = _host_port(source.address)
             addresses = await self._guard.addresses(host, port, "irp-tcp")
             peer = plain_peer(addresses, port, (Transport.UDP, Transport.TCP))
-            return await self._client.site_info(peer)
-        return await read_site(self._guard, source.address)
+            return await self._client.site_info(peer), ()
+        shape = await read_site_shape(self._guard, source.address)
+        return site_of_json(shape), handovers_of(shape)
 
     def _check(self, source: RootSource, known: KnownRoot) -> None:
         if self._pinned:
-            if not known.keys & self._pinned:
+            if not self._follows(known, self._pinned):
                 raise SignatureInvalid(
                     f"the root {source.address} shows a key that is none of `root_keys`"
                 )
+            self._pinned |= known.keys
             return
         before = self._known.get(source)
-        if before is not None and not known.keys & before.keys:
+        if before is not None and not self._follows(known, before.keys):
             raise SignatureInvalid(
                 f"the root {source.address} shows another key than before; if that is meant, "
                 f"take its entry out of {self._file} or pin the new key with `root_keys`"
             )
+
+    def _follows(self, known: KnownRoot, keys: frozenset[bytes]) -> bool:
+        """Whether a root shows one of these keys, or one that they handed over to."""
+        if known.keys & keys:
+            return True
+        after = successors(map(decode_public_key, keys), known.handovers, None, int(self._wall()))
+        return bool(known.keys & after)
 
     # First-seen keys on disk
 
@@ -326,13 +357,15 @@ class RootBook:
                 continue
             try:
                 site = site_of_json(entry.get("site"))
-                known = known_root([site], source.zone, tree=source.tree)
+                texts = handovers_of(entry)
+                known = known_root([site], source.zone, tree=source.tree, handovers=texts)
             except ParseError as error:
                 raise SettingsError(f"{self._file} is damaged: {error}; delete it") from None
-            if not self._pinned or known.keys & self._pinned:
+            if not self._pinned or self._follows(known, self._pinned):
                 self._known[source] = known
+                self._pinned |= known.keys if self._pinned else frozenset()
 
-    def _save(self, source: RootSource, site: Site) -> None:
+    def _save(self, source: RootSource, site: Site, handovers: Sequence[bytes]) -> None:
         if self._file is None or not self._saves:
             return
         entry = {
@@ -341,6 +374,7 @@ class RootBook:
             "site": site_to_json(site, lambda key: format_jwk(decode_public_key(key))),
             "seen": int(self._wall()),
             "pinned": bool(self._pinned),
+            "handovers": [text.decode() for text in handovers],
         }
         others = [
             other
@@ -361,7 +395,20 @@ class RootBook:
 
 
 async def read_site(guard: Guard, address: str) -> Site:
-    """The site record of a node by its HTTP face. Raises UpstreamError, ParseError.
+    """The site record of a node by its HTTP face. Raises UpstreamError, ParseError."""
+    return site_of_json(await read_site_shape(guard, address))
+
+
+def handovers_of(shape: Any) -> tuple[bytes, ...]:
+    """The handovers beside a site record."""
+    texts = shape.get("handovers") if isinstance(shape, Mapping) else None
+    if not isinstance(texts, list):
+        return ()
+    return tuple(text.encode() for text in texts[:MOST] if isinstance(text, str))
+
+
+async def read_site_shape(guard: Guard, address: str) -> Any:
+    """The JSON of a node's site record. Raises UpstreamError.
 
     The certificate of the connection is not what is trusted: the key in the record is, once
     compared with the root keys or with what was seen before.
@@ -383,7 +430,7 @@ async def read_site(guard: Guard, address: str) -> Site:
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UpstreamError(f"{target} cannot be read: {error or 'time-out'}") from None
     try:
-        return site_of_json(json.loads(body))
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise UpstreamError(f"{target} sends no JSON; is it a node?") from None
 

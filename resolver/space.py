@@ -1,4 +1,7 @@
-"""How full the store is: counted for /metrics and said in the log before it is too late."""
+"""How full the store is: counted for /metrics and said in the log before it is too late.
+
+A reader that holds an old state keeps its pages, so that the file grows: it is named as well.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from resolver.metrics import Metrics
 
 log = structlog.get_logger()
 
-LOOK_S: Final = 60.0
+LOOK_S: Final = 10.0
+PINNED_S: Final = 5.0
+"""A reader that holds one state so long keeps pages from being used again: it is named."""
 
 
 class SpaceWatch:
@@ -26,6 +31,7 @@ class SpaceWatch:
         self._metrics = metrics
         self._warn_percent = warn_percent
         self._task: asyncio.Task[None] | None = None
+        self._pinned: dict[int, tuple[int, float]] = {}
 
     def start(self) -> None:
         """Look now and from then on."""
@@ -43,7 +49,24 @@ class SpaceWatch:
                 self.look()
             except (StoreError, OSError) as error:
                 log.warning("store_not_measured", why=str(error))
-            await asyncio.sleep(LOOK_S)
+            for _ in range(int(LOOK_S / PINNED_S)):
+                await asyncio.sleep(PINNED_S)
+                self.look_at_readers(asyncio.get_running_loop().time())
+
+    def look_at_readers(self, now: float) -> list[int]:
+        """Free the slots of dead readers; name those that hold an old state too long."""
+        self._store.reclaim_readers()
+        held = self._store.pinned()
+        self._pinned = {
+            pid: before
+            if (before := self._pinned.get(pid, (-1, 0.0)))[0] == state
+            else (state, now)
+            for pid, state in held.items()
+        }
+        long = [pid for pid, (_, since) in self._pinned.items() if now - since >= PINNED_S]
+        for pid in long:
+            log.warning("reader_pins_pages", pid=pid, seconds=round(now - self._pinned[pid][1], 1))
+        return long
 
     def look(self) -> dict[str, float]:
         """Measure once; gives the shares in percent."""

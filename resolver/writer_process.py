@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.change import Change
 from protocol.errors import StoreError
@@ -19,12 +18,13 @@ from registry import tree
 from registry.access import Access
 from registry.fence import Known, compare_known, fence_of, fence_write
 from registry.generation import Generation
+from registry.group_commit import GroupCommit
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
 from registry.signing import NodeSigner
 from registry.store.lmdb_store import LmdbStore
 from registry.store.place import StoreLocked
-from registry.writer import GroupCommit, Outcome, Submission, Writer
+from registry.writer import Outcome, Submission, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder
@@ -36,6 +36,7 @@ from resolver.sockets import Ports
 from resolver.space import SpaceWatch
 from resolver.trust.following import Following, superseded
 from resolver.trust.mirrors import Mirrors, encoded, unconfirmed
+from resolver.trust.signers import log_signer
 from resolver.writer_link import SOCKET, Submitter, access_settings, keep_handler, submit_handler
 
 log = structlog.get_logger()
@@ -58,21 +59,13 @@ def writer_settings(settings: Settings) -> WriterSettings:
     )
 
 
-def log_signer(settings: Settings, keys: NodeKeys) -> tree.LogSigner | None:
-    """Who signs the log's checkpoints; nobody at a node without a prefix, whose log is empty."""
-    prefix = settings.node.prefix
-    if not prefix:
-        return None
-    name = tree.log_name(prefix)
-    told = [one.key for one in keys.rotation.former] + [one.key for one in keys.rotation.revoked]
-    past = tuple(key for key in told if isinstance(key, Ed25519PublicKey))
-    return tree.LogSigner(name, keys.log_private, keys.former_log, keys.national, past)
-
-
 def open_store(folder: Path, settings: Settings) -> LmdbStore:
     """The store, for writing: takes its lock. Raises StoreError."""
     return LmdbStore.open(
-        folder / STORE, readonly=False, map_bytes=settings.store.map_size_gib << 30
+        folder / STORE,
+        readonly=False,
+        map_bytes=settings.store.map_size_gib << 30,
+        ballast_bytes=settings.store.ballast_mib << 20,
     )
 
 

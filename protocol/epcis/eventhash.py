@@ -15,11 +15,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from protocol.epcis import vocabulary
 from protocol.epcis.context import namespaces
-from protocol.epcis.identity import canonical_id
+from protocol.epcis.identity import gs1_id
 from protocol.epcis.jcs import MAX_EXPONENT
 from protocol.epcis.moment import hash_time
 from protocol.epcis.vocabulary import Vocabulary, expand
@@ -130,22 +131,31 @@ def value_text(name: str, value: Any, words: Vocabulary | None = None) -> str:
 
     name: of its field, which tells times; words: of the field's vocabulary.
     """
-    if isinstance(value, bool):  # step 6
-        return "true" if value else "false"
-    if isinstance(value, int | float | Decimal):
-        return plain_number(str(value)) or str(value)
     if not isinstance(value, str):
-        return ""
+        return _other_text(value)
     text = value.strip()
-    lower = name.lower()
-    if "time" in lower and "offset" not in lower:  # step 7
+    if _is_time(name):  # step 7
         moment = hash_time(text)
         if moment is not None:
             return moment
     text = expand(words, text) if words is not None else vocabulary.from_urn(text)
     if text[:4] in _CURIES:
         text = _CURIES[text[:4]] + text[4:]
-    return plain_number(text) or canonical_id(text)
+    return plain_number(text) or gs1_id(text)
+
+
+def _other_text(value: Any) -> str:
+    if isinstance(value, bool):  # step 6
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return plain_number(str(value)) or str(value)
+    return ""
+
+
+@lru_cache(1024)
+def _is_time(name: str) -> bool:
+    lower = name.lower()
+    return "time" in lower and "offset" not in lower
 
 
 def plain_number(text: str) -> str | None:
@@ -204,7 +214,7 @@ class _Prehash:
     def text(self) -> str:
         event = self._event
         parts = ["eventType=" + value_text("type", event.get("type"))]
-        parts += [build(self, name) for name, build in FIELDS]
+        parts += [build(self, name) for name, build in FIELDS if name in event]
         if not self._in_place:
             parts += [
                 _prefixed(name, self._extensions(place, known={"id"}))

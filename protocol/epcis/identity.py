@@ -66,6 +66,11 @@ _ORIGIN = re.compile(r"(?:https?|HTTPS?)://[^/?#]+(/[^?#]*)")
 _URN = re.compile(r"(?i:urn:epc):(id|class|idpat):([a-z]+):([0-9]+)\.(.*)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~]*")
 _DIGITS = re.compile(r"[0-9]*")
+_HANDLE = re.compile(
+    r"(?:(?i:hdl:|info:hdl/)|(?i:https?://hdl\.handle\.net/))([0-9A-Za-z][0-9A-Za-z.]*/[^?#]+)"
+)
+_USUAL = re.compile(re.escape(CANONICAL) + r"/01/[0-9]{14}(?:/(?:21|10|235)/[A-Za-z0-9\-._~]+)?")
+"""What most identifiers are, and are already in their canonical form."""
 _CANONICAL = re.compile(
     re.escape(CANONICAL) + r"/([0-9]{2,4})/([^/?#]+)(?:/([0-9]{2,4})/([^/?#]+))?"
 )
@@ -73,8 +78,25 @@ _CANONICAL = re.compile(
 
 @lru_cache(_CACHED)
 def canonical_id(text: str) -> str:
-    """The one spelling of an object's identifier. Never raises; other text comes back as it is."""
-    if len(text) > MAX_TEXT:
+    """The one spelling of an object's identifier. Never raises; other text comes back as it is.
+
+    Events hold URIs, so a handle stands in them as `hdl:88.118.8/X1`: it becomes the handle.
+    """
+    found = gs1_id(text)
+    if found != text or text[:1].lower() not in "hi":
+        return found
+    match = _HANDLE.fullmatch(text)
+    if match is None:
+        return text
+    try:
+        return unquote_to_bytes(match[1]).decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def gs1_id(text: str) -> str:
+    """The canonical form of a GS1 identifier, as event hashes have it; others as they are."""
+    if len(text) > MAX_TEXT or _USUAL.fullmatch(text):
         return text
     head = text[:8].lower()
     if head.startswith("http"):

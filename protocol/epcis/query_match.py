@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from protocol.epcis.errors import QueryParameterException
-from protocol.epcis.identity import canonical_id, parents_of
+from protocol.epcis.identity import canonical_id, level_of, parents_of
 from protocol.epcis.query_values import shown
 from protocol.schemes.epc import ANY, KINDS, OTHER_KINDS
 from protocol.schemes.gs1_link import CANONICAL
@@ -27,6 +27,8 @@ class Matcher:
         self.ids: frozenset[str] = frozenset(
             canonical_id(text) for text in texts if not _is_open(text)
         )
+        # Only what others may lie below makes the way up worth while.
+        self._above = any(level_of(identity) != "item" for identity in self.ids)
         self._ranges = tuple(_range(name, text) for text in texts if _is_open(text))
 
     @property
@@ -39,7 +41,7 @@ class Matcher:
         identity = canonical_id(text)
         if identity in self.ids:
             return True
-        if self.ids and any(parent in self.ids for parent in parents_of(text)):
+        if self._above and any(parent in self.ids for parent in parents_of(text)):
             return True
         return any(found.holds(identity) for found in self._ranges)
 

@@ -196,10 +196,11 @@ def _attributes(
     label: Mapping[str, Any] | None,
     now_us: int,
 ) -> dict[str, Any]:
+    time = time_us(kept)
     return {
         EVENT: octets,
         ISSUER: issuer.text(),
-        KEYS: [time_us(kept), trace_heads(kept), index_heads(kept, own)],
+        KEYS: [time, trace_heads(kept, time), index_heads(kept, own, time)],
         LABEL: None if label is None else dict(label),
         RECORD_TIME: now_us,
         SIGNATURE: signature,

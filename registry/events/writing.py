@@ -14,7 +14,14 @@ import orjson
 
 from protocol.change import Change
 from protocol.epcis.event import time_us
-from protocol.errors import HandleExists, InvalidValue, NotAuthorized, StoreError
+from protocol.errors import (
+    BiaoshiError,
+    HandleExists,
+    InvalidValue,
+    NotAuthorized,
+    ParseError,
+    StoreError,
+)
 from protocol.event_signature import MAX_EVENT_BYTES
 from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
 from protocol.record import Reference
@@ -69,10 +76,14 @@ class Captured:
     trace: bytes
     index: bytes
 
+    def row_write(self, sequence: int) -> Write:
+        """The event itself."""
+        return Write(Table.EVENTS, sequence_key(sequence), self.row.encode())
+
     def writes(self, sequence: int) -> list[Write]:
-        """Every row of the event."""
-        event, trace, index = Table.EVENTS, Table.TRACE, Table.SECONDARY
-        made = [Write(event, sequence_key(sequence), self.row.encode())]
+        """Every row of the event and of its indexes."""
+        trace, index = Table.TRACE, Table.SECONDARY
+        made = [self.row_write(sequence)]
         made += [Write(trace, key, b"") for key in keys(self.trace, sequence)]
         made += [Write(index, key, b"") for key in keys(self.index, sequence)]
         return made
@@ -94,13 +105,14 @@ def captured(event_id: bytes, attributes: Mapping[str, Any] | None) -> Captured:
         text = event_id.decode()
         if made is None:
             parsed = orjson.loads(event)
-            made = time_us(parsed), trace_heads(parsed), index_heads(parsed, text)
+            at = time_us(parsed)
+            made = at, trace_heads(parsed, at), index_heads(parsed, text, at)
         time, trace, index = made
         declares = DECLARES_ERROR if declares_error(index) else 0
         flags = declares | (CLIENT_SIGNED if fields.get(OWN) else 0)
         flags |= ID_MISMATCH if fields.get(MISMATCH) else 0
         row = EventRow(text, time, record_us, issuer, label, flags, signature, event)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ParseError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidValue(f"not an event as registry.events.capture makes it: {error!r}") from None
     return Captured(row, trace, index)
 
@@ -109,8 +121,10 @@ def stored_event(row: EventRow) -> Captured:
     """The event of a stored row, its keys made again. Raises StoreError."""
     try:
         parsed = orjson.loads(row.event)
-        return Captured(row, trace_heads(parsed), index_heads(parsed, row.event_id))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        at = time_us(parsed)
+        trace, index = trace_heads(parsed, at), index_heads(parsed, row.event_id, at)
+        return Captured(row, trace, index)
+    except (BiaoshiError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"the stored event {row.event_id:.80} is damaged: {error!r}") from None
 
 

@@ -6,7 +6,7 @@ database the native way beneath it. Every implementation passes tests/registry/s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -88,8 +88,13 @@ class Store(Protocol):
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A consistent state for several reads. Never held across a wait."""
 
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Write all rows in one durable transaction. Raises ReadOnly or StoreError."""
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
+        """Write all rows in one durable transaction. Raises ReadOnly or StoreError.
+
+        bare: keys of rows without a value, besides `writes`: for indexes, which have many.
+        """
 
     def check(self) -> list[str]:
         """Walk everything; one line per thing that is wrong, none when all is well."""

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -21,7 +21,14 @@ import lmdb
 
 from protocol.errors import ReadOnly, StoreError, StoreFull
 from registry.store import Table, Write
-from registry.store.place import MOUNTS, WriterLock, require_suitable, sync_folder, sync_tree
+from registry.store.place import (
+    MOUNTS,
+    Ballast,
+    WriterLock,
+    require_suitable,
+    sync_folder,
+    sync_tree,
+)
 
 FORMAT = 2
 """The store format this program writes. What each one is, and the way up: registry.migrate."""
@@ -163,10 +170,12 @@ class LmdbStore:
         now: Callable[[], float] = time.monotonic,
         mounts: Path = MOUNTS,
         any_format: bool = False,
+        ballast_bytes: int = 0,
     ) -> None:
         """Open an existing store; use `open`. now: a monotonic clock, in seconds.
 
-        any_format: whatever format it has, for migrations.
+        any_format: whatever format it has, for migrations. ballast_bytes: a file of this size lies
+        beside the store and is given up when the disk is full, so that deleting still works.
         """
         if not (path / "data.mdb").is_file():
             if path.with_name(f"{path.name}.migrating").exists():
@@ -183,6 +192,7 @@ class LmdbStore:
         self.readonly = readonly
         self._map_bytes = map_bytes
         self._reserve_bytes = reserve_bytes
+        self._ballast = Ballast(path / "ballast", 0 if readonly else ballast_bytes)
         self._now = now
         self._reclaimed_at = now()
         self._broken: str | None = None
@@ -354,8 +364,10 @@ class LmdbStore:
 
     # --- writing
 
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Write all rows in one durable transaction.
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
+        """Write all rows in one durable transaction. bare: keys of rows without a value.
 
         Raises ReadOnly (a reader, a full disk, or an earlier failed write) or StoreError (this
         write failed: nothing of it is kept, and the store is read-only until opened anew).
@@ -368,14 +380,15 @@ class LmdbStore:
                 "mend the disk, then restart the node"
             )
         tables = _by_table(writes)
-        if not tables:
+        bare = bare or {}
+        if not tables and not bare:
             return
         self._require_room(writes)
         self.reclaim_readers()
         with self._growing:
             while True:
                 try:
-                    self._write(tables)
+                    self._write(tables, bare)
                     return
                 except lmdb.MapFullError:
                     self._grow()
@@ -388,15 +401,22 @@ class LmdbStore:
                         "kept and the store is read-only until the node is restarted"
                     ) from error
 
-    def _write(self, tables: dict[Table, dict[bytes, bytes | None]]) -> None:
+    def _write(
+        self,
+        tables: dict[Table, dict[bytes, bytes | None]],
+        bare: Mapping[Table, Sequence[bytes]],
+    ) -> None:
         txn = self._env.begin(write=True)
         try:
-            for table, rows in tables.items():
-                puts = sorted((key, value) for key, value in rows.items() if value is not None)
+            for table in Table:
+                rows = tables.get(table, {})
+                puts = [(key, value) for key, value in rows.items() if value is not None]
                 db = self._dbs[table]
-                for key, value in rows.items():
-                    if value is None:
+                if len(puts) < len(rows):
+                    for key in [key for key, value in rows.items() if value is None]:
                         txn.delete(key, b"", db)
+                puts += [(key, b"") for key in bare.get(table, ())]
+                puts.sort()
                 if puts:
                     with txn.cursor(db) as cursor:
                         # Appending fills pages wholly: half the file for a growing sequence.
@@ -423,6 +443,7 @@ class LmdbStore:
         free = disk.f_bavail * disk.f_frsize
         if free >= self._reserve_bytes + _ROOM * sum(len(w.value or b"") for w in writes):
             return
+        self._ballast.give_up(free)
         if any(write.table in _FILLING and write.value is not None for write in writes):
             raise StoreFull(
                 f"the disk of {self.path} is full ({free >> 20} MiB left, "
@@ -436,7 +457,17 @@ class LmdbStore:
         if now - self._reclaimed_at < RECLAIM_EVERY_S:
             return 0
         self._reclaimed_at = now
+        self._ballast.take(self._reserve_bytes)
         return int(self._env.reader_check())
+
+    def pinned(self) -> dict[int, int]:
+        """Process ids of readers that hold an earlier state, and which (its transaction)."""
+        newest, found = int(self._env.info()["last_txnid"]), {}
+        for line in self._env.readers().splitlines():
+            pid, *_, state = line.split() or [""]
+            if pid.isdigit() and state.isdigit() and int(state) < newest:
+                found[int(pid)] = int(state)
+        return found
 
     # --- care
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from protocol.errors import StoreError
@@ -105,6 +106,36 @@ def sync_tree(path: Path) -> None:
         finally:
             os.close(handle)
     sync_folder(path)
+
+
+class Ballast:
+    """Disk space held by an empty file: where others fill the disk, it is given up for deletions."""
+
+    __slots__ = ("_bytes", "_path")
+
+    def __init__(self, path: Path, octets: int) -> None:
+        """octets: its size; 0: none."""
+        self._path = path
+        self._bytes = octets
+        self.take(0)
+
+    def take(self, reserve: int) -> None:
+        """Make the file, where there is ample room for it beside the reserve."""
+        if not self._bytes or self._path.exists():
+            return
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < reserve + 4 * self._bytes:
+            return
+        aside = self._path.with_name(".ballast.new")
+        with suppress(OSError):  # no room after all, or a file system that cannot: no ballast
+            with aside.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self._bytes)
+            aside.replace(self._path)
+
+    def give_up(self, free: int) -> None:
+        """Let go of it when less is free than it holds."""
+        if self._bytes and free < self._bytes:
+            self._path.unlink(missing_ok=True)
 
 
 class StoreLocked(StoreError):

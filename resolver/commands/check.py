@@ -65,7 +65,7 @@ def check(
     from registry.keys import load_keys
     from registry.store.lmdb_store import LmdbStore
     from resolver.config_file import load_settings
-    from resolver.writer_process import log_signer
+    from resolver.trust.signers import log_signer
 
     node = folder.resolve()
     settings = load_settings(node)

@@ -35,7 +35,8 @@ def confirm(folder: FolderArgument) -> None:
     from registry.keys import load_keys
     from registry.tree import latest_checkpoint
     from resolver.config_file import load_settings
-    from resolver.writer_process import log_signer, open_store
+    from resolver.trust.signers import log_signer
+    from resolver.writer_process import open_store
 
     node = folder.resolve()
     settings = load_settings(node)

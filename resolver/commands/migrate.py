@@ -36,7 +36,7 @@ def migrate(
     from registry.migrate import migrate as bring
     from registry.store.lmdb_store import FORMAT
     from resolver.config_file import load_settings
-    from resolver.writer_process import log_signer
+    from resolver.trust.signers import log_signer
 
     node = folder.resolve()
     settings = load_settings(node)

@@ -57,7 +57,8 @@ def promote(
     from resolver.config import FILE_NAME, MirrorSettings
     from resolver.config_file import format_settings, load_settings
     from resolver.trust.following import DIVERGED_KEY
-    from resolver.writer_process import log_signer, open_store
+    from resolver.trust.signers import log_signer
+    from resolver.writer_process import open_store
 
     node = folder.resolve()
     settings = load_settings(node)

@@ -86,57 +86,78 @@ def _shape(header: bytes, end: bytes, udp_bytes: int) -> _Shape | None:
     return (head, bytes(4), b"", LEAST_UDP, False) if header[8:] == b"\0\0" else None
 
 
-def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs here
-    answers: Answers, names: Names, *, udp_bytes: int, now: Callable[[], float], max_signed: int
-) -> Plain:
-    """The fast way of these zones."""
-    shapes: dict[bytes, _Shape | None] = {}
-    signed: dict[bytes, _Signed] = {}
-    checksum, row_of = xxh3, _ROW.unpack_from
-    ors = next(
-        (z for z in answers.zones if isinstance(z, OrsZone) and z.prefix == ORS_PREFIX), None
-    )
-    ons = next((z for z in answers.zones if isinstance(z, OnsZone)), None)
-    front = name_of([ors.dummy])[:-1] if ors is not None and ors.dummy else b""
-    skip = 12 + len(front)
-    ors_end = ors.name if ors is not None else b""
-    ons_end = name_of(GTIN_LABELS)[:-1] + ons.name if ons is not None else b""
-    ors_size, ons_size = len(ors_end), len(ons_end)
-    prefixes = names.prefixes
-    homed: frozenset[bytes] = frozenset()
-    delegated: frozenset[bytes] = frozenset()
-    ors_ours: tuple[bytes, ...] = ()
-    ors_away: tuple[bytes, ...] = ()
-    ons_ours: tuple[bytes, ...] = ()
-    ons_away: tuple[bytes, ...] = ()
-    taken = False
-    clock = now()
-    signer = answers.signer
+class _Shapes(dict[bytes, "_Shape | None"]):
+    """What follows from octets 2 to 12 of a query and all behind its name; learnt when asked."""
 
-    def turn() -> None:
-        nonlocal homed, delegated, ors_ours, ors_away, ons_ours, ons_away, taken, clock, signer
-        clock = now()
-        if signer is not answers.signer:
-            signer = answers.signer
-            signed.clear()
-        fresh, given = prefixes.homed(), prefixes.delegated()
-        if fresh is homed and given is delegated:
-            return
-        homed, delegated = fresh, given
-        taken = all(len(label) <= _LONGEST for p in (*fresh, *given) for label in p.split(b"."))
-        ors_ours, ors_away = _suffixes(fresh), _suffixes(given)
-        ons_ours, ons_away = _numbers(fresh), _numbers(given)
+    def __init__(self, udp_bytes: int) -> None:
+        super().__init__()
+        self._udp_bytes = udp_bytes
 
-    def learn(header: bytes, end: bytes) -> _Shape | None:
+    def __missing__(self, octets: bytes) -> _Shape | None:
+        header, end = octets[:10], octets[10:]
         if len(end) > LEAST_UDP:
             return None
-        if len(shapes) > _MEMO:
-            shapes.clear()
-        found = shapes[header + end] = _shape(header, end, udp_bytes)
+        if len(self) > _MEMO:
+            self.clear()
+        found = self[octets] = _shape(header, end, self._udp_bytes)
         return found
 
-    def sign(key: bytes, raw: bytes, owner: bytes, zone: bytes) -> _Signed | None:
-        found = names.records(key, owner)
+
+class _Ours:
+    """Which names lie here, by how their keys end (OIDs) or begin (GTINs)."""
+
+    __slots__ = ("_delegated", "_homed", "ons", "ons_away", "ors", "ors_away", "taken")
+
+    def __init__(self) -> None:
+        self._homed: frozenset[bytes] | None = None
+        self._delegated: frozenset[bytes] | None = None
+        self.ors: tuple[bytes, ...] = ()
+        self.ors_away: tuple[bytes, ...] = ()
+        self.ons: tuple[bytes, ...] = ()
+        self.ons_away: tuple[bytes, ...] = ()
+        self.taken = False
+        """Whether names may be told apart by their octets at all."""
+
+    def take(self, homed: frozenset[bytes], delegated: frozenset[bytes]) -> None:
+        """Take up the prefixes as they are now, where they changed."""
+        if homed is self._homed and delegated is self._delegated:
+            return
+        self._homed, self._delegated = homed, delegated
+        labels = (label for p in (*homed, *delegated) for label in p.split(b"."))
+        self.taken = all(len(label) <= _LONGEST for label in labels)
+        self.ors, self.ors_away = _suffixes(homed), _suffixes(delegated)
+        self.ons, self.ons_away = _numbers(homed), _numbers(delegated)
+
+
+class _Signatures:
+    """Signed record sets by key, as they are sent."""
+
+    __slots__ = ("_answers", "_kept", "_most", "_names", "clock", "signer")
+
+    def __init__(self, answers: Answers, names: Names, most: int) -> None:
+        self._answers = answers
+        self._names = names
+        self._most = most
+        self._kept: dict[bytes, _Signed] = {}
+        self.signer = answers.signer
+        self.clock = 0.0
+
+    def turn(self, clock: float) -> None:
+        """Forget what another key signed. clock: seconds since 1970."""
+        self.clock = clock
+        if self.signer is not self._answers.signer:
+            self.signer = self._answers.signer
+            self._kept.clear()
+
+    def of(self, key: bytes, raw: bytes, owner: bytes, zone: bytes) -> _Signed | None:
+        """The records of a row with their signatures. raw: the row. zone: whose name signs."""
+        made = self._kept.get(key)
+        if made is None or made.seal != raw[:8] or made.until <= self.clock:
+            made = self._make(key, raw, owner, zone)
+        return made
+
+    def _make(self, key: bytes, raw: bytes, owner: bytes, zone: bytes) -> _Signed | None:
+        found, signer = self._names.records(key, owner), self.signer
         if found is None or signer is None:
             return None
         rrset: RRset = signer.sign(found, zone)
@@ -146,10 +167,50 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         )
         count = _COUNT.pack(len(found.rdatas) + len(rrset.rdatas))
         kept = signer.kept[owner, Type.NAPTR]
-        while len(signed) >= max_signed:
-            del signed[next(iter(signed))]
-        made = signed[key] = _Signed(raw[:8], kept.until, count, octets)
+        while len(self._kept) >= self._most:
+            del self._kept[next(iter(self._kept))]
+        made = self._kept[key] = _Signed(raw[:8], kept.until, count, octets)
         return made
+
+
+class _Ends(NamedTuple):
+    """How the names of the two zones begin and end. Empty where there is no such zone.
+
+    front: the dummy label before an OID. ors, ons: what follows a key. zone: the name of ONS.
+    """
+
+    front: bytes
+    ors: bytes
+    ons: bytes
+    zone: bytes
+
+    @classmethod
+    def of(cls, answers: Answers) -> _Ends:
+        ors = next(
+            (z for z in answers.zones if isinstance(z, OrsZone) and z.prefix == ORS_PREFIX), None
+        )
+        ons = next((z for z in answers.zones if isinstance(z, OnsZone)), None)
+        return cls(
+            front=name_of([ors.dummy])[:-1] if ors is not None and ors.dummy else b"",
+            ors=ors.name if ors is not None else b"",
+            ons=name_of(GTIN_LABELS)[:-1] + ons.name if ons is not None else b"",
+            zone=ons.name if ons is not None else b"",
+        )
+
+
+def plain_answers(
+    answers: Answers, names: Names, *, udp_bytes: int, now: Callable[[], float], max_signed: int
+) -> Plain:
+    """The fast way of these zones: one closure, because calls are what costs here."""
+    shapes, ours, signatures = _Shapes(udp_bytes), _Ours(), _Signatures(answers, names, max_signed)
+    ends, prefixes = _Ends.of(answers), names.prefixes
+    front, ors_end, ons_end = ends.front, ends.ors, ends.ons
+    skip, ors_size, ons_size = 12 + len(front), len(ors_end), len(ons_end)
+    checksum, row_of = xxh3, _ROW.unpack_from
+
+    def turn() -> None:
+        signatures.turn(now())
+        ours.take(prefixes.homed(), prefixes.delegated())
 
     def answer(data: bytes, get: Get, tcp: bool) -> bytes | None:
         low = data.lower()
@@ -158,7 +219,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             end = low.find(ors_end, skip)
             key = low[skip:end]
             if end > 0:
-                if not key.endswith(ors_ours) or (ors_away and key.endswith(ors_away)):
+                if not key.endswith(ours.ors) or (ours.ors_away and key.endswith(ours.ors_away)):
                     return None
                 end += ors_size
         if end < 0:
@@ -166,16 +227,11 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             if not ons_end or not low.startswith(ons_end, end) or low[12:end:2] != _ONES:
                 return None
             key = ONS_KEY + low[13:end:2][::-1]
-            if not key.startswith(ons_ours) or (ons_away and key.startswith(ons_away)):
+            if not key.startswith(ours.ons) or (ours.ons_away and key.startswith(ours.ons_away)):
                 return None
             end += ons_size
-        if not taken:
-            return None
-        try:
-            shape = shapes[data[2:12] + data[end:]]
-        except KeyError:
-            shape = learn(data[2:12], data[end:])
-        if shape is None:
+        shape = shapes[data[2:12] + data[end:]]
+        if shape is None or not ours.taken:
             return None
         head, numbers, opt, limit, do = shape
         raw = get(key)
@@ -188,13 +244,11 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
         if checksum(raw[8:]) != seal or flags & HAS_ABSOLUTE_TTL:
             return None
         count, records = raw[10:12], raw[NAPTR_HEAD_SIZE:]
-        if do and signer is not None:
-            made = signed.get(key)
-            if made is None or made.seal != raw[:8] or made.until <= clock:
-                zone = ors_end if key[:1] != ONS_KEY else ons.name if ons is not None else b""
-                made = sign(key, raw, low[12:end], zone)
-                if made is None:
-                    return None
+        if do and signatures.signer is not None:
+            zone = ors_end if key[:1] != ONS_KEY else ends.zone
+            made = signatures.of(key, raw, low[12:end], zone)
+            if made is None:
+                return None
             count, records = made.number, records + made.octets
         reply = b"".join((data[:2], head, count, numbers, data[12 : end + 4], records, opt))
         return reply if tcp or len(reply) <= limit else None

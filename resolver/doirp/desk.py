@@ -16,6 +16,7 @@ from resolver.local import run_folder
 from resolver.node import Node
 
 _MINUTE_S = 60.0
+_LEAST_FAILURES = 2.0
 SOURCE_SHARE = 10
 """Failed proofs that a network may have for each that one of its accounts may have."""
 SIGNATURES_PER_S = 400.0
@@ -64,7 +65,8 @@ class Desk:
 def make_desk(node: Node, *, random: Callable[[int], bytes] = os.urandom) -> Desk:
     """The desk of a node's reader, by its settings."""
     limits, now = node.settings.limits, node.now
-    failures = float(limits.failures_per_min)
+    # Readers count for themselves, and connections are spread over them: each has its share.
+    failures = max(float(limits.failures_per_min) / max(node.readers, 1), _LEAST_FAILURES)
     return Desk(
         node=node,
         proven=Proven(run_folder(node.dir) / "proven", now=now, counting=lambda: node.board.ready),

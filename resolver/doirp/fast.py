@@ -129,57 +129,86 @@ def _is_text(name: bytes) -> bool:
     return True
 
 
-def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs here
-    lookup: Lookup, *, serial: Callable[[], int], now: Callable[[], float]
-) -> Plain:
+class _Heads(dict[bytes, "bytes | None"]):
+    """reply_head() of what requests begin with; learnt when asked."""
+
+    def __missing__(self, head: bytes) -> bytes | None:
+        if len(self) > _MEMO:
+            self.clear()
+        found = self[head] = reply_head(head)
+        return found
+
+
+class _CodesOf(dict[bytes, "_Codes | None"]):
+    """_codes() of operation code, response code and flags; learnt when asked."""
+
+    def __missing__(self, octets: bytes) -> _Codes | None:
+        if len(self) > _MEMO:
+            self.clear()
+        found = self[octets] = _codes(octets)
+        return found
+
+
+class _Turn:
+    """What holds for a turn of the loop. tails: site serial, recursion count, expiration."""
+
+    __slots__ = ("_delimiters", "_lookup", "_now", "_second", "_serial", "homed", "tails")
+
+    def __init__(self, lookup: Lookup, serial: Callable[[], int], now: Callable[[], float]) -> None:
+        self._lookup = lookup
+        self._serial = serial
+        self._now = now
+        self._second = 0
+        self._delimiters: dict[bytes, bytes] = {}
+        self.homed: frozenset[bytes] = frozenset()
+        self.tails: list[bytes] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """A new turn: prefixes and clock as they are now."""
+        lookup = self._lookup
+        self.homed, self._delimiters = lookup.prefixes.homed(), lookup.namespaces.delimiters()
+        this = int(self._now())
+        if this != self._second:
+            self._second, expires, own = this, this + EXPIRATION_S, self._serial()
+            self.tails = [_TAIL.pack(own, hops, expires) for hops in range(MAX_HOPS + 1)]
+
+    def is_absent(self, data: bytes, key: bytes, prefix: bytes, end: int) -> bool:
+        """Whether a key without a row surely has no record. end: of the name in the request."""
+        if prefix == ROOT or not _is_text(key):
+            return False
+        delimiter = self._delimiters.get(prefix)
+        if delimiter is None:
+            delimiter = self._lookup.namespaces.delimiter(prefix)
+        # A name with the delimiter may be made by a template.
+        return not delimiter or data.find(delimiter, 48 + len(prefix), end) < 0
+
+
+def _chosen(body: bytes, wanted: ResolutionRequest) -> bytes:
+    return join([v for v in slices(body, 4) if chosen(v, wanted.indexes, wanted.types)])
+
+
+def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[], float]) -> Plain:
     """The fast way.
 
     A closure: its variables cost half of what attributes cost, and this runs once a question.
     serial: of the own site record. now: seconds since 1970.
     """
-    heads: dict[bytes, bytes | None] = {}
-    codes_of: dict[bytes, _Codes | None] = {}
+    heads, codes_of, turn = _Heads(), _CodesOf(), _Turn(lookup, serial, now)
     numbers, pack, row_of, checksum = NUMBERS.unpack_from, REST.pack, ROW.unpack_from, xxh3
-    namespaces = lookup.namespaces
-    homed: frozenset[bytes] = frozenset()
-    delimiters: dict[bytes, bytes] = {}
-    second = 0
-    tails: list[bytes] = []
-
-    def turn() -> None:
-        nonlocal second, homed, delimiters, tails
-        homed, delimiters = lookup.prefixes.homed(), namespaces.delimiters()
-        this = int(now())
-        if this != second:
-            second, expires, own = this, this + EXPIRATION_S, serial()
-            tails = [_TAIL.pack(own, hops, expires) for hops in range(MAX_HOPS + 1)]
-
-    def learn(head: bytes, octets: bytes) -> None:
-        if len(heads) > _MEMO:
-            heads.clear()
-        if len(codes_of) > _MEMO:
-            codes_of.clear()
-        heads[head] = reply_head(head)
-        codes_of[octets] = _codes(octets)
 
     def answer(data: bytes, get: Get = lookup.get) -> bytes | None:
         size = len(data)
         if size < _LEAST:
             return None
-        head, said = data[:8], data[20:32]
-        try:
-            reply_head, codes = heads[head], codes_of[said]
-        except KeyError:
-            learn(head, said)
-            reply_head, codes = heads[head], codes_of[said]
-        if reply_head is None or codes is None:
+        begun, codes = heads[data[:8]], codes_of[data[20:32]]
+        if begun is None or codes is None:
             return None
         sequence, length, hops, body_size, name_size = numbers(data, 12)
         end = 48 + name_size
         if sequence or length != size - 20 or name_size > _MAX_NAME or hops > MAX_HOPS:
             return None
-        wanted = None
-        body_end = end + 8
+        wanted, body_end = None, end + 8
         if data[end:] != _USUAL_END or body_size != name_size + 12:
             body_end = 44 + body_size
             if data[body_end:] not in (_ZERO, b""):
@@ -190,18 +219,14 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
                     return None
         key = data[48:end].upper()
         prefix, slash, _ = key.partition(b"/")
-        if prefix not in homed or not slash:
+        if prefix not in turn.homed or not slash:
             return None
         raw = get(key)
+        name = b""
         if raw is None:
-            if prefix == ROOT or not _is_text(key):
+            if not turn.is_absent(data, key, prefix, end):
                 return None
-            delimiter = delimiters.get(prefix)
-            if delimiter is None:
-                delimiter = namespaces.delimiter(prefix)
-            if delimiter and data.find(delimiter, 48 + len(prefix), end) >= 0:
-                return None  # a template may make it
-            body, said, name = _ZERO, codes.not_found, b""
+            body, said = _ZERO, codes.not_found
         else:
             try:
                 sum_, flags, public_size = row_of(raw)
@@ -211,9 +236,9 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
                 return None
             body = raw[HEAD_SIZE : HEAD_SIZE + public_size]
             if wanted is not None:
-                body = join([v for v in slices(body, 4) if chosen(v, wanted.indexes, wanted.types)])
+                body = _chosen(body, wanted)
             if body[:4] == EMPTY:
-                body, said, name = _ZERO, codes.none_chosen, b""
+                body, said = _ZERO, codes.none_chosen
             else:
                 said, name = codes.success, data[44:end]
         written = len(name) + len(body)
@@ -221,16 +246,7 @@ def plain_answers(  # noqa: PLR0915 - one closure, because calls are what costs 
             body = name + body
             name = b"\x03" + sha256(data[20:body_end]).digest()
             written += 33
-        return b"".join(
-            (
-                reply_head,
-                data[8:12],
-                pack(0, written + 28, said, tails[hops], written),
-                name,
-                body,
-                _ZERO,
-            )
-        )
+        numbered = pack(0, written + 28, said, turn.tails[hops], written)
+        return b"".join((begun, data[8:12], numbered, name, body, _ZERO))
 
-    turn()
-    return Plain(answer, turn)
+    return Plain(answer, turn.begin)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
+from protocol.epcis.document import Document
 from protocol.epcis.errors import (
     CaptureLimitExceededException,
     NoSuchResourceException,
@@ -64,13 +65,13 @@ class Capture:
         label = parse_label(request.headers.get(LABEL))
         limits = self._node.settings.limits
         body = await read_octets(request, limits.capture_bytes, limits.request_s)
-        events = await asyncio.to_thread(self._check, body, request.content_type, behaviour)
-        job = self._job(who, behaviour, request.content_type, events, label)
-        await self.jobs.add(job, body)
+        document = await asyncio.to_thread(self._check, body, request.content_type, behaviour)
+        job = self._job(who, behaviour, request.content_type, len(document.events), label)
+        await self.jobs.add(job, body, document)
         location = f"/epcis/capture/{job.id}"
         return web.Response(status=202, headers={"Location": location})
 
-    def _check(self, body: bytes, media: str, behaviour: str) -> int:
+    def _check(self, body: bytes, media: str, behaviour: str) -> Document:
         """What is refused before a job is made of it (400): what is no document."""
         document = read_body(body, media)
         most = self._node.settings.limits.capture_events
@@ -79,7 +80,7 @@ class Capture:
                 f"{len(document.events)} events are above {most} a capture; send fewer at once"
             )
         require_valid(document, events=behaviour == ROLLBACK)
-        return len(document.events)
+        return document
 
     def _job(self, who: Capturer, behaviour: str, media: str, events: int, label: Any) -> Job:
         now_us = int(self._node.now() * 1_000_000)

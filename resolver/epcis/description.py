@@ -15,10 +15,10 @@ from protocol.epcis import schema as checking
 from protocol.epcis.query_tests import TESTS
 from protocol.epcis.vocabulary import EVENT_TYPES
 from resolver.epcis.jobs import BEHAVIOURS
-from resolver.epcis.named import MAX_NAME
+from resolver.epcis.named import MAX_NAME, NAME
 from resolver.epcis.reading import COLLECTIONS
 from resolver.epcis.schedule import FIELDS
-from resolver.epcis.versions import VERSION, EpcFormat
+from resolver.epcis.versions import EXACT, LEAST, MOST, VERSION, EpcFormat
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ _PROBLEM: Final[Json] = {
 }
 _SECURED: Final[list[Json]] = [{"basic": []}, {"handle": []}, {"certificate": []}]
 _MEDIA: Final = ("application/ld+json", "application/json")
-_VERSION: Final[Json] = {"enum": ["2", "2.0", VERSION]}
+_VERSIONS: Final = {"Version": EXACT, "Min": LEAST, "Max": MOST}
 _DEFINITIONS: Final = "#/components/schemas/Epcis/$defs/"
 _TELLING: Final = (
     "Further parameters, by the pattern of their names: EQ_bizTransaction_TYPE, EQ_source_TYPE, "
@@ -72,9 +72,13 @@ def _header(name: str, schema: Json, text: str) -> Json:
 
 
 _NEGOTIATED: Final = [
-    _header(f"{what}-{end}", _VERSION, f"a version of {what} that is understood: {end}")
+    _header(
+        f"{what}-{end}",
+        {"type": "string", "pattern": pattern},
+        f"a version of {what} that is understood: {end}; {VERSION} is spoken here",
+    )
     for what in ("GS1-EPCIS", "GS1-CBV")
-    for end in ("Version", "Min", "Max")
+    for end, pattern in _VERSIONS.items()
 ]
 _SPELT: Final = _header(
     "GS1-EPC-Format", {"enum": list(EpcFormat)}, "how identifiers shall be spelt"
@@ -106,15 +110,21 @@ def _query_parameters() -> list[Json]:
         _parameter("orderDirection", {"enum": ["ASC", "DESC"]}, "default DESC"),
         _parameter(
             "eventCountLimit",
-            {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+            {"type": "integer", "minimum": 1, "maximum": 1_000_000_000},
             "no more events than this in the whole answer; or maxEventCount: 413 where more fit",
         ),
     ]
 
 
+_SINGLE: Final = ("EQ_booleanValue", "EXISTS_errorDeclaration", "EXISTS_sensorElementList")
+
+
 def _value(name: str) -> Json:
     """A parameter in a named query: one value or several."""
-    return {"anyOf": [_schema(name), {"type": "array", "items": _schema(name), "minItems": 1}]}
+    schema = _schema(name)
+    if schema is _TIME or schema.get("type") == "number" or name in _SINGLE:
+        return schema
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": 50}]}
 
 
 def _schema(name: str) -> Json:
@@ -236,8 +246,7 @@ def _collections() -> Json:
 
 
 def _capturing() -> Json:
-    xml: Json = {"type": "string", "description": "EPCIS 1.2 or 2.0"}
-    document = {media: _ref("EpcisDocument") for media in (*_MEDIA, "application/xml", "text/xml")}
+    document = {media: _ref("EpcisDocument") for media in _MEDIA}
     behaviour = _header(
         "GS1-Capture-Error-Behaviour", {"enum": list(BEHAVIOURS)}, "all or none, or what can be"
     )
@@ -249,13 +258,13 @@ def _capturing() -> Json:
                 _PAGED,
             ),
             "post": _write(
-                "Capture a document of events",
+                "Capture a document of events: JSON, or EPCIS 1.2 or 2.0 in application/xml",
                 {
                     "202": _located("taken durably; the job tells what became of it"),
                     **_MEDIA_REFUSED,
                 },
                 [behaviour, _LABEL],
-                document | {"application/xml": xml, "text/xml": xml},
+                document,
             ),
         },
         "/epcis/capture/{captureID}": {
@@ -485,7 +494,7 @@ def schemas() -> Json:
         ),
         "EpcisNamedQuery": _object(
             {
-                "name": {**_TEXT, "pattern": "^[A-Za-z0-9._ -]{1,100}$"},
+                "name": {**_TEXT, "pattern": NAME},
                 "query": _object({name: _value(name) for name in TESTS}, closed=True),
             },
             "name",
@@ -511,7 +520,16 @@ def schemas() -> Json:
             },
             "dest",
             closed=True,
-        ),
+        )
+        | {
+            "oneOf": [
+                {
+                    "properties": {"stream": {"const": True}, "schedule": False},
+                    "required": ["stream"],
+                },
+                {"properties": {"stream": {"const": False}}, "required": ["schedule"]},
+            ]
+        },
         "EpcisSubscriptionState": _object(
             {
                 "subscriptionID": _TEXT,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from protocol.change import Change
+from protocol.epcis.document import Document
 from protocol.epcis.moment import format_time_us
 from protocol.errors import BiaoshiError, ServerBusy
 from protocol.record import Reference
@@ -39,6 +40,9 @@ BEHAVIOURS: Final = (ROLLBACK, PROCEED)
 PORTION: Final = 500
 MOST_ERRORS: Final = 100
 AT_ONCE: Final = 2
+SMALL: Final = 20
+"""Events of a capture that is mostly finished before its 202: the sender waits SMALL_S at most."""
+SMALL_S: Final = 2.0
 Answer = TypeVar("Answer")
 KEPT_US: Final = 30 * 86_400 * 1_000_000
 _EXPIRED_AT_ONCE: Final = 20
@@ -115,13 +119,18 @@ class Jobs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(AT_ONCE)
 
-    async def add(self, job: Job, body: bytes) -> None:
-        """Keep a job and its document durably, and begin. Raises ServerBusy, ReadOnly."""
+    async def add(self, job: Job, body: bytes, document: Document) -> None:
+        """Keep a job and its document durably, and begin. Raises ServerBusy, ReadOnly.
+
+        A small one is waited for a moment: whoever asks next finds its events. document: what was read of the body.
+        """
         if len(self._tasks) >= self._node.settings.limits.captures:
             raise ServerBusy(f"{len(self._tasks)} captures wait already; try again in a moment")
-        document = Note(DOCUMENTS + job.id.encode(), body)
-        await self._node.writer.keep([job.note(new=True), document, *self._expired()])
-        self._begin(job)
+        kept = Note(DOCUMENTS + job.id.encode(), body)
+        await self._node.writer.keep([job.note(new=True), kept, *self._expired()])
+        task = self._begin(job, document)
+        if job.events <= SMALL:
+            await asyncio.wait([task], timeout=SMALL_S)
 
     def resume(self) -> None:
         """Begin again with what this reader had not finished when it ended."""
@@ -141,15 +150,16 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, job: Job) -> None:
-        task = asyncio.create_task(self._run(job))
+    def _begin(self, job: Job, document: Document | None = None) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._run(job, document))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        return task
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, document: Document | None) -> None:
         try:
             async with self._turn:
-                done = await self._do(job)
+                done = await self._do(job, document)
             await self._finish(done)
         except BiaoshiError as error:
             # The document is still kept: the next start takes the job up again.
@@ -160,14 +170,10 @@ class Jobs:
         rows = [job.note(), Note(DOCUMENTS + job.id.encode(), None)]
         await _patiently(lambda: self._node.writer.keep(rows))
 
-    async def _do(self, job: Job) -> Job:
-        """Capture the events; the job with its result."""
-        with self._node.store.snapshot() as state:
-            body = raw_note(state, DOCUMENTS + job.id.encode())
-        if body is None:
-            return replace(job, success=False)
+    async def _do(self, job: Job, document: Document | None) -> Job:
+        """Capture the events; the job with its result. document: None: read it again."""
         try:
-            taken = await asyncio.to_thread(self._take, job, body)
+            taken = await asyncio.to_thread(self._take, job, document)
         except BiaoshiError as error:  # it was read before; only another release would not
             return replace(job, success=False, errors=[problems.shape_of(error)])
         warnings = [line for one in taken for line in one.warnings][:MOST_ERRORS]
@@ -183,10 +189,13 @@ class Jobs:
                 errors += _problems(await self._submit(portion, atomic=False))
         return replace(job, success=not errors, errors=errors[:MOST_ERRORS])
 
-    def _take(self, job: Job, body: bytes) -> list[Taken]:
-        document = read_body(body, job.media)
-        valid = job.behaviour == ROLLBACK
-        return list(take_events(document, job.sender(), self._signer, job.created_us, valid=valid))
+    def _take(self, job: Job, document: Document | None) -> list[Taken]:
+        if document is None:
+            with self._node.store.snapshot() as state:
+                body = raw_note(state, DOCUMENTS + job.id.encode())
+            document = read_body(body or b"", job.media)
+        valid, now_us = job.behaviour == ROLLBACK, int(self._node.now() * 1_000_000)
+        return list(take_events(document, job.sender(), self._signer, now_us, valid=valid))
 
     async def _submit(self, changes: list[Change], *, atomic: bool) -> list[Outcome]:
         writer = self._node.writer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -16,10 +17,11 @@ from resolver.epcis.schedule import Schedule, parse_schedule
 QUERIES: Final = b"epcis/query/"
 SUBSCRIPTIONS: Final = b"epcis/sub/"
 CURSORS: Final = b"epcis/cursor/"
-MAX_NAME: Final = 200
+MAX_NAME: Final = 80
+NAME: Final = r"^[^./?#%\\\x00-\x1f\x7f-\x9f][^/?#%\\\x00-\x1f\x7f-\x9f]{0,79}$"
+"""Names of queries: they stand in paths."""
 MOST_QUERIES: Final = 1_000
 MOST_SUBSCRIPTIONS: Final = 1_000
-_FORBIDDEN: Final = frozenset("/?#%\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +97,22 @@ class Cursor:
 
 def check_name(name: Any) -> str:
     """The name of a query. Raises QueryValidationException."""
-    if (
-        not isinstance(name, str)
-        or not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME
-        or not name.isprintable()
-        or set(name) & _FORBIDDEN
-        or name in {".", ".."}
-    ):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or _has_surrogate(name):
         raise QueryValidationException(
-            f"`name` of a query is 1 to {MAX_NAME} printable octets without / ? # % and \\"
+            f"`name` of a query is 1 to {MAX_NAME} characters without / ? # % and \\, the first no point"
         )
     return name
 
 
+def _has_surrogate(name: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def read_query(state: Snapshot, name: str) -> NamedQuery | None:
     """The query of a name."""
-    if not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME:
+    if not 0 < len(name) <= MAX_NAME or _has_surrogate(name):
         return None
-    fields = read_note(state, QUERIES + name.encode("utf-8", "replace"))
+    fields = read_note(state, QUERIES + name.encode())
     return None if fields is None else NamedQuery(**fields)
 
 

@@ -18,7 +18,12 @@ JSON_LD: Final = "application/ld+json"
 OFFERED: Final = (JSON_LD, JSON)
 _NAMES: Final = ("GS1-EPCIS", "GS1-CBV")
 _OWN: Final = (2, 0, 0)
-_VERSION: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,2}")
+_PART: Final = "(0|[1-9][0-9]{0,3})"
+EXACT: Final = r"^2(\.0){0,2}$"
+"""What versions may be asked for so that 2.0.0 is one of them; of a least and of a most one too."""
+LEAST: Final = rf"^([01](\.{_PART}){{0,2}}|2(\.0){{0,2}})$"
+MOST: Final = rf"^(2|[3-9]|[1-9][0-9]{{1,3}})(\.{_PART}){{0,2}}$"
+_VERSION: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
 
 
 class EpcFormat(StrEnum):

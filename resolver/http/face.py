@@ -118,7 +118,7 @@ class HandleFace:
                 caller = error.caller
                 for line in self.authenticator.challenge(caller.session, caller.fields):
                     response.headers.add("WWW-Authenticate", line)
-            return response
+            return self._finish(request, response)
         except BiaoshiError as error:
             answer = self._refused(asked, error)
         except ConnectionError:

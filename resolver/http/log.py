@@ -7,6 +7,9 @@ GET /log/tile/L/N[.p/W]                hashes (C2SP tlog-tiles), for ever the sa
 GET /log/tile/entries/N[.p/W]          leaves, each with its length as u2
 GET /log/proof/inclusion?index&size    GET /log/proof/consistency?old&new
 GET /log/receipt?sequence= | ?handle=  the proof of one change
+GET /log/entries/N/receipt             the same by its number; as COSE where Accept asks for it
+GET /log/keys                          keys that sign checkpoints, and handovers of those before
+GET /log/cosigned                      the newest checkpoint that witnesses cosigned
 GET /log/bodies?from=N                 leaves and content, for administrators of the server
 
 Leaves commit and show nothing, so all but the last is public.
@@ -23,12 +26,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from protocol import merkle, tiles
+from protocol import merkle, note, tiles
 from protocol.change import Kind, pack
 from protocol.errors import (
     AuthenticationNeeded,
     BiaoshiError,
     HandleNotFound,
+    NotSupported,
     ParseError,
     SignatureInvalid,
 )
@@ -37,14 +41,17 @@ from registry import tree
 from registry.log import decode_body, read_sequence, sequence_key
 from registry.receipt import Opened, make_receipt
 from registry.records import read_row
+from registry.scitt import MEDIA_TYPE, cose_receipt
 from registry.store import Snapshot, Store, Table
 from registry.store.row import Row
-from resolver.http.asked import Parameters, Senders, raw_path, read_json
+from resolver.http.asked import Parameters, Senders, raw_path, read_body, read_json
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
 from resolver.http.problem import method_not_allowed, not_found
 from resolver.http.reply import is_known
+from resolver.trust.cosigned import gather, read_cosigned, write_cosigned
+from resolver.trust.signers import former_verifiers, log_signer
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -74,9 +81,13 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
         ("/log/proof/inclusion", log.inclusion),
         ("/log/proof/consistency", log.consistency),
         ("/log/receipt", log.receipt),
+        ("/log/entries/{number:[0-9]+}/receipt", log.entry_receipt),
+        ("/log/keys", log.keys),
+        ("/log/cosigned", log.cosigned),
         ("/log/bodies", log.bodies),
     ):
-        app.router.add_route("*", path, _only_get(handler))
+        own = handler if path == "/log/cosigned" else _only_get(handler)
+        app.router.add_route("*", path, own)
     app.router.add_route("*", "/log/held", log.held)
 
 
@@ -224,8 +235,79 @@ class Log:
             assert sequence is not None  # noqa: S101 - one of the two was given
             if actor is not None and self._may_open(state, actor, sequence):
                 opened = Opened.BODY
-            made = make_receipt(state, sequence, opened)
+            under = self._checkpoint_wanted(parameters)
+            made = make_receipt(state, sequence, opened, under)
         return _json(request, made.shape(), PRIVATE if opened is Opened.BODY else NEWEST)
+
+    def _checkpoint_wanted(self, parameters: Parameters) -> bytes | None:
+        """The cosigned checkpoint where it is asked for."""
+        if not parameters.flag("cosigned"):
+            return None
+        found = read_cosigned(self._node.dir)
+        if found is None:
+            raise HandleNotFound("no witness has cosigned a checkpoint of this log yet")
+        return found
+
+    async def entry_receipt(self, request: web.Request) -> web.Response:
+        """The proof of change N, as JSON or as COSE (RFC 9942)."""
+        text = request.match_info["number"]
+        number = int(text) if len(text) < 20 else 0
+        with self._node.store.snapshot() as state:
+            made = make_receipt(state, number, Opened.NOTHING)
+        if not _wants_cose(request):
+            return _json(request, made.shape(), NEWEST)
+        signed = note.decode(made.checkpoint)
+        said = note.parse_checkpoint(signed.text)
+        key = note.Key(said.origin, self._node.keys.log_public.public_bytes_raw())
+        if all(one.key_id != key.id for one in signed.signatures):
+            raise NotSupported(
+                f"this node does not sign the log {said.origin}; its primary gives COSE receipts"
+            )
+        body = cose_receipt(made, self._node.keys.log_private)
+        return _octets(request, body, MEDIA_TYPE, NEWEST)
+
+    async def keys(self, request: web.Request) -> web.Response:
+        """The verifier keys of this log, newest first, and the handovers between them."""
+        node = self._node
+        signer = log_signer(node.settings, node.keys)
+        if signer is None or node.settings.node.role == "mirror":
+            return not_found()
+        with node.store.snapshot() as state:
+            epoch = tree.epoch_of(state)
+        live = [signer.verifier(epoch), *former_verifiers(signer, epoch)]
+        shape = {
+            "keys": [key.text() for key in live],
+            "handovers": [text.decode() for text in node.keys.rotation.handovers],
+        }
+        return _json(request, shape, NEWEST)
+
+    async def cosigned(self, request: web.Request) -> web.Response:
+        """The newest checkpoint with the cosignatures of witnesses on it; POST: a witness's."""
+        if request.method == "POST":
+            return await self._take_cosigned(request)
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed("GET, HEAD, POST")
+        found = await asyncio.to_thread(read_cosigned, self._node.dir)
+        if found is None:
+            return not_found()
+        return _octets(request, found, "text/plain; charset=utf-8", NEWEST)
+
+    async def _take_cosigned(self, request: web.Request) -> web.Response:
+        """Gather a cosignature: what is signed proves itself, nobody need say who they are."""
+        node = self._node
+        signer = log_signer(node.settings, node.keys)
+        witnesses = [note.Key.parse(text) for text in node.settings.signing.witnesses]
+        if signer is None or not witnesses:
+            raise NotSupported("this node hears no witnesses; name them in `signing.witnesses`")
+        sent = await read_body(request, note.MOST_BYTES, node.settings.limits.request_s)
+        with node.store.snapshot() as state:
+            epoch = tree.epoch_of(state)
+            said = note.parse_checkpoint(note.decode(sent).text)
+            if said.size > tree.tree_size(state) or tree.root_at(state, said.size) != said.root:
+                raise SignatureInvalid("this checkpoint is not one of this log")
+        made = gather(read_cosigned(node.dir), sent, signer.verifiers(epoch), witnesses)
+        await asyncio.to_thread(write_cosigned, node.dir, made)
+        return _octets(request, made, "text/plain; charset=utf-8", NEWEST)
 
     def _may_read(self, actor: Reference | None, row: Row) -> bool:
         if actor is None:
@@ -284,6 +366,11 @@ def read_size(store: Store) -> int:
     return 0 if raw is None else read_sequence(raw)
 
 
+def _wants_cose(request: web.Request) -> bool:
+    accept = request.headers.get("Accept", "").lower()
+    return any(kind in accept for kind in (MEDIA_TYPE, "application/cose", "application/cbor"))
+
+
 def _tile(state: Snapshot, level: int, index: int, width: int) -> bytes | None:
     hashes = tree.tile_reader(state)(level, index)
     wanted = width * merkle.HASH_SIZE
@@ -313,7 +400,7 @@ def _needed(parameters: Parameters, name: str) -> int:
 
 def _octets(request: web.Request, body: bytes, kind: str, cache: str) -> web.Response:
     etag = sha256(body).hexdigest()[:32]
-    headers = {"Cache-Control": cache, "Content-Type": kind}
+    headers = {"Cache-Control": cache, "Content-Type": kind, "Vary": "Accept"}
     if cache != PRIVATE:
         headers |= {"ETag": f'"{etag}"', "Access-Control-Allow-Origin": "*"}
         if is_known(request, etag):

@@ -43,5 +43,8 @@ class SiteInfo:
         if asked.request.method not in {"GET", "HEAD"}:
             raise MethodUnknown(f"Unknown method {asked.request.method}")
         site = self._node.site
-        body = orjson.dumps({"responseCode": 1, "site": site_to_json(site, key_to_json)})
-        return Answer(body, etag=f"site-{site.serial}")
+        shape = {"responseCode": 1, "site": site_to_json(site, key_to_json)}
+        handovers = self._node.keys.rotation.handovers
+        if handovers:  # for those who pinned a key that this node had before
+            shape["handovers"] = [text.decode() for text in handovers]
+        return Answer(orjson.dumps(shape), etag=f"site-{site.serial}-{len(handovers)}")

@@ -7,7 +7,7 @@ merged into others are signed by the writer, which alone knows what they will be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from registry.keys import load_keys
 from registry.records import read_record
 from registry.rules import SIGN, is_signature
 from registry.signing import VERIFIED, RecordSigner, is_under, node_signer
-from registry.store import Write
+from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore
 from registry.writer import Outcome, Writer
 from resolver.config import Settings
@@ -166,7 +166,9 @@ class _Unwritten:
         self.check = store.check
         self.close = store.close
 
-    def apply(self, writes: Sequence[Write]) -> None:
+    def apply(
+        self, writes: Sequence[Write], bare: Mapping[Table, Sequence[bytes]] | None = None
+    ) -> None:
         """Nothing is written."""
 
 

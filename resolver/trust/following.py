@@ -36,7 +36,7 @@ from registry.store.lmdb_store import LmdbStore
 from resolver.config import Settings
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
-from resolver.trust.kept import Kept, read_kept, write_kept
+from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
 from resolver.trust.source import UrlSource
 
 log = structlog.get_logger()
@@ -108,6 +108,7 @@ class Follower:
             newest_raw = source.checkpoint(after=size)
         except HandleNotFound:
             return size, 0
+        key = follow_key(key, newest_raw, source.handovers, int(time.time()))
         newest = self._checked(newest_raw, key)
         if newest.size < size:
             self._require_beginning(newest)
@@ -245,6 +246,12 @@ class Following:
                 self._follower.disconnect()
                 self._say("waiting", why=str(error))
                 pause = min(MOST_PAUSE_S, pause * 2)
+            except Exception as error:
+                # A fault of ours must not end the following without a word.
+                log.exception("mirror_failed")
+                self._follower.disconnect()
+                self._say("waiting", why=f"{type(error).__name__}: {error}")
+                pause = MOST_PAUSE_S
             else:
                 # A primary that let us wait for news, or had some, need not be given a pause.
                 waited = time.monotonic() - began >= self._every_s

@@ -127,7 +127,6 @@ def test_refusals_change_nothing(wire, record, operation, body, code):
             Op.MODIFY_VALUE,
             lambda n: valued(n, value(2, "A", "x"), value(2, "A", "y")),
         ),
-        ("remove-last-admin", Op.REMOVE_VALUE, lambda n: numbered(n, 100)),
         ("delete-elsewhere", Op.DELETE_HANDLE, lambda _: named(b"99.1234/x")),
         ("derived-list", Op.LIST_DERIVED_PREFIXES, lambda _: named(b"0.NA/86.999")),
         ("replication", Op.GET_NEXT_TXN_ID, lambda _: named(b"0.SITE/NEXT-TXN-ID")),
@@ -224,6 +223,23 @@ def test_one_right_allows_one_thing(wire, target, fresh, granted):
     assert wire.administer(operation, body(name, target), who=who, key=secret).code == 1
     if granted != "delete":
         assert wire.delete(name).code == 1
+
+
+def test_the_last_administrator(wire, target, fresh):
+    """A server administrator may remove it; one of the record alone may not shut everybody out."""
+    name, secret = fresh("last"), secrets.token_bytes(12)
+    who = Reference(name, 300)
+    key = value(300, "HS_SECKEY", secret, 0b1100)
+    assert wire.create(name, admin(target, who=who), key).code == 1
+    reply = wire.administer(Op.REMOVE_VALUE, numbered(name, 100), who=who, key=secret)
+    assert reply.code == expected(target, "remove-last-admin")
+    if reply.code == 1:
+        assert wire.administer(Op.ADD_VALUE, valued(name, admin(target, who=who))).code == 1
+    text = valued(name, value(100, "DESC", "no administrator any more"))
+    assert wire.administer(Op.MODIFY_VALUE, text).code == 1
+    assert wire.administer(Op.MODIFY_VALUE, valued(name, admin(target))).code == 1
+    assert wire.administer(Op.REMOVE_VALUE, numbered(name, 100)).code == 1
+    assert wire.delete(name).code == 1
 
 
 def test_handing_out_rights(wire, target, fresh):

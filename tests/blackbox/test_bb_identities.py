@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -75,6 +78,22 @@ def test_a_public_key(wire, target, record, index):
     who = Reference(target.record, index)
     reply = wire.administer(Op.MODIFY_VALUE, change(record), who=who, key=target.key)
     assert reply.code == (1 if index else expected(target, "index-nought"))
+
+
+def test_an_ed25519_key(wire, target, fresh):
+    """Our kind of key (docs/compatibility.md) proves as RSA does; deployed servers know none."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key, name = Ed25519PrivateKey.generate(), fresh("ed")
+    who = Reference(name, 300)
+    public = value(300, "HS_PUBKEY", encode_public_key(key.public_key()))
+    assert wire.create(name, public, admin(target, who=who), admin(target, 101)).code == 1
+    body = valued(name, value(2, "DESC", "by Ed25519"))
+    other = wire.administer(Op.ADD_VALUE, body, who=who, key=Ed25519PrivateKey.generate())
+    assert other.code == 403
+    reply = wire.administer(Op.ADD_VALUE, body, who=who, key=key)
+    assert reply.code == expected(target, "ed25519")
+    assert wire.delete(name).code == 1
 
 
 def test_an_identity_with_its_own_secret(wire, target, fresh):
@@ -187,3 +206,29 @@ def test_verify_for_other_servers(wire, target):
         reply = wire.ask(Op.VERIFY_RESPONSE, encode_verify_request(asked))
         assert reply.code == 1
         assert decode_verify_reply(reply.body).valid is valid
+
+
+def test_guessing_is_slowed_down(target):
+    """Wrong secrets are refused for ever, later and later or not at all; the right one still proves."""
+    if target.kind != OURS:
+        pytest.skip("Handle.Net answers guesses as fast as they come")
+    from tests.blackbox.target import OwnNode
+
+    with TemporaryDirectory() as folder:
+        node = OwnNode(Path(folder))
+        try:
+            wire = Wire(node.target)
+            name = node.target.name("guessed")
+            assert wire.create(name, value(1, "URL", "old"), admin(node.target)).code == 1
+            codes, slow = [], 0
+            for number in range(13):
+                began = time.monotonic()
+                reply = wire.administer(Op.MODIFY_VALUE, change(name), key=b"guess %d" % number)
+                slow += time.monotonic() - began > 0.9
+                codes.append(reply.code)
+            assert set(codes) <= {403, 3}
+            assert slow >= 1
+            assert url(wire, name) == b"old"
+            assert wire.administer(Op.MODIFY_VALUE, change(name)).code == 1
+        finally:
+            node.stop()

@@ -14,6 +14,7 @@ pyhandle = pytest.importorskip("pyhandle")
 from pyhandle.handleexceptions import (  # noqa: E402 - only where the client is installed
     HandleAlreadyExistsException,
     HandleAuthenticationError,
+    HandleNotFoundException,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -62,6 +63,37 @@ def whole_life(target, client):
     }
     client.delete_handle(handle)
     assert client.retrieve_handle_record_json(handle) is None
+
+
+def test_everything_else(target):
+    """Entries by kind, JSON registration, generated names, administrators, single values, lists."""
+    client = by_password(target)
+    name = f"{target.prefix}/py-{secrets.token_hex(4)}"
+    rest = client
+    made = client.generate_and_register_handle(target.prefix, "http://example.org/g")
+    assert made.startswith(f"{target.prefix}/")
+    assert client.get_value_from_handle(made, "URL") == "http://example.org/g"
+    assert client.get_value_from_handle(made, "NOTHING") is None
+    client.modify_handle_value(made, URL="http://example.org/h", add_if_not_exist=False)
+    client.delete_handle_value(made, "URL")
+    assert "URL" not in client.retrieve_handle_record(made)
+    client.delete_handle(made)
+    entries = [
+        {"index": 1, "type": "URL", "data": {"format": "string", "value": "http://example.org/"}},
+        {"index": 7, "type": "NAME", "data": "bare"},
+    ]
+    rest.register_handle_json(name, entries)
+    assert client.get_value_from_handle(name, "NAME") == "bare"
+    rest.register_handle_json(
+        name, [*entries, {"index": 8, "type": "X", "data": "y"}], overwrite=True
+    )
+    record = client.retrieve_handle_record_json(name)
+    assert {each["index"] for each in record["values"]} >= {1, 7, 8}
+    client.delete_handle(name)
+    with pytest.raises(HandleNotFoundException):
+        client.delete_handle(name)
+    with pytest.raises(HandleNotFoundException):
+        client.modify_handle_value(name, URL="x")
 
 
 def test_by_password(target):

@@ -33,14 +33,32 @@ def library() -> Path:
     return made
 
 
-def environment(under: Path, *, log: Path | None = None, control: Path | None = None):
+def environment(
+    under: Path, *, log: Path | None = None, control: Path | None = None, clock: Path | None = None
+):
     """The environment of a process whose files below a folder are watched."""
     found = {**os.environ, "LD_PRELOAD": str(library()), "SHIM_UNDER": str(under)}
     if log is not None:
         found["SHIM_LOG"] = str(log)
     if control is not None:
         found["SHIM_CONTROL"] = str(control)
+    if clock is not None:
+        found["SHIM_CLOCK"] = str(clock)
     return found
+
+
+class Clock:
+    """Moves the wall clock of a running process, from outside."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(8))
+        self.path = path
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 8)
+
+    def jump(self, seconds: int) -> None:
+        """The wall clock is wrong by so many seconds from now on."""
+        self._map[:] = seconds.to_bytes(8, "little", signed=True)
 
 
 def mark(number: int) -> None:

@@ -22,8 +22,9 @@ from registry.store.lmdb_store import LmdbStore, create
 from registry.store.row import checked, decode_row
 from registry.tree import LogSigner
 from registry.writer import Writer
+from tests.faults.figures import count, report
 
-FLIPS = int(os.environ.get("BIAOSHI_FLIPS", "40"))
+FLIPS = count("BIAOSHI_FLIPS", 40)
 RECORDS = 60
 SIGNER = LogSigner("biaoshi/88.118.8", Ed25519PrivateKey.from_private_bytes(b"k" * 32))
 TABLES = (
@@ -58,6 +59,7 @@ def whole(tmp_path_factory):
     return folder / "store", rows
 
 
+@pytest.mark.timeout(3600)
 def test_every_flip_in_a_row_is_found(whole, tmp_path):
     """A bit flipped in any row of any table is a finding; a record or answer so hurt is refused."""
     source, rows = whole
@@ -88,7 +90,7 @@ def test_every_flip_in_a_row_is_found(whole, tmp_path):
             store.close()
             shutil.rmtree(path)
     assert found == FLIPS
-    print(f"{FLIPS} flips, {found} found, 0 served as valid")
+    report("bit flips in rows", flips=FLIPS, found=found, served_as_valid=0)
 
 
 RIGHT, WRONG, REFUSED = range(3)
@@ -123,6 +125,7 @@ def in_a_child(path, records):
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else REFUSED
 
 
+@pytest.mark.timeout(3600)
 def test_whatever_is_served_is_right(whole, tmp_path):
     """Records read from a file with a flip anywhere are as they were, refused, or not there."""
     source, rows = whole
@@ -138,4 +141,10 @@ def test_whatever_is_served_is_right(whole, tmp_path):
         (path / "data.mdb").write_bytes(bytes(flipped))
         outcomes[in_a_child(path, records)] += 1
     assert outcomes[WRONG] == 0
-    print(f"{FLIPS} flips: {outcomes[RIGHT]} hurt no record, {outcomes[REFUSED]} refused, 0 wrong")
+    report(
+        "bit flips anywhere in the file",
+        flips=FLIPS,
+        hurt_no_record=outcomes[RIGHT],
+        refused=outcomes[REFUSED],
+        wrong_records_served=0,
+    )

@@ -35,7 +35,10 @@ BATCH = 5
 READERS = 2
 ASKERS = 6
 GOAL_S = 2.0
-VICTIMS = ("reader", "writer", "reader", "writer", "supervisor", "reader", "writer", "keeper")
+VICTIMS = (
+    *("reader", "writer", "reader", "supervisor", "writer", "reader", "writer", "keeper"),
+    *("reader", "writer", "reader", "supervisor", "writer", "reader", "writer", "supervisor"),
+)
 """In turn; with the keeper everything dies, and somebody outside starts the node again."""
 
 
@@ -82,7 +85,8 @@ def first_answers(port, since):
             sock.connect(("127.0.0.1", port))
             sock.settimeout(0.05)
             while True:
-                assert time.monotonic() - since < 15, "it does not answer any more"
+                if time.monotonic() - since > 60:
+                    return float("inf")
                 try:
                     sock.send(data)
                     reply = sock.recv(65536)
@@ -180,6 +184,7 @@ def test_a_killed_node_loses_nothing(folder):
                 node.end()
                 node = Serving(folder, readers=READERS)
             slowest[victim] = max(slowest[victim], first_answers(port, since))
+            assert slowest[victim] < float("inf"), (number, victim, node.ready, node.logged()[-12:])
             reached = len(load.acknowledged) + 1
             until(lambda reached=reached: len(load.acknowledged) >= reached)
             write_s = max(write_s, time.monotonic() - since)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.change import Kind
 from protocol.epcis.event import Role
+from protocol.epcis.identity import canonical_id, parents_of
 from protocol.epcis.jcs import canonical
 from protocol.errors import SignatureInvalid
 from protocol.event_signature import EventClaims, read_claims, sign_event, verify_event
@@ -300,6 +301,17 @@ def test_the_check_misses_no_lost_row(desk, table):
         desk.store.apply([Write(table, more, b"")])
         assert check_node(desk.store)
         desk.store.apply([Write(table, more, None)])
+
+
+@given(
+    st.from_regex(
+        r"https://id\.gs1\.org/01/[0-9]{14}/(21|10)/[A-Za-z0-9\-._~]{1,20}", fullmatch=True
+    )
+)
+def test_plain_items_are_canonical(text):
+    """What is taken for canonical without looking is what the careful way makes of it."""
+    assert canonical_id(text) == text
+    assert parents_of(text) == (text.rsplit("/", 2)[0],)
 
 
 IDS = st.integers(1, 6).map(lambda n: ITEM % n)

@@ -221,7 +221,7 @@ def test_read_only_after_a_failed_write(store, monkeypatch):
     """After a failed write nothing of it is there, reads go on, and writes wait for a restart."""
     store.apply([Write(T, b"a", b"1")])
 
-    def fail(tables):
+    def fail(tables, bare):
         raise lmdb.DiskError("mdb_txn_commit: Input/output error")
 
     monkeypatch.setattr(store, "_write", fail)

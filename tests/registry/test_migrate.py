@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import lmdb
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,7 +10,6 @@ from protocol.change import Change, Kind
 from protocol.errors import StoreError
 from protocol.record import HandleValue
 from registry import migrate as module
-from registry.backup import back_up, read_manifest, restore
 from registry.check import check_node
 from registry.migrate import ASIDE, PROGRESS_KEY, migrate
 from registry.store import Table
@@ -147,9 +144,9 @@ def test_a_store_of_a_later_release_is_left_alone(old):
     with env.begin(write=True) as txn:
         txn.put(b"format", b"99", db=meta)
     env.close()
-    with pytest.raises(StoreError, match="format 99.*or a later one"):
+    with pytest.raises(StoreError, match=r"format 99.*or a later one"):
         migrate(folder, signer=SIGNER, map_bytes=MAP)
-    assert os.listdir(folder) == ["store"]
+    assert [path.name for path in folder.iterdir()] == ["store"]
 
 
 def test_damage_is_not_carried_along(old):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.epcis.identity import canonical_id, level_of, parents_of
+from protocol.epcis.identity import canonical_id, gs1_id, level_of, parents_of
 from protocol.errors import BadIdentifier
 from protocol.schemes.epc import parse as parse_urn
 from protocol.schemes.gs1_link import CANONICAL, parse_uri
@@ -88,6 +88,25 @@ def test_parents_are_finest_first(text: str, parents: list[str]) -> None:
     """A link names the lot, the variant and the class above it."""
     stem = CANONICAL + "/01/09521234543213"
     assert parents_of(text) == tuple(stem + parent for parent in parents)
+
+
+@pytest.mark.parametrize(
+    ("text", "handle"),
+    [
+        ("hdl:88.118.8/JXDY1", "88.118.8/JXDY1"),
+        ("HDL:88.118.8/a%2Fb%20c", "88.118.8/a/b c"),
+        ("info:hdl/20.500.12345/x", "20.500.12345/x"),
+        ("https://hdl.handle.net/10.1000/182", "10.1000/182"),
+        ("hdl:hdl:88.1/x", "hdl:hdl:88.1/x"),
+        ("hdl:88.118.8/%ff", "hdl:88.118.8/%ff"),
+        ("hdl:88.118.8", "hdl:88.118.8"),
+    ],
+)
+def test_a_handle_in_an_event_is_the_handle(text: str, handle: str) -> None:
+    """As an object it is the handle, however it is written; in a hash it stays as written."""
+    assert canonical_id(text) == handle
+    assert canonical_id(handle) == handle
+    assert gs1_id(text) == text
 
 
 def test_the_class_of_a_serial_within_a_key() -> None:

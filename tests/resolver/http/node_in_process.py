@@ -30,8 +30,8 @@ from resolver.metrics import Metrics
 from resolver.node import Node, Siblings
 from resolver.site import read_site_info
 from resolver.sockets import Ports
+from resolver.trust.signers import log_signer
 from resolver.writer_link import access_settings
-from resolver.writer_process import log_signer
 
 SECRET = "geheim: Schlüssel 泵".encode()
 ADMIN = "301:0.NA/86.999"
