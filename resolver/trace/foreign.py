@@ -53,7 +53,7 @@ class ForeignEvents:
 
     def _index(self, stored: StoredEvent) -> None:
         event = stored.json()
-        heads = trace_heads(event)
+        heads = trace_heads(event, stored.time_us)
         for at in range(0, len(heads), _HEAD):
             head = heads[at : at + _HEAD]
             role, time = head[HASH], decode_time(head[HASH + 1 :])

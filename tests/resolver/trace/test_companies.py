@@ -264,7 +264,7 @@ def test_absent_and_denied_are_one(world):
 
 def test_a_silent_company_is_a_gap(world):
     """With the carrier down the trace goes on over the rest, and says what it could not ask."""
-    world.nodes["carrier"].end()
+    world.nodes["carrier"].stop()
     _, result = world.trace("equipment", MACHINE, "hops=iterative")
     assert {COIL, ORE} <= ids(result)
     assert PALLET not in ids(result)
