@@ -46,6 +46,7 @@ from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
 from resolver.serve_doirp import handler_of
+from resolver.trace import face as trace
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -180,6 +181,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     escrow.setup(app, node, senders)
     log_resource.setup(app, node, authenticator, senders)
     epcis.setup(app, node, authenticator, senders)
+    trace.setup(app, node, authenticator, senders)
     app.router.add_route("*", "/{tail:.*}", _rest(Proxy(node, senders, links, draw=draw)))
     return app
 
