@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from protocol.change import Change
 from protocol.errors import ParseError, SignatureInvalid
@@ -83,11 +84,14 @@ class RecordSigner:
     def attached(self, values: Sequence[HandleValue], texts: Sequence[bytes], now_s: int) -> Values:
         """The values with signatures of this signer, earlier ones replaced."""
         made = list(self.unsigned(values))
-        old = [value for value in values if self.made(value)][: len(texts)]
-        for before, data in zip(old, texts, strict=False):
-            made.append(replace(before, data=data, timestamp=now_s))
-        for data in texts[len(old) :]:
-            made.append(HandleValue(free_index(made), HS_SIGNATURE, data, timestamp=now_s))
+        old = next((value for value in values if self.made(value)), None)
+        if old is not None:
+            made.append(replace(old, data=texts[0], timestamp=now_s))
+        else:
+            made.append(HandleValue(free_index(made), HS_SIGNATURE, texts[0], timestamp=now_s))
+        for data in texts[1:]:
+            index = _drawn_index(made, data)
+            made.append(HandleValue(index, HS_SIGNATURE, data, timestamp=now_s))
         return tuple(made)
 
     def signature(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> bytes:
@@ -190,6 +194,15 @@ def free_index(values: Sequence[HandleValue]) -> int:
     """Where a signature goes: 400, or the next index that is free."""
     taken = {value.index for value in values}
     index = SIGNATURE_INDEX
+    while index in taken:
+        index += 1
+    return index
+
+
+def _drawn_index(values: Sequence[HandleValue], data: bytes) -> int:
+    """Where a signature over hidden values goes: its place must not tell how many others are there."""
+    taken = {value.index for value in values}
+    index = int.from_bytes(sha256(data).digest()[:4]) >> 2 | 1 << 29
     while index in taken:
         index += 1
     return index
