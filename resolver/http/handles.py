@@ -33,7 +33,7 @@ from protocol.identifier import key_of
 from protocol.name import whole_name
 from protocol.record import MAX_INDEX, HandleValue, decode_values
 from registry.store import Table
-from registry.store.row import checked, json_head, json_is_named, json_values, store_key
+from registry.store.row import checked, is_unseen, json_head, json_is_named, json_values, store_key
 from registry.writer import Outcome
 from resolver.groups import memberships_for
 from resolver.http.asked import decoded, raw_path, read_json
@@ -108,7 +108,9 @@ class Handles:
         )
         lookup = self._node.lookup
         found = lookup.answer_now(query) or await lookup.answer(query)
-        if found.code == ResponseCode.INVALID_ADMIN and identity is not None:
+        if identity is not None and (
+            found.code == ResponseCode.INVALID_ADMIN or lookup.is_labelled(handle)
+        ):
             # Lists of this node do not name the identity; those of others may.
             groups = await memberships_for(self._node, identity, handle)
             if groups:
@@ -238,6 +240,8 @@ class Handles:
         """What deployed servers say before they ask who it is; anybody can read as much."""
         handle = change.handle
         held = self._node.lookup.row(handle)
+        if held is not None and is_unseen(held):
+            held = None
         if change.kind is Kind.CREATE and not change.overwrite and held is not None:
             raise HandleExists("")
         if change.kind is not Kind.CREATE and held is None:

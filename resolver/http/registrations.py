@@ -34,7 +34,7 @@ from registry.idempotency import require_unused_keys
 from registry.ready import Drafter
 from registry.records import read_record
 from registry.rules import is_signature
-from registry.signing import MAX_SIGNATURES, VERIFIED, node_signer, verify_signature
+from registry.signing import VERIFIED, check_brought, node_signer
 from registry.writer import Outcome
 from resolver.groups import memberships
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders
@@ -355,10 +355,7 @@ class _Stream:
             return row
         brought = [value for value in change.values if is_signature(value)]
         try:
-            for value in brought[:MAX_SIGNATURES]:
-                verify_signature(
-                    change.handle, change.values, value, self._node.access, now_s
-                ).require(partial=False)
+            check_brought(change.handle, change.values, tuple(brought), self._node.access, now_s)
         except BiaoshiError as error:
             return row._replace(change=None, error=str(error))
         if not brought:
