@@ -104,7 +104,6 @@ async def _fetched(node: Node, reference: Reference) -> list[bytes]:
 
 
 def seal_of(
-    node: Node,
     state: Snapshot,
     stored: StoredEvent,
     keys: Mapping[Reference, tuple[PublicKey, ...]],

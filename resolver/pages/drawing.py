@@ -108,7 +108,7 @@ def _ordered(
 
 
 def draw(
-    graph: Graph, words: Words, name: Callable[[str], str], address: Callable[[str], str]
+    graph: Graph, words: Words, name: Callable[[str], str], address: Callable[[str], str | None]
 ) -> Markup:
     """The picture. name: of a thing; address: of its page."""
     picture = lay_out(graph)
@@ -144,7 +144,12 @@ def _edge(
     return tag(
         "a",
         tag("title", text),
-        tag("path", d=_line(at[edge.source], at[edge.target]), class_=classes, marker_end="url(#arrow)"),
+        tag(
+            "path",
+            d=_line(at[edge.source], at[edge.target]),
+            class_=classes,
+            marker_end="url(#arrow)",
+        ),
         href=f"#edge-{number}",
         data_of=f"{number_of(edge.source)} {number_of(edge.target)}",
     )
@@ -169,7 +174,7 @@ def _box(
     start: str,
     words: Words,
     name: Callable[[str], str],
-    address: Callable[[str], str],
+    address: Callable[[str], str | None],
 ) -> Markup:
     x, y = f"{box.x:.0f}", f"{box.y:.0f}"
     frame = tag("rect", x=x, y=y, width=BOX_W, height=BOX_H, rx=7)
@@ -201,7 +206,7 @@ def _text(box: Box, down: int, text: str, class_: str | None) -> Markup:
 
 def number_of(id_: str) -> str:
     """A word that stands for an identifier in attributes."""
-    return f"n{sum(ord(char) * 31**(at % 12) for at, char in enumerate(id_)) % 16**10:x}"
+    return f"n{sum(ord(char) * 31 ** (at % 12) for at, char in enumerate(id_)) % 16**10:x}"
 
 
 def short(text: str, columns: int) -> str:
@@ -225,4 +230,6 @@ def _columns(text: str) -> int:
 def standalone(picture: Markup, style: str) -> Markup:
     """The picture as a file of its own. style: a sheet for it."""
     cut = picture.index(">")
-    return join([Markup(picture[: cut + 1]), Markup(f"<style>{style}</style>"), Markup(picture[cut + 1 :])])
+    return join(
+        [Markup(picture[: cut + 1]), Markup(f"<style>{style}</style>"), Markup(picture[cut + 1 :])]
+    )

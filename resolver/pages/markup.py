@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from typing import Final, Union
+from typing import Final, TypeAlias
 
 _VOID: Final = frozenset(("meta", "link", "br", "hr", "input", "img"))
 
@@ -15,10 +15,10 @@ class Markup(str):
     __slots__ = ()
 
 
-Child = Union[str, None, Iterable["Child"]]
+Child: TypeAlias = "str | Iterable[Child] | None"
 
 
-def tag(name: str, *children: Child, **attributes: str | int | bool | None) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: str | int | bool | None) -> Markup:
     """One element. Strings are escaped, None is left out, lists are laid flat.
 
     attributes: `class_`, `aria_label` and the like; None and False are left out, True stands bare.

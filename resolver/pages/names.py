@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from protocol.errors import BiaoshiError
-from resolver.http.links import digital_link_of
+from protocol.record import decode_values
+from protocol.value_slices import join
+from resolver.http.naming import digital_link_of
 from resolver.pages.product import NAME_TYPES, pick_names, text_of
 
 if TYPE_CHECKING:
@@ -41,9 +43,10 @@ class Names:
     def _read(self, id_: str) -> str:
         try:
             found = self._lookup.public_values(id_.encode("utf-8", "replace"), NAME_TYPES)
+            values = decode_values(join(found))
         except BiaoshiError:
             return ""
-        texts = [(one.type.upper(), text) for one in found if (text := text_of(bytes(one.data)))]
+        texts = [(one.type.upper(), text) for one in values if (text := text_of(one.data))]
         named = pick_names(texts, self._language)
         return named[0] if named else ""
 

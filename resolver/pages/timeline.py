@@ -57,7 +57,9 @@ def _filters(present: Iterable[str], words: Words) -> Markup:
         )
         for one in wanted
     ]
-    return tag("div", buttons, class_="filters", role="group", aria_label=words("filter"), hidden=True)
+    return tag(
+        "div", buttons, class_="filters", role="group", aria_label=words("filter"), hidden=True
+    )
 
 
 def _moment(moment: Moment, life: Life, seals: Seals, words: Words, names: Names) -> Markup:
@@ -87,12 +89,14 @@ def when(view: View) -> Markup:
     event = view.stored.json()
     text = str(event.get("eventTime", ""))
     zone = event.get("eventTimeZoneOffset")
-    return tag("time", shown_time(view.time_us, zone if isinstance(zone, str) else ""), datetime=text)
+    return tag(
+        "time", shown_time(view.time_us, zone if isinstance(zone, str) else ""), datetime=text
+    )
 
 
 def shown_time(us: int, zone: str) -> str:
     """`2026-03-01 08:00 +08:00`; in UTC where the zone is none. us: since 1970."""
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - beside its only use
+    from datetime import UTC, datetime, timedelta
 
     minutes = 0
     if len(zone) == 6 and zone[0] in "+-" and zone[1:3].isdigit() and zone[4:].isdigit():
@@ -169,7 +173,11 @@ def _readings(event: Mapping[str, Any], words: Words) -> list[Child]:
 
 def _reading(report: Mapping[str, Any]) -> str:
     value = next(
-        (report[name] for name in ("value", "meanValue", "stringValue", "uriValue") if name in report),
+        (
+            report[name]
+            for name in ("value", "meanValue", "stringValue", "uriValue")
+            if name in report
+        ),
         "",
     )
     kind = str(report.get("type", "")).rpartition("/")[2]

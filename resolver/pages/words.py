@@ -31,7 +31,7 @@ class Words:
         self.tag = TAGS[language]
         self._at = LANGUAGES.index(language)
 
-    def __call__(self, key: str, **fields: object) -> str:
+    def __call__(self, key: str, /, **fields: object) -> str:
         """A sentence or word; fields fill its places."""
         return _WORDS[key][self._at].format(**fields)
 
@@ -148,8 +148,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "badge_log": ("In the log", "已入日志"),
     "badge_log_text": (
-        "These values are change {number} of the log {origin}, shown by a proof up to its signed "
-        "checkpoint of {size} changes.",
+        (
+            "These values are change {number} of the log {origin}, shown by a proof up to its signed "
+            "checkpoint of {size} changes."
+        ),
         "这些值是日志 {origin} 的第 {number} 项，已由到其签名检查点（共 {size} 项）的证明证实。",
     ),
     "badge_log_open": ("Log not checked", "未核验日志"),
@@ -172,14 +174,18 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "{signers} 的密钥已吊销；记录在此之前已入日志。",
     ),
     "checks_note": (
-        "A good signature says who published these values and that nobody changed them since. It "
-        "does not say that they are true, nor that a product in your hand is the one meant.",
+        (
+            "A good signature says who published these values and that nobody changed them since. It "
+            "does not say that they are true, nor that a product in your hand is the one meant."
+        ),
         "有效的签名说明这些值由谁发布、此后未被改动；并不说明内容属实，也不说明您手中的产品就是所指的产品。",
     ),
     "graph_title": ("Trace of {name}", "{name} 的追溯图"),
     "graph_text": (
-        "{nodes} things, {edges} relations. Origins above, what became of them below. The list "
-        "that follows says the same in words.",
+        (
+            "{nodes} things, {edges} relations. Origins above, what became of them below. The list "
+            "that follows says the same in words."
+        ),
         "共 {nodes} 个对象、{edges} 条关系。来源在上，去向在下。下面的列表以文字说明相同内容。",
     ),
     "graph_more": ("+ {count} more", "另有 {count} 个"),
@@ -196,14 +202,21 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "quantity": ("Quantity", "数量"),
     "recall_title": ("Everything that holds {name}", "含有 {name} 的全部产品"),
     "recall_text": (
-        "{count} things were reached going forward: {sure} for certain, {maybe} known by lot or "
-        "class only.",
+        (
+            "{count} things were reached going forward: {sure} for certain, {maybe} known by lot or "
+            "class only."
+        ),
         "向下游追到 {count} 个对象：{sure} 个确定，{maybe} 个仅知批次或型号。",
     ),
-    "recall_none": ("Nothing was made of it, as far as is known here.", "就此处所知，尚未制成其他产品。"),
+    "recall_none": (
+        "Nothing was made of it, as far as is known here.",
+        "就此处所知，尚未制成其他产品。",
+    ),
     "recall_here": (
-        "This is what this node's public events say. What other companies made of it is at their "
-        "nodes.",
+        (
+            "This is what this node's public events say. What other companies made of it is at their "
+            "nodes."
+        ),
         "以上依据本节点的公开事件；其他企业由此制成的产品见其各自的节点。",
     ),
     "thing": ("Thing", "对象"),
@@ -219,8 +232,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "cert_title": ("Certificate of origin and verification", "产品来源与核验证书"),
     "cert_made": ("Made on {time} by the node {node}", "{time} 由节点 {node} 出具"),
     "cert_text": (
-        "This sheet repeats what the record and its public events said when it was made. Check it "
-        "against the page behind the code.",
+        (
+            "This sheet repeats what the record and its public events said when it was made. Check it "
+            "against the page behind the code."
+        ),
         "本页为出具时记录与公开事件的内容。请扫码与页面核对。",
     ),
     "index": ("Index", "索引"),
@@ -244,28 +259,85 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
 
 _STEPS: Final[Mapping[str, str]] = dict(
     pair.split("=")
-    for pair in (
-        "accepting=接收 arriving=到达 assembling=组装 collecting=收集 commissioning=投产赋码 "
-        "consigning=托运 creating_class_instance=建立批次 cycle_counting=循环盘点 "
-        "decommissioning=停用注销 departing=出发 destroying=销毁 disassembling=拆解 dispensing=分发 "
-        "encoding=写码 entering_exiting=进出 holding=暂扣 inspecting=检验 installing=安装 killing=灭活 "
-        "loading=装车 other=其他 packing=包装 picking=拣选 receiving=收货 removing=拆除 "
-        "repackaging=重新包装 repairing=维修 replacing=更换 reserving=预留 retail_selling=零售 "
-        "sampling=取样 sensor_reporting=传感器读数 shipping=发货 staging_outbound=出库备货 "
-        "stock_taking=盘点 stocking=上架 storing=入库存放 transporting=运输 unloading=卸车 "
-        "unpacking=拆包 void_shipping=取消发货"
-    ).split()
+    for pair in [
+        "accepting=接收",
+        "arriving=到达",
+        "assembling=组装",
+        "collecting=收集",
+        "commissioning=投产赋码",
+        "consigning=托运",
+        "creating_class_instance=建立批次",
+        "cycle_counting=循环盘点",
+        "decommissioning=停用注销",
+        "departing=出发",
+        "destroying=销毁",
+        "disassembling=拆解",
+        "dispensing=分发",
+        "encoding=写码",
+        "entering_exiting=进出",
+        "holding=暂扣",
+        "inspecting=检验",
+        "installing=安装",
+        "killing=灭活",
+        "loading=装车",
+        "other=其他",
+        "packing=包装",
+        "picking=拣选",
+        "receiving=收货",
+        "removing=拆除",
+        "repackaging=重新包装",
+        "repairing=维修",
+        "replacing=更换",
+        "reserving=预留",
+        "retail_selling=零售",
+        "sampling=取样",
+        "sensor_reporting=传感器读数",
+        "shipping=发货",
+        "staging_outbound=出库备货",
+        "stock_taking=盘点",
+        "stocking=上架",
+        "storing=入库存放",
+        "transporting=运输",
+        "unloading=卸车",
+        "unpacking=拆包",
+        "void_shipping=取消发货",
+    ]
 )
 _DISPOSITIONS: Final[Mapping[str, str]] = dict(
     pair.split("=")
-    for pair in (
-        "active=已启用 available=可用 completeness_verified=完整性已核实 completeness_inferred=完整性推定 "
-        "conformant=合格 container_closed=容器已关 container_open=容器已开 damaged=损坏 destroyed=已销毁 "
-        "dispensed=已分发 disposed=已处置 encoded=已写码 expired=已过期 in_progress=进行中 in_transit=在途 "
-        "inactive=停用 mismatch_instance=实例不符 mismatch_class=型号不符 mismatch_quantity=数量不符 "
-        "needs_replacement=需更换 no_pedigree_match=谱系不符 non_conformant=不合格 "
-        "non_sellable_other=不可售 partially_dispensed=部分分发 recalled=已召回 reserved=已预留 "
-        "retail_sold=已售出 returned=已退回 sellable_accessible=可售 sellable_not_accessible=可售未上架 "
-        "stolen=被盗 unavailable=不可用 unknown=未知"
-    ).split()
+    for pair in [
+        "active=已启用",
+        "available=可用",
+        "completeness_verified=完整性已核实",
+        "completeness_inferred=完整性推定",
+        "conformant=合格",
+        "container_closed=容器已关",
+        "container_open=容器已开",
+        "damaged=损坏",
+        "destroyed=已销毁",
+        "dispensed=已分发",
+        "disposed=已处置",
+        "encoded=已写码",
+        "expired=已过期",
+        "in_progress=进行中",
+        "in_transit=在途",
+        "inactive=停用",
+        "mismatch_instance=实例不符",
+        "mismatch_class=型号不符",
+        "mismatch_quantity=数量不符",
+        "needs_replacement=需更换",
+        "no_pedigree_match=谱系不符",
+        "non_conformant=不合格",
+        "non_sellable_other=不可售",
+        "partially_dispensed=部分分发",
+        "recalled=已召回",
+        "reserved=已预留",
+        "retail_sold=已售出",
+        "returned=已退回",
+        "sellable_accessible=可售",
+        "sellable_not_accessible=可售未上架",
+        "stolen=被盗",
+        "unavailable=不可用",
+        "unknown=未知",
+    ]
 )
