@@ -28,6 +28,7 @@ from registry.alter import CHANGED, CREATED, RECORD_KINDS, REFUSED, UNCHANGED, a
 from registry.alter_prefix import alter_prefix, changed_prefix
 from registry.batch import Batch, Held, ReadyHeld
 from registry.content import same_content
+from registry.erase import erase_writes, erased_by
 from registry.events.writing import captured, first_same, logged, require_entitled
 from registry.fence import require_open
 from registry.generation import Generation
@@ -148,7 +149,8 @@ class Writer:
             writes = self._writes(batch, first, now_s)
             grown, checkpoint = self._grown(batch)
         if writes:
-            self._store.apply(writes + grown, batch.bare_keys())
+            bare = batch.bare_keys()
+            self._store.apply(writes + grown, *((bare,) if bare else ()))
             self.checkpoint = checkpoint or self.checkpoint
         if batch.prefixes_changed and self._generation is not None:
             self._generation.bump()
@@ -192,6 +194,8 @@ class Writer:
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
+        if change.kind is Kind.ERASE:
+            return self._erase(batch, access, change, now_s)
         if change.kind is Kind.EVENT:
             return self._event(batch, access, change, now_s)
         if change.kind in RECORD_KINDS:
@@ -235,6 +239,24 @@ class Writer:
             name=name,
             before=before,
             after=after,
+        )
+
+    def _erase(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """Take the content of earlier changes out of the log; leaves and proofs stay."""
+        sequences, attributes = erased_by(change, batch.sequence)
+        if change.actor is not None:
+            access.require_server_admin(change.actor, "erase content of the log")
+        batch.extra += erase_writes(sequences)
+        return self._log(
+            batch,
+            access,
+            change,
+            now_s,
+            status=CHANGED,
+            name=change.handle,
+            before=None,  # what goes is not logged anew
+            after=None,
+            attributes=attributes,
         )
 
     def _ready(

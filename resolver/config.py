@@ -476,6 +476,11 @@ class SigningSettings:
         "A registration without a valid signature of its own: accept, mark or refuse.",
         choices=("accept", "mark", "refuse"),
     )
+    witnesses: tuple[str, ...] = setting(
+        (),
+        "Witnesses whose cosignatures of the log are gathered and served, as `biaoshi witness "
+        '--show-key` prints them: "witness.example.net+1a2b3c4d+BA…".',
+    )
     certificate_days: int = setting(
         3_650, "How long the certificates of delegated prefixes hold.", least=1, most=36_500
     )

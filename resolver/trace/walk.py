@@ -144,7 +144,9 @@ class Walk:
     def edges(self) -> list[Edge]:
         """What is joined, in order; for each, the spans in which it is."""
         found = (
-            edge._replace(span=span) for edge, spans in self._edges.items() for span in spans.joined()
+            edge._replace(span=span)
+            for edge, spans in self._edges.items()
+            for span in spans.joined()
         )
         return sorted(found, key=_edge_order)
 

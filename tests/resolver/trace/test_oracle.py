@@ -267,9 +267,7 @@ some_items = st.lists(
     unique=True,
 )
 amounts = st.lists(
-    st.fixed_dictionaries(
-        {"epcClass": st.sampled_from(QUANTITIES), "quantity": st.integers(1, 3)}
-    ),
+    st.fixed_dictionaries({"epcClass": st.sampled_from(QUANTITIES), "quantity": st.integers(1, 3)}),
     max_size=1,
 )
 groups = st.sampled_from([None, None, None, "urn:test:batch:1"])
