@@ -15,6 +15,7 @@ _EPILOG = """\b
 Examples:
   biaoshi erase ./steel 88.118.8/alice --reason "request of the person"
   biaoshi erase ./steel 88.118.8/alice --change 17 --change 21
+  biaoshi erase ./steel urn:uuid:3f2a5b1c-0d4e-4f60-8a7b-9c8d7e6f5a4b
 \b
 The content of the changes of one record is taken out of the log: values before and after, actor,
 salts. Leaves, tree, checkpoints and receipts that were given out stay as they are. The record itself
@@ -28,7 +29,9 @@ Exit codes: 0 done; 1 nothing of that name has content in the log; 2 an option c
 @app.command(epilog=_EPILOG)
 def erase(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder.")],
-    handle: Annotated[str, typer.Argument(metavar="HANDLE", help="The record.")],
+    handle: Annotated[
+        str, typer.Argument(metavar="HANDLE", help="The record, or an event by its eventID.")
+    ],
     change: Annotated[
         list[int] | None, typer.Option(metavar="N", help="Only these changes of it.")
     ] = None,

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from resolver.epcis import description
 from resolver.http.openapi_links import CHOICES, LINK_PARAMETERS, LINK_PATHS, LINK_SCHEMAS, LINKSETS
+from resolver.http.openapi_log import LOG_PATHS
 from resolver.http.openapi_parts import FLAG as _FLAG
 from resolver.http.openapi_parts import NUMBER as _NUMBER
 from resolver.http.openapi_parts import PROBLEM as _PROBLEM
@@ -255,6 +256,7 @@ _PATHS: Final[Json] = {
         )
     },
     **LINK_PATHS,
+    **LOG_PATHS,
     "/{identifier}": {
         "get": _operation(
             "Follow an identifier: redirect, or a page of its values",

@@ -26,8 +26,9 @@ from protocol.errors import (
 from protocol.handle_json import format_values
 from protocol.identifier import Identifier, parse
 from protocol.keys import PublicKey
-from protocol.name import whole_name
+from protocol.name import fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, select
+from registry.rules import MARK, is_signature
 from resolver.aliases import Followed, follow
 from resolver.founding import ROOT_KEY
 from resolver.http.asked import Parameters
@@ -85,7 +86,7 @@ class Resolve:
         if answer.code != ResponseCode.SUCCESS:
             return _problem(answer, shape)
         values = decode_values(answer.values)
-        if parameters.flag("verify"):
+        if parameters.flag("verify") or self._marks(answer, values):
             shape["verification"] = await self.verification(answer.handle, values, answer)
         indexes, types = parameters.indexes(), parameters.types()
         chosen = select(values, indexes, types)
@@ -112,6 +113,14 @@ class Resolve:
         if answer.steps:
             return answer
         return replace(answer, steps=(_own_step(answer, (perf_counter() - started) * 1000),))
+
+    def _marks(self, answer: Answer, values: Sequence[HandleValue]) -> bool:
+        """Whether a record here without a signature is told as such: policy `mark`."""
+        if answer.source != "store" or any(map(is_signature, values)):
+            return False
+        row = self._node.prefixes.get(prefix_of(fold_prefix(answer.handle)))
+        own = row.attributes.get("unsigned") if row is not None else None
+        return (own or self._node.settings.signing.unsigned) == MARK
 
     async def verification(
         self, handle: bytes, values: Sequence[HandleValue], answer: Answer

@@ -62,7 +62,10 @@ def caught_up(mirror, size):
         status = read_status(mirror)
         return status.get("state") == "following" and status.get("size") == size
 
-    until(look)
+    try:
+        until(look)
+    except AssertionError:
+        raise AssertionError(f"{read_status(mirror)}, wanted {size}") from None
 
 
 def tree_of(folder):
