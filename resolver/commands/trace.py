@@ -110,7 +110,7 @@ def _asked(
     connection = Connection(node, credentials, certificate=cert, insecure=insecure)
     try:
         path = f"/api/trace/{quote(identifier, safe='')}?{urlencode(params)}"
-        answer = connection.request("GET", path)
+        answer = connection.request("GET", path, headers={"Accept": "application/json"})
     finally:
         connection.close()
     if answer.status == 404:
