@@ -61,12 +61,13 @@ class ReadLog:
 
     def __init__(self) -> None:
         self._waiting: list[Read] = []
-        self.total = 0
+        self.closed = False
+        """Nothing is written here: a mirror has no writer, so no grant opens anything at it."""
 
     @property
     def full(self) -> bool:
         """Whether no further read can be noted."""
-        return len(self._waiting) >= MOST_WAITING
+        return self.closed or len(self._waiting) >= MOST_WAITING
 
     def note(
         self,
@@ -80,7 +81,6 @@ class ReadLog:
         digest = sha256(b"".join(data for _, data in octets)).hexdigest()
         indexes = tuple(index for index, _ in octets)
         self._waiting.append(Read(who, what, indexes, when, tuple(purposes), digest))
-        self.total += 1
 
     def take(self) -> list[Read]:
         """What waits; it is the caller's now."""

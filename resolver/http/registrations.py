@@ -28,6 +28,7 @@ from protocol.errors import (
     ServerBusy,
 )
 from protocol.handle_json import parse_values
+from protocol.labels import with_labels
 from protocol.record import Reference
 from protocol.strict_json import parse_json
 from registry.idempotency import require_unused_keys
@@ -241,10 +242,13 @@ class _Stream:
         except UnicodeEncodeError:
             raise ParseError("`handle` holds half of a surrogate pair") from None
         expected = row.get("expected_version")
+        values = parse_values({"values": row.get("values")})
+        if "labels" in row:
+            values = with_labels(values, row["labels"])
         return Change(
             kind,
             octets,
-            values=parse_values({"values": row.get("values")}),
+            values=values,
             actor=self._actor,
             memberships=self._groups,
             overwrite=overwrite,
