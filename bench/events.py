@@ -8,6 +8,7 @@ names five identifiers, a step, a disposition, two places and a document.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -223,18 +224,19 @@ def _drive(node: Path, port: int, pid: int, events: int, batch: int) -> dict[str
     from resolver.registering.auth import Credentials
     from resolver.registering.connection import Connection
 
-    credentials = Credentials.read(f"301:0.NA/2.999={FOLDER / 'secret'}")
+    credentials = Credentials.parse(f"301:0.NA/2.999=@{FOLDER / 'secret'}")
     bodies = [document(1 + at, batch) for at in range(0, events, batch)]
-    with Connection(
+    made = Connection(
         f"https://127.0.0.1:{port}", credentials=credentials, certificate=node / "tls" / "cert.pem"
-    ) as connection:
+    )
+    with contextlib.closing(made) as connection:
         before, began = _cpu_s(pid), time.monotonic()
         jobs = []
         for body in bodies:
             answer = connection.request(
                 "POST", "/epcis/capture", body=body, headers={"Content-Type": "application/json"}
             )
-            jobs.append(answer.headers["Location"])
+            jobs.append(answer.location or "")
         for job in jobs:
             while True:
                 shape = connection.request("GET", job).json()
@@ -250,16 +252,15 @@ def _drive(node: Path, port: int, pid: int, events: int, batch: int) -> dict[str
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU of a process and its children that live, seconds."""
-    total = 0.0
-    for found in [pid, *_children(pid)]:
-        fields = Path(f"/proc/{found}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
+    """CPU of a process and all below it that live, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(_cpu_s, _children(pid)))
 
 
 def _children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    found = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(one) for each in found for one in each]
 
 
 # --- the command

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.table import Table as Grid
 
 from bench import results
@@ -35,8 +36,14 @@ from bench.peers.naptr import below_zone
 from bench.screen import console
 from bench.writes import ADMIN, new_handle, new_values
 from protocol.change import Change, Kind
-from protocol.record import HandleValue, Record
+from protocol.handle_json import format_values
+from protocol.name import prefix_record
+from protocol.record import HandleValue, Record, Reference
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, encode_admin
+from registry.batch_signing import BatchSigner
+from registry.ready import Drafter
+from registry.rules import WriterSettings
+from registry.signing import LOG_KEY_INDEX, RecordSigner
 from registry.store.lmdb_store import LmdbStore
 from registry.store.row import rows
 from registry.writer import Writer
@@ -54,6 +61,8 @@ BATCH = 100
 TOLERANCE = 0.02
 """Above this share more instructions than the last commit, the guard fails."""
 _NOW = 1_790_000_000
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+_PREFIX = Shape(0).prefix.encode()
 _MAP_BYTES = 1 << 30
 """Of the store while it is counted: valgrind maps no terabyte."""
 
@@ -85,7 +94,13 @@ def paths(folder: Path) -> dict[str, Path_]:
         "DO-IRP, general way": (general, asked, 1),
         "HTTP, fast path": (fast_answers(node, Tally()), gets, 1),
         "DNS, plain way": (lambda data: dns(data, get_naptr, False), domains(node, len(asked)), 1),
-        "registration": (registrar(folder), registrations(), BATCH),
+        "registration": (registrar(folder, "written"), registrations(), BATCH),
+        "registration, row to ready": (readied, lines(), BATCH),
+        "registration, ready at the writer": (
+            registrar(folder, "written-ready"),
+            [readied(batch) for batch in lines()],
+            BATCH,
+        ),
     }
 
 
@@ -104,9 +119,9 @@ def domains(node: Node, count: int) -> list[bytes]:
     return made
 
 
-def registrar(folder: Path) -> Callable[[list[Change]], object]:
+def registrar(folder: Path, name: str) -> Callable[[list[Change]], object]:
     """The writer over a copy of the store, home to the same prefix, with one administrator."""
-    copy = folder / "written"
+    copy = folder / name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "store", copy)
     store = LmdbStore.open(copy, reserve_bytes=0, map_bytes=_MAP_BYTES)
@@ -139,6 +154,32 @@ def registrations() -> list[list[Change]]:
     ]
 
 
+def lines() -> list[list[bytes]]:
+    """The same as rows of JSON."""
+    return [
+        [
+            b'{"handle":"%b","values":%b}' % (change.handle, format_values(change.values))
+            for change in batch
+        ]
+        for batch in registrations()
+    ]
+
+
+def readied(batch: list[bytes]) -> list[Change]:
+    """Rows as a reader hands them to the writer: read, signed, ready."""
+    record = prefix_record(_PREFIX)
+    signer = RecordSigner(Reference(record, LOG_KEY_INDEX), _KEY, (Reference(record, 402),))
+    drafter = Drafter(BatchSigner(signer, 64), _PREFIX, WriterSettings(), _NOW)
+    drafts = [drafter.read(line, 1) for line in batch]
+    plain = [draft for draft in drafts if draft is not None]
+    if len(plain) < len(batch):
+        raise RuntimeError("a row of the sample does not go the plain way")
+    return [
+        Change(Kind.CREATE, draft.handle.encode(), actor=ADMIN, ready=ready)
+        for draft, ready in zip(plain, drafter.finish(plain), strict=True)
+    ]
+
+
 def count_here(folder: Path, marks: Path) -> None:
     """Run every path between marks; valgrind writes the counts."""
     library = ctypes.CDLL(str(marks))
@@ -158,8 +199,8 @@ def count_here(folder: Path, marks: Path) -> None:
 
 def prepare(folder: Path) -> None:
     """The store of products and of OIDs; made once."""
-    made = folder / "oids"
     make_folder(folder, RECORDS)
+    made = folder / "store" / "oids"
     if not made.exists():
         store = LmdbStore.open(folder / "store", reserve_bytes=0)
         store.apply(list(oid_writes(Shape(0, oids=RECORDS))))

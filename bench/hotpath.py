@@ -43,7 +43,7 @@ from registry.generation import Generation
 from registry.keys import create_keys, load_keys
 from registry.prefixes import HOMED, Prefixes, PrefixRow
 from registry.store import Table
-from registry.store.lmdb_store import MAP_BYTES, LmdbStore, create
+from registry.store.lmdb_store import FORMAT, MAP_BYTES, LmdbStore, create
 from registry.store.row import checked, json_values, public_body
 from resolver import serve_doirp
 from resolver.board import Board
@@ -86,7 +86,9 @@ class Line:
 
 def make_folder(folder: Path, records: int) -> Path:
     """A node's folder with that many product records; made once, then used again."""
-    if not (folder / "keys.txt").exists():
+    made = folder / "format"
+    if not made.exists() or made.read_text() != str(FORMAT):
+        shutil.rmtree(folder / "store", ignore_errors=True)
         shape = Shape(records, prefix=PREFIX)
         (folder / "run").mkdir(parents=True, exist_ok=True)
         if not (folder / "keys").exists():
@@ -97,6 +99,7 @@ def make_folder(folder: Path, records: int) -> Path:
         store.apply([PrefixRow(PREFIX.encode(), HOMED).write()])
         store.close()
         write_keys(folder / "keys.txt", shape)
+        made.write_text(str(FORMAT))  # a store of another format is made anew
     return folder
 
 

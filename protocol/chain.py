@@ -12,7 +12,7 @@ may sign it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol.errors import ParseError, SignatureInvalid
@@ -127,6 +127,7 @@ class ChainWalk:
     _listed: list[Reference] = field(init=False, default_factory=list)
     _wanted: Reference | None = field(init=False, default=None)
     _broken: str = field(init=False, default="")
+    _ended: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._jws = parse_jws(self.signature)
@@ -145,7 +146,8 @@ class ChainWalk:
             return
         child = self._links[-1].claims if self._links else self._claims
         signed = self._links[-1].jws if self._links else self._jws
-        certificate = _pick(values, wanted, child.issuer, signed, self.policy)
+        held = tuple(values)
+        certificate = _pick(held, wanted, child.issuer, signed, self.policy)
         self._wanted = None
         if certificate is None:
             self._broken = f"no certificate for {child.issuer.text()} at {wanted.text()}"
@@ -153,12 +155,12 @@ class ChainWalk:
             self._broken = f"the chain runs in a circle at {certificate.subject.text()}"
         else:
             self._links.append(certificate)
-            self._go_on(certificate)
+            self._go_on(certificate, held)
 
     def report(self) -> ChainReport:
         """What was found. Before needs() is None the chain counts as broken."""
         problems = list(self._problems())
-        root = self._links[-1] if self._links and _ends(self._links[-1]) else None
+        root = self._links[-1] if self._ended else None
         root_is_trusted = root is not None and self.roots.trust(root)
         if not root_is_trusted and not self._broken:
             problems.append("the chain does not end at a trusted root; add the root's key")
@@ -190,18 +192,36 @@ class ChainWalk:
         ends = (each.validity.expires for each in claims)
         return min((end for end in ends if end is not None), default=None)
 
-    def _go_on(self, certificate: Certificate) -> None:
-        if _ends(certificate):
-            return
-        if certificate.self_issued:  # a revoked root: its successor vouches for what is said of it
-            self._wanted = Reference(certificate.subject.handle, 0)
-            return
+    def _go_on(self, certificate: Certificate, values: Sequence[HandleValue]) -> None:
+        """What comes after a certificate. values: of the record that it lies in."""
+        while certificate.self_issued:
+            if not any(_refusal(certificate.jws, certificate.public_key, self.policy)):
+                self._ended = certificate.revocation is None
+                return
+            # A root's former or revoked key: the one in use vouches for it, in the same record.
+            after = self._successor(certificate, values)
+            if after is None:
+                self._ended = certificate.revocation is None
+                return
+            self._links.append(after)
+            certificate = after
         if len(self._links) >= self.max_links:
             self._broken = f"the chain has more than {self.max_links} links"
             return
         if not self._listed:
             self._listed = list(certificate.claims.chain or ())
         self._wanted = self._next(certificate.claims)
+
+    def _successor(
+        self, certificate: Certificate, values: Sequence[HandleValue]
+    ) -> Certificate | None:
+        record = Reference(certificate.subject.handle, 0)
+        issuer, jws = certificate.claims.issuer, certificate.jws
+        found = _pick(values, record, issuer, jws, self.policy)
+        known = found is not None and any(found.jws.signed == x.jws.signed for x in self._links)
+        if found is None or known or len(self._links) >= self.max_links:
+            return None
+        return None if any(_refusal(jws, found.public_key, self.policy)) else found
 
     def _next(self, claims: Claims) -> Reference:
         # Without a list the issuer's own record is asked for its certificates.
@@ -222,7 +242,7 @@ class ChainWalk:
         for at, link in enumerate(self._links):
             # A root vouches for itself; that its key is trusted is asked apart.
             above = self._links[at + 1] if at + 1 < len(self._links) else link
-            if above is link and not _ends(link):
+            if above is link and not self._ended:
                 continue
             if link.revocation is not None and not self._earlier(link.revocation):
                 yield (
@@ -233,10 +253,6 @@ class ChainWalk:
                 link.verify(above.public_key, self.now, self.policy)
             except SignatureInvalid as error:
                 yield f"{link.subject.text()}: {error}"
-
-
-def _ends(certificate: Certificate) -> bool:
-    return certificate.self_issued and certificate.revocation is None
 
 
 def _refusal(jws: Jws, key: PublicKey, policy: Policy) -> Iterable[str]:

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     REQUEST = "request"  # a child applied for a prefix; body: attributes
     DELEGATE = "delegate"  # a prefix was given to a child: its record and its row in one step
     REFUSE = "refuse"
+    ERASE = "erase"  # take the content of earlier changes out of the log; attributes: sequences
     EVENT = "event"  # a lifecycle event was captured; handle: its eventID
 
 

@@ -17,6 +17,7 @@ from protocol.errors import InvalidValue, SignatureInvalid, StoreError
 from protocol.name import described_prefix
 from protocol.record import Record
 from registry import tree
+from registry.erase import erase_writes, erasures
 from registry.events.row import decode_event_row
 from registry.events.writing import captured, stored_event
 from registry.fence import EPOCH_KIND
@@ -131,8 +132,11 @@ def append(
         replay, tables = replay_from(state), Tables(state)
         first = replay.size
         taken: list[Logged] = []
+        gone: set[int] = set()
         for logged in found:
-            tables.take(replay.take(logged))
+            opened = replay.take(logged)
+            tables.take(opened)
+            gone.update(_erased(opened))
             taken.append(logged)
             if replay.size == said.size:
                 break
@@ -148,12 +152,18 @@ def append(
         [
             *tables.writes(),
             *_log_rows(taken),
+            *erase_writes(gone),
             *growth.writes,
             Write(Table.CHECKPOINTS, sequence_key(said.size), checkpoint),
             Write(Table.META, SEQUENCE_KEY, sequence_key(said.size)),
         ]
     )
     return said.size, tables.prefixes_changed
+
+
+def _erased(opened: Opened) -> tuple[int, ...]:
+    body = opened.body
+    return () if body is None else erasures(body.kind, body.attributes)
 
 
 def _log_rows(taken: Iterable[Logged]) -> Iterator[Write]:

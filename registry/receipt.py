@@ -102,18 +102,25 @@ def parse_receipt(shape: Any) -> Receipt:
     return Receipt(leaf, index, hashes, checkpoint.encode("utf-8", "replace"), **optional)
 
 
-def make_receipt(state: Snapshot, sequence: int, opened: Opened = Opened.NOTHING) -> Receipt:
-    """The receipt of a change, under the newest checkpoint.
+def make_receipt(
+    state: Snapshot,
+    sequence: int,
+    opened: Opened = Opened.NOTHING,
+    checkpoint: bytes | None = None,
+) -> Receipt:
+    """The receipt of a change, under the newest checkpoint or a given one, such as a cosigned one.
 
     Raises HandleNotFound: no such change; StoreError: the log is damaged.
     """
     leaf = state.get(Table.CHANGES, sequence_key(sequence)) if 0 < sequence < 1 << 63 else None
-    checkpoint = tree.latest_checkpoint(state)
+    checkpoint = checkpoint or tree.latest_checkpoint(state)
     if leaf is None:
         raise HandleNotFound(f"the log has no change {sequence}")
     size = note.parse_checkpoint(note.decode(checkpoint).text).size if checkpoint else 0
     if checkpoint is None or size < sequence:
-        raise StoreError(f"no checkpoint covers change {sequence}; run `biaoshi check`")
+        raise HandleNotFound(
+            f"that checkpoint is over {size} changes, so it does not cover change {sequence} yet"
+        )
     proof = tuple(tree.inclusion(state, sequence - 1, size))
     plain = Receipt(leaf, sequence - 1, proof, checkpoint)
     body = state.get(Table.BODIES, sequence_key(sequence)) if opened != Opened.NOTHING else None

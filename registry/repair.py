@@ -35,7 +35,8 @@ from registry.store.place import sync_folder
 
 ASIDE: Final = "store.repairing"
 _KEPT_META: Final = (FENCE_KEY,)
-_REMEMBERED: Final = (b"idem", b"ideN")
+_REMEMBERED: Final = ((b"idem", b"ideN"), (b"note/", b"note0"))
+"""Rows that no change of the log makes: results of idempotency keys, the node's notes."""
 
 Fetch = Callable[[int, int], Iterator[Logged]]
 """Changes first … last of a mirror, with their content."""
@@ -191,8 +192,9 @@ def _besides(state: Snapshot, log_key: bytes) -> Iterator[Write]:
         value = state.get(Table.META, name)
         if value is not None:
             yield Write(Table.META, name, value)
-    for key, value in state.scan(Table.SECONDARY, *_REMEMBERED):
-        yield Write(Table.SECONDARY, key, value)
+    for start, stop in _REMEMBERED:
+        for key, value in state.scan(Table.SECONDARY, start, stop):
+            yield Write(Table.SECONDARY, key, value)
     for key, raw in state.scan(Table.CHECKPOINTS):
         try:
             if read_checkpoint(raw, log_key).size == read_sequence(key):

@@ -23,7 +23,6 @@ from protocol.record_links import (
 )
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, decode_admin, encode_admin
 from protocol.values.hs_vlist import decode_vlist
-from protocol.values.loc import decode_loc
 
 MESSAGE_BYTES = 262_144
 """Longest message of the protocol; a record must fit in one, with its header and signature."""
@@ -112,16 +111,9 @@ def check_values(values: Sequence[HandleValue], settings: WriterSettings) -> Non
         check_value(value, settings)
 
 
-URL = b"URL"
-LOC = b"10320/LOC"
 _LINKED = frozenset((LINK, LINKSET, RETIRED))
-_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY, LOC, *_LINKED))
+_SHAPED = frozenset((HS_ADMIN, HS_VLIST, HS_SECKEY, *_LINKED))
 """Types whose data or permissions decide about rights, or where a browser is sent."""
-_SUSPECT = frozenset((*b"jJdDvV", *range(0x21), 0x7F))
-"""First octets of addresses that are looked at closely."""
-_DANGEROUS = (b"javascript:", b"data:", b"vbscript:")
-"""Schemes that a browser runs or shows as a page of ours; no address may have them."""
-_DROPPED = bytes((*range(0x21), 0x7F))
 
 
 def _is_plain(value: HandleValue, settings: WriterSettings) -> bool:
@@ -135,8 +127,7 @@ def _is_plain(value: HandleValue, settings: WriterSettings) -> bool:
         and 0 <= value.ttl_type <= 1
         and 0 <= value.ttl <= 0xFFFFFFFF
         and not value.references
-        and (folded := type_.upper()) not in _SHAPED
-        and not (folded == URL and value.data and value.data[0] in _SUSPECT)
+        and type_.upper() not in _SHAPED
     )
 
 
@@ -177,11 +168,6 @@ def _check_shape(value: HandleValue, type_: str, settings: WriterSettings) -> No
             f"value {value.index}: an HS_SECKEY value must not be publicly readable; "
             "give it the permissions 1100"
         )
-    if folded in {URL, LOC} and _leads_astray(folded, value.data):
-        raise InvalidValue(
-            f"value {value.index} ({type_}): an address of javascript:, data: or vbscript: is not "
-            "registered, since browsers run it; give a web address"
-        )
     problem = ""
     if folded in {HS_ADMIN, HS_VLIST}:
         problem = _shape_problem(folded, value.data)
@@ -220,27 +206,6 @@ def _link_problem(folded: bytes, data: bytes, schemes: tuple[str, ...]) -> str:
     except ParseError as error:
         return str(error)
     return ""
-
-
-def _leads_astray(folded: bytes, data: bytes) -> bool:
-    """Whether an address has a scheme that browsers run, read as they read it."""
-    if folded == URL:
-        return _is_dangerous(data)
-    try:
-        locations = decode_loc(data).locations
-    except ParseError:
-        return False  # kept as it came: nothing is ever chosen from it
-    return any(
-        _is_dangerous(text.encode("utf-8", "replace"))
-        for location in locations
-        for name, text in location.attributes
-        if name in {"href", "href_template"}
-    )
-
-
-def _is_dangerous(address: bytes) -> bool:
-    # Browsers drop blanks before a scheme, and tabs and line ends inside it.
-    return address[:128].translate(None, _DROPPED).lower().startswith(_DANGEROUS)
 
 
 def check_size(handle: bytes, values: Sequence[HandleValue], settings: WriterSettings) -> None:

@@ -8,7 +8,7 @@ alone. Ed25519 under its COSE name EdDSA (-8), which software knows; -19 is read
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -105,19 +105,19 @@ def parse_cose_receipt(data: bytes) -> CoseReceipt:
     if not isinstance(message, cbor2.CBORTag) or message.tag != SIGN1:
         raise ParseError("not a COSE_Sign1 message")
     parts = message.value
-    if not isinstance(parts, list) or len(parts) != 4:
+    if not isinstance(parts, list | tuple) or len(parts) != 4:
         raise ParseError("a COSE_Sign1 message has four parts")
     protected, unprotected, payload, signature = parts
     if not isinstance(protected, bytes) or not isinstance(signature, bytes) or payload is not None:
         raise ParseError("a receipt is signed over a payload that is left out")
     head = _load(protected)
-    if not isinstance(head, dict) or not isinstance(unprotected, dict):
+    if not isinstance(head, Mapping) or not isinstance(unprotected, Mapping):
         raise ParseError("a receipt without headers")
     if head.get(ALG) not in (EDDSA, ED25519) or head.get(VDS) != RFC9162_SHA256:
         raise ParseError("only Ed25519 over RFC9162_SHA256 is read here")
     claims = head.get(CWT_CLAIMS)
     issuer, subject = (
-        (claims.get(ISSUER), claims.get(SUBJECT)) if isinstance(claims, dict) else (None, None)
+        (claims.get(ISSUER), claims.get(SUBJECT)) if isinstance(claims, Mapping) else (None, None)
     )
     size, index, path = _proof(unprotected)
     leaf = unprotected.get(LEAF, b"")
@@ -128,16 +128,16 @@ def parse_cose_receipt(data: bytes) -> CoseReceipt:
     )
 
 
-def _proof(unprotected: dict[Any, Any]) -> tuple[int, int, tuple[bytes, ...]]:
+def _proof(unprotected: Mapping[Any, Any]) -> tuple[int, int, tuple[bytes, ...]]:
     proofs = unprotected.get(VDP)
-    listed = proofs.get(INCLUSION) if isinstance(proofs, dict) else None
-    first = listed[0] if isinstance(listed, list) and listed else None
+    listed = proofs.get(INCLUSION) if isinstance(proofs, Mapping) else None
+    first = listed[0] if isinstance(listed, list | tuple) and listed else None
     found = _load(first) if isinstance(first, bytes) else None
-    if not isinstance(found, list) or len(found) != 3:
+    if not isinstance(found, list | tuple) or len(found) != 3:
         raise ParseError("a receipt without an inclusion proof")
     size, index, path = found
     numbers = all(type(n) is int and 0 <= n < 1 << 63 for n in (size, index))
-    if not numbers or not isinstance(path, list) or len(path) > merkle.MOST_PROOF:
+    if not numbers or not isinstance(path, list | tuple) or len(path) > merkle.MOST_PROOF:
         raise ParseError("an inclusion proof is a size, an index and at most 64 hashes")
     if any(not isinstance(h, bytes) or len(h) != merkle.HASH_SIZE for h in path):
         raise ParseError("the hashes of a proof have 32 octets")

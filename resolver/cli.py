@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("resolver.commands.backup", "Write a node at one position into a file."),
     "restore": ("resolver.commands.restore", "Make a node's folder from backups."),
     "check": ("resolver.commands.check", "Make the tables again from the log, and compare."),
+    "erase": ("resolver.commands.erase", "Take content out of the log; every proof stays."),
     "escrow": ("resolver.commands.escrow", "Deposit the log at the parent; fetch it again."),
     "migrate": ("resolver.commands.migrate", "Bring a store to this release's format."),
     "export": ("resolver.commands.export", "Write records as JSON lines with proofs."),

@@ -54,7 +54,7 @@ from registry.keys import (
 )
 from registry.prefix_record import KEY, SITE, SITE6
 from registry.prefix_record import LOG_KEY as LOG_INDEX
-from registry.prefixes import HOMED, WAITING, Prefixes
+from registry.prefixes import DELEGATED, HOMED, WAITING, Prefixes
 from registry.records import read_record
 from registry.rotation import ROTATION, FormerKey, RevokedKey, Rotation, rotation_text
 from registry.signing import SKEW_S
@@ -62,7 +62,8 @@ from registry.store.place import sync_folder, sync_tree
 from registry.tree import log_name, tree_size
 from resolver.config import Settings
 from resolver.config_file import load_settings
-from resolver.enrol import fingerprint, format_application
+from resolver.delegate import delegation
+from resolver.enrol import application_of, fingerprint, format_application
 from resolver.founding import ROOT_KEY
 from resolver.homing import homing_change, own_application
 from resolver.outbound import make_guard
@@ -72,11 +73,12 @@ from resolver.running import is_served, running_state
 from resolver.site import next_serial, write_site_info
 from resolver.site_update import remade
 from resolver.trust.source import FolderSource
-from resolver.writer_link import open_writer
+from resolver.writer_link import SOCKET, open_writer
 
 ASIDE: Final = Path("keys/rotating")
 DAY_S: Final = 86_400
 _MOST_FORMER: Final = 8
+_PORTION: Final = 500
 _WAIT_S: Final = 20.0
 _LOOK_S: Final = 0.3
 
@@ -126,6 +128,8 @@ def rotate(
     values = _published(held, keys, sites, handovers, now_s)
     _install(folder)
     _adopt(held, values, sites)
+    if KEY in indexes:
+        _sign_delegations(held, keys)
     reload_node(folder)
     replaced = tuple((index, fingerprint(_public(keys, index))) for index in indexes)
     revoked = rotation.revoked[-len(indexes) :] if revoke is not None else ()
@@ -376,14 +380,48 @@ def _adopt(held: _Held, values: tuple[HandleValue, ...], sites: Sequence[Site]) 
     write_site_info(held.folder, sites[0])
 
 
+def _sign_delegations(held: _Held, keys: NodeKeys) -> None:
+    """The delegations given by this node, signed anew by its site key in use."""
+    source, changes = FolderSource(held.folder), []
+    days = held.settings.signing.certificate_days
+    try:
+        for row in Prefixes(source.store).rows():
+            if row.state != DELEGATED or "keys" not in row.attributes:
+                continue
+            application = application_of(row.prefix, row.attributes)
+            values = delegation(
+                source.store, keys, held.prefix, application, now=time.time(), days=days
+            )
+            changes.append(Change(Kind.DELEGATE, prefix_record(row.prefix), values))
+    finally:
+        source.close()
+    with open_writer(held.folder) as writer:
+        for at in range(0, len(changes), _PORTION):
+            for outcome in writer.submit(changes[at : at + _PORTION]):
+                if outcome.status == "refused":
+                    raise StoreError(f"a delegation is not signed anew: {outcome.error}")
+
+
 def reload_node(folder: Path) -> bool:
-    """Have a running node take its keys anew; False when none runs."""
+    """Have a running node take its keys anew, and wait until its writer did; False when none runs."""
     if not is_served(folder):
         return False
     state = running_state(folder)
     pid = state.get("pid") if state is not None else None
     if not isinstance(pid, int):
         return False
+    before = _writer(folder)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGHUP)
+    until = time.monotonic() + _WAIT_S
+    while _writer(folder) in {before, None} and time.monotonic() < until and is_served(folder):
+        time.sleep(_LOOK_S / 3)
     return True
+
+
+def _writer(folder: Path) -> int | None:
+    """What tells one writer process from the next: the socket that it made."""
+    try:
+        return (folder / "run" / SOCKET).stat().st_mtime_ns
+    except OSError:
+        return None

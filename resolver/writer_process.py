@@ -18,12 +18,13 @@ from registry import tree
 from registry.access import Access
 from registry.fence import Known, compare_known, fence_of, fence_write
 from registry.generation import Generation
+from registry.group_commit import GroupCommit
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
 from registry.signing import NodeSigner
 from registry.store.lmdb_store import LmdbStore
 from registry.store.place import StoreLocked
-from registry.writer import GroupCommit, Outcome, Submission, Writer
+from registry.writer import Outcome, Submission, Writer
 from resolver.config import Settings
 from resolver.config_file import load_settings
 from resolver.local import LocalServer, listen, run_folder

@@ -14,7 +14,7 @@ from bench import dataset, generator
 from bench.dataset import Shape
 from bench.peers import Running, process
 from bench.peers.naptr import ZONE
-from registry.store.lmdb_store import LmdbStore
+from registry.store.lmdb_store import FORMAT, LmdbStore
 
 COMMAND = [sys.executable, "-m", "resolver.cli"]
 FACES = {
@@ -28,8 +28,8 @@ FACES = {
 
 def prepare(folder: Path, shape: Shape) -> Path:
     """Make the node's folder and fill its store, unless it is there; returns the file of keys."""
-    keys = folder.with_suffix(".keys")
-    if keys.exists():
+    keys, made = folder.with_suffix(".keys"), folder.with_suffix(".format")
+    if keys.exists() and made.exists() and made.read_text() == str(FORMAT):
         return keys
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
     faces = ["--irp", "0", "--http", "0", "--https", "0", "--dns", "0"]
@@ -42,6 +42,7 @@ def prepare(folder: Path, shape: Shape) -> Path:
         dataset.fill(store, shape)
     finally:
         store.close()
+    made.write_text(str(FORMAT))  # a store of another format is made anew
     return dataset.write_keys(keys, shape)
 
 

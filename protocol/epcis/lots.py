@@ -35,7 +35,9 @@ def _lots(event: Event) -> Iterator[tuple[str, str]]:
             if spelled is not None:
                 yield item, spelled
             elif told is not None and above and level_of(item) == "item":
-                yield item, canonical_id(f"{above[-1]}/10/{quote(told, safe='')}")
+                lot = canonical_id(f"{above[-1]}/10/{quote(told, safe='')}")
+                if level_of(lot) == "lot":  # not every key has lots: an asset has none
+                    yield item, lot
 
 
 def _lot_number(ilmd: Any) -> str | None:

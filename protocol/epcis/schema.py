@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,8 @@ from protocol.schemes.gs1_link import parse_uri
 MAX_PROBLEMS: Final = 50
 """Problems told of one document; the rest would say the same."""
 MAX_MESSAGE: Final = 240
+MAX_MEMBERS: Final = 64
+"""Members of an object, with and without a colon, whose faults are named one by one."""
 SLACK_US: Final = 5 * 60 * 1_000_000
 """How far an event may lie in the future: clocks of different companies differ."""
 _PLAIN_SERIAL: Final = re.compile(r"[A-Za-z0-9\-._]{1,20}")
@@ -60,8 +62,22 @@ def _validator(name: str) -> jsonschema_rs.Validator:
 
 
 def check_document(document: Any) -> list[Problem]:
-    """What the schema refuses in a document, query document or bare event; [] when valid."""
-    return _check(_validator(""), document)
+    """What the schema refuses in a document, query document or bare event; [] when valid.
+
+    Problems are told event by event and up to MAX_PROBLEMS: naming each of a million faults of a
+    stranger's document would take minutes.
+    """
+    if _is_valid("", document):
+        return []
+    path, events = _event_list(document)
+    problems = _details("", _without(document, path) if events else document)
+    for at, event in enumerate(events):
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        if not _is_valid("event", event):
+            stem = "".join(f"/{name}" for name in path) + f"/{at}"
+            problems += [one._replace(path=stem + one.path) for one in _details("event", event)]
+    return problems[:MAX_PROBLEMS] or [_BEYOND]
 
 
 def check_event(event: Any, context: Any = None) -> list[Problem]:
@@ -69,19 +85,74 @@ def check_event(event: Any, context: Any = None) -> list[Problem]:
 
     Without a context of the document the event must bring its own.
     """
-    problems = _check(_validator("event"), event)
+    problems = [] if _is_valid("event", event) else _details("event", event) or [_BEYOND]
     if context is None and isinstance(event, Mapping) and "@context" not in event:
         problems.append(Problem("", 'no "@context"; an event on its own carries one'))
     return problems
 
 
-def _check(validator: jsonschema_rs.Validator, value: Any) -> list[Problem]:
+_BEYOND: Final = Problem("", f"not valid, beyond the first {MAX_MEMBERS} members of an object")
+_LISTS: Final = (
+    ("epcisBody", "eventList"),
+    ("epcisBody", "queryResults", "resultsBody", "eventList"),
+)
+
+
+def _event_list(document: Any) -> tuple[tuple[str, ...], list[Any]]:
+    """The path of the list of events, and the list; ((), []) where there is none."""
+    for path in _LISTS:
+        found = document
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if isinstance(found, list):
+            return path, found
+    return (), []
+
+
+def _without(document: Any, path: Sequence[str]) -> Any:
+    """The document with an empty list at a path that it has."""
+    if not path:
+        return []
+    return {**document, path[0]: _without(document[path[0]], path[1:])}
+
+
+def _is_valid(name: str, value: Any) -> bool:
     try:
-        if validator.is_valid(value):
-            return []
-        return [_problem(error) for error in islice(validator.iter_errors(value), MAX_PROBLEMS)]
-    except ValueError as error:  # a value that is no JSON, such as an integer of 400 digits
+        return _validator(name).is_valid(value)
+    except ValueError:  # a value that is no JSON, such as an integer of 400 digits
+        return False
+
+
+def _details(name: str, value: Any) -> list[Problem]:
+    try:
+        errors = _validator(name).iter_errors(_reduced(value))
+        return [_problem(error) for error in islice(errors, MAX_PROBLEMS)]
+    except ValueError as error:
         return [Problem("", str(error)[:MAX_MESSAGE])]
+
+
+def _reduced(value: Any) -> Any:
+    """A value whose objects have few enough members to name their faults.
+
+    The validator copies an object for every bad name in it, so its time grows with the square of
+    the members. Members without a colon, which the schema may ask for, are kept apart from others.
+    """
+    if isinstance(value, list):
+        return [_reduced(item) for item in value] if any(map(_is_nested, value)) else value
+    if not isinstance(value, Mapping):
+        return value
+    kept: dict[str, Any] = {}
+    left = {True: MAX_MEMBERS, False: MAX_MEMBERS}
+    for name, inner in value.items():
+        colon = ":" in name
+        if left[colon]:
+            left[colon] -= 1
+            kept[name] = _reduced(inner)
+    return kept
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list | Mapping)
 
 
 def _problem(error: jsonschema_rs.ValidationError) -> Problem:

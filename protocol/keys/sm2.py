@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from hmac import compare_digest
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from cffi import FFI  # type: ignore[import-untyped]
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
@@ -25,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 
 from protocol.errors import NotSupported, ParseError
 
+FFI: TypeAlias = Any
+"""cffi.FFI, imported when it is first needed."""
 USER_ID: Final = b"1234567812345678"
 POINT_BYTES: Final = 65
 SCALAR_BYTES: Final = 32
@@ -245,7 +246,9 @@ def is_spki(data: bytes) -> bool:
 
 @cache
 def _load() -> tuple[tuple[FFI, Any] | None, str | None]:
-    ffi = FFI()
+    import cffi  # type: ignore[import-untyped]
+
+    ffi = cffi.FFI()
     ffi.cdef(_DECLARATIONS)
     for name in LIBRARIES:
         try:

@@ -14,7 +14,14 @@ import orjson
 
 from protocol.change import Change
 from protocol.epcis.event import time_us
-from protocol.errors import HandleExists, InvalidValue, NotAuthorized, StoreError
+from protocol.errors import (
+    BiaoshiError,
+    HandleExists,
+    InvalidValue,
+    NotAuthorized,
+    ParseError,
+    StoreError,
+)
 from protocol.event_signature import MAX_EVENT_BYTES
 from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
 from protocol.record import Reference
@@ -36,6 +43,7 @@ from registry.events.row import (
     EventRow,
     decode_event_row,
 )
+from registry.labels import level_of
 from registry.log import sequence_key
 from registry.prefixes import HOMED
 from registry.store import Snapshot, Table, Write
@@ -105,7 +113,7 @@ def captured(event_id: bytes, attributes: Mapping[str, Any] | None) -> Captured:
         flags = declares | (CLIENT_SIGNED if fields.get(OWN) else 0)
         flags |= ID_MISMATCH if fields.get(MISMATCH) else 0
         row = EventRow(text, time, record_us, issuer, label, flags, signature, event)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ParseError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidValue(f"not an event as registry.events.capture makes it: {error!r}") from None
     return Captured(row, trace, index)
 
@@ -117,7 +125,7 @@ def stored_event(row: EventRow) -> Captured:
         at = time_us(parsed)
         trace, index = trace_heads(parsed, at), index_heads(parsed, row.event_id, at)
         return Captured(row, trace, index)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (BiaoshiError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"the stored event {row.event_id:.80} is damaged: {error!r}") from None
 
 
@@ -181,6 +189,11 @@ def first_same(batch: Batch, access: Access, change: Change, row: EventRow) -> i
     if row.flags & DECLARES_ERROR:
         for _, held in known:
             _require_withdrawing(access, change, held)
+            if level_of(row.label) < level_of(held.label):
+                raise InvalidValue(
+                    f"a copy of {row.event_id} cannot be more public than the event: label it "
+                    f"{level_of(held.label)} or above"
+                )
     return None
 
 

@@ -37,6 +37,13 @@ def export(
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="P", help="Only handles of this prefix.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="With what is not public.")] = False,
+    scitt: Annotated[
+        bool, typer.Option("--scitt", help="With a COSE receipt as well, for other software.")
+    ] = False,
+    cosigned: Annotated[
+        bool,
+        typer.Option("--cosigned", help="Receipts under the checkpoint that witnesses cosigned."),
+    ] = False,
     proofs: Annotated[
         bool, typer.Option("--proofs/--no-proofs", help="With a receipt for each record.")
     ] = True,
@@ -45,6 +52,7 @@ def export(
     ] = False,
 ) -> None:
     """Write the records or events of a node as JSON lines with proofs."""
+    from registry.keys import load_keys
     from resolver.config_file import load_settings
     from resolver.trust.exporting import export_events, export_lines
     from resolver.trust.source import FolderSource
@@ -52,7 +60,8 @@ def export(
     if events and (prefix or not proofs):
         raise SettingsError("--events takes neither --prefix nor --no-proofs")
     node = folder.resolve()
-    load_settings(node)
+    if load_settings(node).node.role == "mirror" and scitt:
+        raise SettingsError(f"{node} is a mirror; COSE receipts are signed by the log's own node")
     source = FolderSource(node)
     count = 0
     try:
@@ -61,7 +70,14 @@ def export(
             lines = (
                 export_events(source.store, everything=everything)
                 if events
-                else export_lines(source.store, wanted, everything=everything, proofs=proofs)
+                else export_lines(
+                    source.store,
+                    wanted,
+                    everything=everything,
+                    proofs=proofs or cosigned,
+                    checkpoint=_cosigned(node) if cosigned else None,
+                    cose_key=load_keys(node).log_private if scitt else None,
+                )
             )
             for line in lines:
                 stream.write(line)
@@ -69,6 +85,15 @@ def export(
     finally:
         source.close()
     sys.stderr.write(f"{count} {'events' if events else 'records'}\n")
+
+
+def _cosigned(folder: Path) -> bytes:
+    from resolver.trust.cosigned import read_cosigned
+
+    found = read_cosigned(folder)
+    if found is None:
+        raise SettingsError(f"{folder} has no cosigned checkpoint; run `biaoshi witness --submit`")
+    return found
 
 
 @contextmanager

@@ -49,6 +49,14 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
+class Unsigned(StrEnum):
+    """What happens to records without a valid signature."""
+
+    ACCEPT = "accept"
+    MARK = "mark"
+    REFUSE = "refuse"
+
+
 @app.command(
     epilog="""\b
 Examples:
@@ -158,6 +166,7 @@ Examples:
   biaoshi prefix home GS1.6.9.0.1.2.3.4 --node ./steel
   biaoshi prefix home 1.2.156.3001 --node ./steel
   biaoshi prefix home 1.2.156.3001 --node ./steel --away
+  biaoshi prefix home 88.118.8 --node ./steel --unsigned refuse
 \b
 For OID arcs, GS1 company prefixes (a digit an arc) and further prefixes of a node that stands
 alone. It says what this node answers for; whether others find it here is the business of the
@@ -169,6 +178,10 @@ def home(
     prefix: PrefixArgument,
     node: NodeOption = Path(),
     away: Annotated[bool, typer.Option("--away", help="No longer be home to it.")] = False,
+    unsigned: Annotated[
+        Unsigned | None,
+        typer.Option(help="Records under it without a valid signature. Default: the settings."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make this node answer for a further prefix, OID arc or GS1 company prefix."""
@@ -179,7 +192,8 @@ def home(
     name = prefix.encode()
     folded = name if is_oid(name) else check_prefix(prefix)
     kind = Kind.UNHOME if away else Kind.HOME
-    outcome = _submit(node.resolve(), Change(kind, prefix_record(folded)))
+    policy = None if unsigned is None else {"unsigned": unsigned.value}
+    outcome = _submit(node.resolve(), Change(kind, prefix_record(folded), attributes=policy))
     if as_json:
         print(json.dumps({"prefix": prefix, "status": outcome.status, "error": outcome.error}))
     elif outcome.status != "refused":

@@ -22,10 +22,14 @@ Examples:
   biaoshi verify answer.json --key steel.pub
   biaoshi verify answer.json --log-key steel.pub --receipt receipt.json
   biaoshi verify receipt.json --log-key steel.pub
+  biaoshi verify receipt.json --log-key steel.pub --witness w1+… --witness w2+… --witnesses 1
+  biaoshi verify receipt.cose --log-key steel.pub
 \b
 A signature is followed to a root key through the certificates in FILE and --records; --key
 believes a signer by itself. A receipt shows that a change is in a log, and that it wrote exactly
-the public values that FILE has. A signature alone does not say that a record is the newest one.
+the public values that FILE has; it may be a COSE receipt (RFC 9942), too. A signature alone does not
+say that a record is the newest one. What a revoked key signed counts with the receipt of a change
+that its log had before the revocation.
 \b
 Exit codes: 0 everything holds; 1 something does not, or nothing could be checked; 2 a file or an
 option cannot be used."""
@@ -52,11 +56,20 @@ def verify(
     at: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="Judge as of then, since 1970.")
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="A witness, as `biaoshi witness --show-key` prints it."),
+    ] = None,
+    witnesses: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many of them must have cosigned. Default: all given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object for each item.")] = False,
 ) -> None:
     """Check records, answers and receipts offline."""
     from dataclasses import replace
 
+    from protocol import note
     from resolver.keyfiles import read_public_keys
     from resolver.trust.offline import Trusted, read_items, verify_item
     from resolver.trust.source import read_log_key
@@ -66,6 +79,8 @@ def verify(
         tuple(found for path in key or () for found in read_public_keys(path)),
         tuple(read_log_key(text) for text in log_key or ()),
         int(time.time()) if at is None else at,
+        tuple(note.Key.parse(text) for text in witness or ()),
+        witnesses or len(witness or ()),
     )
     items = list(read_items(file))
     if receipt is not None:

@@ -31,7 +31,7 @@ from protocol.record import Reference
 from resolver.doirp.challenges import Pending
 from resolver.doirp.desk import Desk
 from resolver.doirp.exchange import Exchange, Reply
-from resolver.doirp.identity import Claim, prove, same_identity, secret_holds
+from resolver.doirp.identity import Claim, proof_of, prove, same_identity, secret_holds
 from resolver.doirp.limits import network_of
 from resolver.doirp.policy import version_floor
 
@@ -113,7 +113,8 @@ async def require_proof(desk: Desk, exchange: Exchange, claim: Claim) -> None:
                 f"{identity.text()} was proved, but the session was set up for "
                 f"{session.claimed.text()}"
             )
-        session.proved = identity
+        session.proved, session.proof = identity, proof_of(desk.node, identity)
+        session.proved_until = desk.node.now() + desk.node.settings.recursion.key_status_s
     exchange.identity = identity
 
 

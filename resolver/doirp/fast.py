@@ -201,8 +201,8 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
         size = len(data)
         if size < _LEAST:
             return None
-        begin, codes = heads[data[:8]], codes_of[data[20:32]]
-        if begin is None or codes is None:
+        begun, codes = heads[data[:8]], codes_of[data[20:32]]
+        if begun is None or codes is None:
             return None
         sequence, length, hops, body_size, name_size = numbers(data, 12)
         end = 48 + name_size
@@ -218,9 +218,8 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
                 if wanted is None:
                     return None
         key = data[48:end].upper()
-        slash = key.find(b"/")
-        prefix = key[:slash]
-        if prefix not in turn.homed or slash < 0:
+        prefix, slash, _ = key.partition(b"/")
+        if prefix not in turn.homed or not slash:
             return None
         raw = get(key)
         name = b""
@@ -248,6 +247,6 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
             name = b"\x03" + sha256(data[20:body_end]).digest()
             written += 33
         numbered = pack(0, written + 28, said, turn.tails[hops], written)
-        return b"".join((begin, data[8:12], numbered, name, body, _ZERO))
+        return b"".join((begun, data[8:12], numbered, name, body, _ZERO))
 
     return Plain(answer, turn.begin)

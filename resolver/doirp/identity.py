@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from hashlib import sha256
 
 from protocol.challenge import (
     HS_PUBKEY,
@@ -41,6 +42,7 @@ from resolver.lookup import Query
 from resolver.node import Node
 from resolver.verdict import ask_verified
 
+_KEY_TYPES = frozenset((HS_PUBKEY, HS_SECKEY))
 _MOST_KEYS = 8
 """Keys or secrets of one handle that are tried for index 0."""
 
@@ -64,6 +66,15 @@ class Claim:
 def same_identity(one: Reference, other: Reference) -> bool:
     """Whether a proved identity is the one named before, whose index may be 0."""
     return one.index in {0, other.index} and fold_prefix(one.handle) == fold_prefix(other.handle)
+
+
+def proof_of(node: Node, identity: Reference) -> bytes:
+    """A digest of the key or secret that an identity names; empty where it does not lie here."""
+    values = _local_values(node, identity.handle)
+    if values is None:
+        return b""
+    held = [v for v in values if v.index == identity.index and v.type.upper() in _KEY_TYPES]
+    return sha256(b"".join(value.type.upper() + value.data for value in held)).digest()
 
 
 async def prove(node: Node, claim: Claim) -> Reference:

@@ -32,6 +32,10 @@ class Session:
     ends: float
     idle_until: float
     proved: Reference | None = None
+    proof: bytes = b""
+    """Digest of the key that proved it, where it lies here."""
+    proved_until: float = 0.0
+    """By the node's clock: when a key that lies elsewhere has to be proved again."""
     window: ReplayWindow = field(default_factory=ReplayWindow)
     counter: int = 0
 

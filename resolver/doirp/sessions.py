@@ -42,9 +42,11 @@ from protocol.session import (
 )
 from resolver.doirp.desk import FRESH_GROUP, Desk
 from resolver.doirp.exchange import Exchange, Peer, Reply
+from resolver.doirp.identity import proof_of
 from resolver.doirp.limits import network_of
 from resolver.doirp.policy import SOUND_DH_BITS, policy_of, version_floor
 from resolver.doirp.reading import read_request
+from resolver.doirp.session_table import Session
 
 
 async def set_up(desk: Desk, exchange: Exchange) -> Reply:
@@ -134,4 +136,20 @@ def open_in_session(desk: Desk, envelope: Envelope, part: bytes, peer: Peer) -> 
             raise InvalidSessionKey(str(error)) from None
     session.window.take(credential.counter)
     desk.sessions.used(session)
-    return Exchange(message, peer, session, session.proved)
+    return Exchange(message, peer, session, _still_proved(desk, session))
+
+
+def _still_proved(desk: Desk, session: Session) -> Reference | None:
+    """The identity of a session, while the key that proved it stands (threats I3).
+
+    A key here is looked at; one at another node has to be proved again now and then.
+    """
+    proved = session.proved
+    if proved is None:
+        return None
+    if session.proof:
+        if proof_of(desk.node, proved) != session.proof:
+            session.proved = None
+    elif desk.node.now() > session.proved_until:
+        session.proved = None
+    return session.proved

@@ -21,8 +21,9 @@ from protocol.errors import BiaoshiError, ServerBusy
 from protocol.record import Reference
 from registry.alter import REFUSED
 from registry.events.capture import node_event_signer
+from registry.events.index import EventIndex
 from registry.notes import Note, encode_note, notes, raw_note, read_note
-from registry.store import Snapshot
+from registry.store import Snapshot, Store
 from registry.writer import Outcome
 from resolver.epcis import problems
 from resolver.epcis.taking import Sender, Taken, read_body, take_events
@@ -40,6 +41,9 @@ BEHAVIOURS: Final = (ROLLBACK, PROCEED)
 PORTION: Final = 500
 MOST_ERRORS: Final = 100
 AT_ONCE: Final = 2
+SMALL: Final = 20
+"""Events of a capture that is mostly finished before its 202: the sender waits SMALL_S at most."""
+SMALL_S: Final = 2.0
 Answer = TypeVar("Answer")
 KEPT_US: Final = 30 * 86_400 * 1_000_000
 _EXPIRED_AT_ONCE: Final = 20
@@ -119,13 +123,15 @@ class Jobs:
     async def add(self, job: Job, body: bytes, document: Document) -> None:
         """Keep a job and its document durably, and begin. Raises ServerBusy, ReadOnly.
 
-        document: what was read of the body.
+        A small one is waited for a moment: whoever asks next finds its events. document: what was read of the body.
         """
         if len(self._tasks) >= self._node.settings.limits.captures:
             raise ServerBusy(f"{len(self._tasks)} captures wait already; try again in a moment")
         kept = Note(DOCUMENTS + job.id.encode(), body)
         await self._node.writer.keep([job.note(new=True), kept, *self._expired()])
-        self._begin(job, document)
+        task = self._begin(job, document)
+        if job.events <= SMALL:
+            await asyncio.wait([task], timeout=SMALL_S)
 
     def resume(self) -> None:
         """Begin again with what this reader had not finished when it ended."""
@@ -145,10 +151,11 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, job: Job, document: Document | None = None) -> None:
+    def _begin(self, job: Job, document: Document | None = None) -> asyncio.Task[None]:
         task = asyncio.create_task(self._run(job, document))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        return task
 
     async def _run(self, job: Job, document: Document | None) -> None:
         try:
@@ -188,8 +195,9 @@ class Jobs:
             with self._node.store.snapshot() as state:
                 body = raw_note(state, DOCUMENTS + job.id.encode())
             document = read_body(body or b"", job.media)
-        valid = job.behaviour == ROLLBACK
-        return list(take_events(document, job.sender(), self._signer, job.created_us, valid=valid))
+        valid, now_us = job.behaviour == ROLLBACK, int(self._node.now() * 1_000_000)
+        sender = replace(job.sender(), earlier=earlier_label(self._node.store))
+        return list(take_events(document, sender, self._signer, now_us, valid=valid))
 
     async def _submit(self, changes: list[Change], *, atomic: bool) -> list[Outcome]:
         writer = self._node.writer
@@ -216,6 +224,19 @@ def _waiting(state: Snapshot) -> Iterator[tuple[bytes, bytes]]:
     start = PREFIX + DOCUMENTS
     for key, _ in state.scan(Table.SECONDARY, start, start[:-1] + b"0"):
         yield key[len(start) :], b""
+
+
+def earlier_label(store: Store) -> Callable[[str], dict[str, Any] | None]:
+    """What finds the label of the event that has an eventID."""
+
+    def find(event_id: str) -> dict[str, Any] | None:
+        with store.snapshot() as state:
+            index = EventIndex(state)
+            rows = (index.row(sequence) for sequence in index.by_event_id(event_id))
+            label = next((row.label for row in rows if row is not None), None)
+        return None if label is None else dict(label)
+
+    return find
 
 
 async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:

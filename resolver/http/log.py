@@ -44,13 +44,13 @@ from registry.records import read_row
 from registry.scitt import MEDIA_TYPE, cose_receipt
 from registry.store import Snapshot, Store, Table
 from registry.store.row import Row
-from resolver.http.asked import Parameters, Senders, raw_path, read_json
+from resolver.http.asked import Parameters, Senders, raw_path, read_body, read_json
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
 from resolver.http.problem import method_not_allowed, not_found
 from resolver.http.reply import is_known
-from resolver.trust.cosigned import read_cosigned
+from resolver.trust.cosigned import gather, read_cosigned, write_cosigned
 from resolver.trust.signers import former_verifiers, log_signer
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
         ("/log/cosigned", log.cosigned),
         ("/log/bodies", log.bodies),
     ):
-        app.router.add_route("*", path, _only_get(handler))
+        own = handler if path == "/log/cosigned" else _only_get(handler)
+        app.router.add_route("*", path, own)
     app.router.add_route("*", "/log/held", log.held)
 
 
@@ -234,8 +235,18 @@ class Log:
             assert sequence is not None  # noqa: S101 - one of the two was given
             if actor is not None and self._may_open(state, actor, sequence):
                 opened = Opened.BODY
-            made = make_receipt(state, sequence, opened)
+            under = self._checkpoint_wanted(parameters)
+            made = make_receipt(state, sequence, opened, under)
         return _json(request, made.shape(), PRIVATE if opened is Opened.BODY else NEWEST)
+
+    def _checkpoint_wanted(self, parameters: Parameters) -> bytes | None:
+        """The cosigned checkpoint where it is asked for."""
+        if not parameters.flag("cosigned"):
+            return None
+        found = read_cosigned(self._node.dir)
+        if found is None:
+            raise HandleNotFound("no witness has cosigned a checkpoint of this log yet")
+        return found
 
     async def entry_receipt(self, request: web.Request) -> web.Response:
         """The proof of change N, as JSON or as COSE (RFC 9942)."""
@@ -246,9 +257,8 @@ class Log:
         if not _wants_cose(request):
             return _json(request, made.shape(), NEWEST)
         signed = note.decode(made.checkpoint)
-        own = tree.LogSigner("", self._node.keys.log_private)
         said = note.parse_checkpoint(signed.text)
-        key = note.Key(said.origin, own.verifier(0).public)
+        key = note.Key(said.origin, self._node.keys.log_public.public_bytes_raw())
         if all(one.key_id != key.id for one in signed.signatures):
             raise NotSupported(
                 f"this node does not sign the log {said.origin}; its primary gives COSE receipts"
@@ -272,11 +282,32 @@ class Log:
         return _json(request, shape, NEWEST)
 
     async def cosigned(self, request: web.Request) -> web.Response:
-        """The newest checkpoint with the cosignatures of witnesses on it."""
+        """The newest checkpoint with the cosignatures of witnesses on it; POST: a witness's."""
+        if request.method == "POST":
+            return await self._take_cosigned(request)
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed("GET, HEAD, POST")
         found = await asyncio.to_thread(read_cosigned, self._node.dir)
         if found is None:
             return not_found()
         return _octets(request, found, "text/plain; charset=utf-8", NEWEST)
+
+    async def _take_cosigned(self, request: web.Request) -> web.Response:
+        """Gather a cosignature: what is signed proves itself, nobody need say who they are."""
+        node = self._node
+        signer = log_signer(node.settings, node.keys)
+        witnesses = [note.Key.parse(text) for text in node.settings.signing.witnesses]
+        if signer is None or not witnesses:
+            raise NotSupported("this node hears no witnesses; name them in `signing.witnesses`")
+        sent = await read_body(request, note.MOST_BYTES, node.settings.limits.request_s)
+        with node.store.snapshot() as state:
+            epoch = tree.epoch_of(state)
+            said = note.parse_checkpoint(note.decode(sent).text)
+            if said.size > tree.tree_size(state) or tree.root_at(state, said.size) != said.root:
+                raise SignatureInvalid("this checkpoint is not one of this log")
+        made = gather(read_cosigned(node.dir), sent, signer.verifiers(epoch), witnesses)
+        await asyncio.to_thread(write_cosigned, node.dir, made)
+        return _octets(request, made, "text/plain; charset=utf-8", NEWEST)
 
     def _may_read(self, actor: Reference | None, row: Row) -> bool:
         if actor is None:

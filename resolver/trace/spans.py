@@ -53,3 +53,16 @@ class Covered:
 
     def __iter__(self) -> Iterator[Span]:
         return iter(self._spans)
+
+    def joined(self) -> Iterator[Span]:
+        """The same with neighbours made one."""
+        last: Span | None = None
+        for span in self._spans:
+            if last is not None and span.start <= last.stop + 1:
+                last = Span(last.start, span.stop)
+                continue
+            if last is not None:
+                yield last
+            last = span
+        if last is not None:
+            yield last

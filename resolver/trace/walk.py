@@ -120,10 +120,10 @@ class Walk:
         self._limits = limits or Limits()
         self._out_of_time = out_of_time
         self._queue: list[tuple[tuple[Any, ...], Step]] = []
-        self._covered: dict[tuple[str, bool], Covered] = {}
-        self._held: dict[str, Covered] = {}
+        self._covered: dict[tuple[Any, ...], Covered] = {}
+        self._told: dict[str, dict[tuple[int, str], View]] = {}
         self.reached: dict[str, Reached] = {}
-        self.edges: set[Edge] = set()
+        self._edges: dict[Edge, Covered] = {}
         self.events: dict[int, View] = {}
         """By sequence: each event of the trace."""
         self.cut: set[str] = set()
@@ -140,6 +140,16 @@ class Walk:
             else:
                 self._take(step)
 
+    @property
+    def edges(self) -> list[Edge]:
+        """What is joined, in order; for each, the spans in which it is."""
+        found = (
+            edge._replace(span=span)
+            for edge, spans in self._edges.items()
+            for span in spans.joined()
+        )
+        return sorted(found, key=_edge_order)
+
     def _full(self, step: Step) -> bool:
         limits = self._limits
         return (
@@ -155,20 +165,30 @@ class Walk:
         node = self._node(step)
         if node.level == "class" and step.depth and not self._limits.classes:
             return
-        fresh = self._covered.setdefault((step.id, step.carrier), Covered()).add(step.during)
+        fresh = self._fresh(step, (step.id, step.carrier), step.during)
         node.during += fresh
         for span in fresh:
             for view, role in self._seen(step, span):
-                self._record(view, step.id, role, carrier=step.carrier)
-                self._follow(step, view, role)
+                self._see(step, view, role)
             for stay in self._containment.of_child(step.id):
                 shared = stay.span.meet(span)
                 if shared is not None:
                     self._into(step, stay, shared)
+        for view, role in self._beyond(step):
+            self._see(step, view, role)
+        if not step.carrier:
+            self._lots(step)
         if step.holding is not None:
-            for span in self._held.setdefault(step.id, Covered()).add(step.holding):
+            for span in self._fresh(step, (step.id, "held"), step.holding):
                 for stay in self._containment.of_parent(step.id, span):
                     self._out_of(step, stay, span)
+
+    def _fresh(self, step: Step, key: tuple[Any, ...], span: Span) -> list[Span]:
+        """What of a span was not looked at before, by a step as certain as this one."""
+        fresh = self._covered.setdefault((*key, False), Covered()).add(span)
+        if step.certain:
+            return self._covered.setdefault((*key, True), Covered()).add(span)
+        return fresh
 
     def _node(self, step: Step) -> Reached:
         node = self.reached.get(step.id)
@@ -182,17 +202,29 @@ class Walk:
         return node
 
     def _seen(self, step: Step, span: Span) -> Iterator[tuple[View, Role]]:
-        """The events of a thing in a span; a little beyond its bound those of other issuers."""
-        slack = self._limits.slack_us if step.issuer and not step.carrier else 0
-        before = slack if not self._back and span.start == step.during.start else 0
-        after = slack if self._back and span.stop == step.during.stop else 0
-        wider = Span(span.start - before, span.stop + after)
+        """The events of a thing in a span."""
         roles = _CARRIED if step.carrier else _LIFE
-        of_lot = level_of(step.id) == "lot"
-        for view, role in self._views.of(step.id, roles, wider, coarse=of_lot):
-            inside = span.start <= view.time_us <= span.stop
-            if inside or view.stored.issuer != step.issuer:
-                yield view, role
+        return self._views.of(step.id, roles, span, coarse=level_of(step.id) == "lot")
+
+    def _beyond(self, step: Step) -> Iterator[tuple[View, Role]]:
+        """The events of other issuers a little beyond the bound of a step: clocks differ."""
+        bound = self._slack(step)
+        if bound is None:
+            return
+        for span in self._fresh(step, (step.id, "slack", step.issuer), bound):
+            for view, role in self._seen(step, span):
+                if view.stored.issuer != step.issuer:
+                    yield view, role
+
+    def _slack(self, step: Step) -> Span | None:
+        slack, (start, stop) = self._limits.slack_us, step.during
+        if not step.issuer or step.carrier or not slack:
+            return None
+        return Span(stop + 1, stop + slack) if self._back else Span(start - slack, start - 1)
+
+    def _see(self, step: Step, view: View, role: Role) -> None:
+        self._record(view, step.id, role, carrier=step.carrier)
+        self._follow(step, view, role)
 
     def _record(self, view: View, id_: str, role: Role, *, carrier: bool) -> None:
         if role is Role.PARENT and carrier:
@@ -205,7 +237,7 @@ class Walk:
     def _follow(self, step: Step, view: View, role: Role) -> None:
         named = any(one.id == step.id and one.role is role for one in view.mentions)
         if not step.carrier:
-            self._lots(step, view)
+            self._tell_lots(step.id, view)
         if not named or view.kind != TRANSFORMATION:
             return
         if self._back and role in OUTPUTS and not step.carrier:
@@ -225,43 +257,57 @@ class Walk:
 
     def _made_into(self, step: Step, view: View, role: Role) -> None:
         """Forward: an input goes into every output of its transformation."""
-        own = _mention(view, step.id, role)
+        own = [one for one in view.mentions if one.id == step.id and one.role is role]
         for event in self._views.group(view):
             for one in event.of_roles(OUTPUTS):
-                certain = _single(one) and _single(own)
-                self._edge(step.id, one.id, view, certain, own)
+                certain = _single(one) and _single(own[0])
+                for each in own:
+                    self._edge(step.id, one.id, view, certain, each)
                 self._push(step, one.id, Span(event.time_us, ALWAYS), None, event, certain=certain)
 
     def _edge(self, source: str, target: str, view: View, certain: bool, input_: Mention) -> None:
         at = Span(view.time_us, view.time_us)
-        self.edges.add(
-            Edge(
-                source,
-                target,
-                EdgeKind.TRANSFORMATION,
-                view.stored.event_id,
-                at,
-                certain,
-                input_.quantity,
-                input_.uom,
-            )
+        kind, event = EdgeKind.TRANSFORMATION, view.stored.event_id
+        self._join(
+            Edge(source, target, kind, event, at, certain, input_.quantity, input_.uom), view
         )
-        self.events[view.stored.sequence] = view
 
-    def _lots(self, step: Step, view: View) -> None:
-        """An item comes from its lot, unless its own making is known; a lot goes into its items.
+    def _join(self, edge: Edge, *views: View) -> None:
+        spans = self._edges.setdefault(edge._replace(span=WHOLE), Covered())
+        spans.add(edge.span)
+        for view in views:
+            self.events[view.stored.sequence] = view
 
-        Never certain.
-        """
+    def _tell_lots(self, id_: str, view: View) -> None:
+        """Remember what an event tells of items and lots."""
         for item, lot in view.lots:
             here, other = (item, lot) if self._back else (lot, item)
-            if here != step.id or (self._back and self._is_made(item)):
+            if here != id_ or (self._back and self._is_made(item)):
                 continue
+            self._told.setdefault(id_, {})[view.stored.sequence, other] = view
             at = Span(view.time_us, view.time_us)
-            self.edges.add(Edge(lot, item, EdgeKind.LOT, view.stored.event_id, at, certain=False))
-            self.events[view.stored.sequence] = view
-            during = Span(EVER, step.during.stop) if self._back else Span(step.during.start, ALWAYS)
-            self._push(step, other, during, None, view, certain=False)
+            told = Edge(lot, item, EdgeKind.LOT, view.stored.event_id, at, certain=False)
+            self._join(told, view)
+
+    def _lots(self, step: Step) -> None:
+        """An item comes from its lot, unless its own making is known; a lot goes into its items.
+
+        Never certain. Which lot an item is of does not change: whatever event of the step's time
+        tells it, the lot is followed up to the end of that time.
+        """
+        told = self._told.get(step.id)
+        if not told:
+            return
+        during = Span(EVER, step.during.stop) if self._back else Span(step.during.start, ALWAYS)
+        if not self._fresh(step, (step.id, "lots", step.issuer), during):
+            return
+        slack = self._slack(step)
+        for (_, other), view in told.items():
+            near = slack is not None and slack.start <= view.time_us <= slack.stop
+            if step.during.start <= view.time_us <= step.during.stop or (
+                near and view.stored.issuer != step.issuer
+            ):
+                self._push(step, other, during, None, view, certain=False)
 
     def _is_made(self, item: str) -> bool:
         return any(True for _ in self._views.of(item, OUTPUTS, WHOLE))
@@ -288,10 +334,8 @@ class Walk:
 
     def _stay_edge(self, stay: Stay, shared: Span) -> None:
         kind, event = EdgeKind(stay.relation), stay.began.stored.event_id
-        self.edges.add(Edge(stay.child, stay.parent, kind, event, shared, _whole(stay)))
-        for view in (stay.began, stay.ended):
-            if view is not None:
-                self.events[view.stored.sequence] = view
+        edge = Edge(stay.child, stay.parent, kind, event, shared, _whole(stay))
+        self._join(edge, *(view for view in (stay.began, stay.ended) if view is not None))
 
     def _push(
         self,
@@ -320,6 +364,11 @@ def first_step(id_: str, at: Span = WHOLE) -> Step:
 def _order(step: Step) -> tuple[Any, ...]:
     """In which order steps are taken: the same whatever order they were found in."""
     return (*step[:4], step.holding or (), *step[5:])
+
+
+def _edge_order(edge: Edge) -> tuple[Any, ...]:
+    quantity = (edge.quantity is not None, edge.quantity or 0, edge.uom or "")
+    return (edge.source, edge.target, edge.kind, edge.span, edge.event, edge.certain, quantity)
 
 
 def _single(mention: Mention) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from protocol.errors import SignatureInvalid
 from registry.replay import Replay, read_checkpoint
-from resolver.trust.kept import Kept, read_kept, write_kept
+from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
 from resolver.trust.source import LogSource
 
 
@@ -44,13 +45,12 @@ class Audited:
 def audit_log(source: LogSource, log_key: bytes | None, keep: Path | None) -> Audited:
     """Replay a log. Raises SignatureInvalid or ParseError: the first thing that is wrong."""
     kept = read_kept(keep) if keep is not None else None
-    if kept is not None and log_key is not None and kept.log_key != log_key:
-        raise SignatureInvalid("the log key given is not the one that was kept")
     pinned = log_key or (kept.log_key if kept is not None else None)
     key = pinned or source.log_key()
     raw = source.checkpoint()
-    newest = read_checkpoint(raw, key)
     earlier = kept.checkpoint if kept is not None else None
+    key = follow_key(key, raw, source.handovers, int(time.time()))
+    newest = read_checkpoint(raw, key)
     known = {} if earlier is None else {earlier.size: [earlier]}
     replay = Replay(kept=known)
     if earlier is not None and earlier.size > newest.size:

@@ -36,7 +36,7 @@ from registry.store.lmdb_store import LmdbStore
 from resolver.config import Settings
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
-from resolver.trust.kept import Kept, read_kept, write_kept
+from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
 from resolver.trust.source import UrlSource
 
 log = structlog.get_logger()
@@ -108,6 +108,7 @@ class Follower:
             newest_raw = source.checkpoint(after=size)
         except HandleNotFound:
             return size, 0
+        key = follow_key(key, newest_raw, source.handovers, int(time.time()))
         newest = self._checked(newest_raw, key)
         if newest.size < size:
             self._require_beginning(newest)

@@ -7,11 +7,16 @@ replaced as a whole, durably, before anything is told to others.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from protocol import note
 from protocol.errors import ParseError, SettingsError
+from protocol.handover import successors
+from protocol.keys import decode_public_key, encode_public_key
 from registry.replay import read_checkpoint
 from registry.store.place import sync_folder
 
@@ -27,6 +32,30 @@ class Kept:
     def checkpoint(self) -> note.Checkpoint | None:
         """The note, verified. Raises SignatureInvalid or ParseError."""
         return None if self.raw is None else read_checkpoint(self.raw, self.log_key)
+
+
+def follow_key(
+    kept: bytes, raw: bytes, handovers: Callable[[], Sequence[bytes]], now_s: int
+) -> bytes:
+    """The log key to trust from now on, where a node may have replaced it.
+
+    kept: the key trusted until now. raw: the newest note. handovers: asks the node for them, which
+    is done where another key signed beside the kept one, or in its place. The kept key goes on being
+    the one while nothing it signed says otherwise.
+    """
+    signed = note.decode(raw)
+    origin = note.parse_checkpoint(signed.text).origin
+    ids = {one.key_id for one in signed.signatures if one.name == origin}
+    if ids == {note.Key(origin, kept).id}:
+        return kept
+    pinned = Ed25519PublicKey.from_public_bytes(kept)
+    for octets in successors([pinned], handovers(), None, now_s):
+        key = decode_public_key(octets)
+        if isinstance(key, Ed25519PublicKey) and octets != encode_public_key(pinned):
+            found = key.public_bytes_raw()
+            if note.Key(origin, found).id in ids:
+                return found
+    return kept
 
 
 def read_kept(path: Path) -> Kept | None:

@@ -6,6 +6,7 @@ as `biaoshi export` writes them. Nothing is fetched: certificates come from the 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from protocol import note
 from protocol.chain import Roots
 from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
 from protocol.handle_json import parse_values
@@ -27,12 +29,16 @@ from protocol.signature import verify_record as verify_signature
 from protocol.strict_json import parse_json
 from registry.events.proof import FORMAT as EVENT_FORMAT
 from registry.receipt import FORMAT, Receipt, parse_receipt, verify_receipt, verify_record
+from registry.scitt import CoseReceipt, parse_cose_receipt
 from registry.signing import signatures
+from resolver.trust.cosigned import require_witnesses
 from resolver.trust.offline_events import check_event, event_name
 from resolver.verify import Need, Verifier
 
 MAX_FILE_BYTES: Final = 256 << 20
 _MAX_LINE_BYTES: Final = 16 << 20
+_COSE: Final = b"\xd2"
+"""How a COSE_Sign1 message with its tag begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Item:
     handle: bytes
     values: tuple[HandleValue, ...]
     receipt: Receipt | None
+    cose: CoseReceipt | None = None
     event: Mapping[str, Any] | None = None
 
 
@@ -54,13 +61,16 @@ class Trusted:
     """What the verifier believes.
 
     roots: keys where chains may end. signers: keys that are believed by themselves. log_keys:
-    32 octets each. now: seconds since 1970, for time windows.
+    32 octets each. now: seconds since 1970, for time windows. least_witnesses: how many of the
+    witnesses must have cosigned the checkpoint of a receipt.
     """
 
     roots: tuple[PublicKey, ...]
     signers: tuple[PublicKey, ...]
     log_keys: tuple[bytes, ...]
     now: int
+    witnesses: tuple[note.Key, ...] = ()
+    least_witnesses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,9 @@ def read_items(path: Path) -> Iterator[Item]:
         data = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    if data[:1] == _COSE:
+        yield Item(1, b"", (), None, parse_cose_receipt(data))
+        return
     try:
         whole = parse_json(data, path.name) if len(data) <= _MAX_LINE_BYTES else None
     except ParseError:
@@ -108,19 +121,27 @@ def _item(line: int, fields: Any) -> Item:
     if fields.get("format") == FORMAT:
         return Item(line, b"", (), parse_receipt(fields))
     if fields.get("format") == EVENT_FORMAT:
-        return Item(line, event_name(fields), (), None, fields)
+        return Item(line, event_name(fields), (), None, event=fields)
     name = fields.get("handle", fields.get("identifier"))
     if isinstance(name, Mapping):
         name = name.get("handle", name.get("normalized"))
     if not isinstance(name, str) or not name:
         raise ParseError(f"line {line} has no `handle`; is it an answer, a record or a receipt?")
-    receipt = fields.get("receipt")
+    receipt, cose = fields.get("receipt"), fields.get("scitt")
     return Item(
         line,
         name.encode("utf-8", "replace"),
         _values(fields.get("values")),
         None if receipt is None else parse_receipt(receipt),
+        None if cose is None else parse_cose_receipt(_base64(cose)),
     )
+
+
+def _base64(text: Any) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise ParseError("`scitt` of a line is not base64") from None
 
 
 def _values(items: Any) -> tuple[HandleValue, ...]:
@@ -147,6 +168,8 @@ async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item
     held: list[str] = []
     proven: dict[str, int] = {}
     try:
+        if item.cose is not None:
+            _cose(item.cose, trusted, held)
         if item.event is not None:
             held += await check_event(
                 item.event,
@@ -169,6 +192,15 @@ async def verify_item(item: Item, trusted: Trusted, records: Mapping[bytes, Item
     return Verdict(item, tuple(held), None)
 
 
+def _cose(receipt: CoseReceipt, trusted: Trusted, held: list[str]) -> None:
+    if not trusted.log_keys:
+        raise SignatureInvalid("there is a COSE receipt and no log key to check it with: --log-key")
+    receipt.verify(trusted.log_keys)
+    held.append(
+        f"COSE receipt: change {receipt.index + 1} is in {receipt.origin} of {receipt.size} changes"
+    )
+
+
 def _receipt(
     item: Item,
     receipt: Receipt,
@@ -185,6 +217,9 @@ def _receipt(
     log = said.origin.partition("/epoch/")[0]
     _require_unrevoked(receipt, log, trusted.log_keys, records)
     held.append(f"change {receipt.index + 1} is in {said.origin} of {said.size} changes")
+    if trusted.least_witnesses:
+        found = require_witnesses(receipt.checkpoint, trusted.witnesses, trusted.least_witnesses)
+        held.append(f"cosigned by {', '.join(key.name for key in found)}")
     if not item.handle:
         return {}
     public = open_values(item.values)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from protocol.chain import Roots
 from protocol.errors import ParseError, SignatureInvalid
 from protocol.event_signature import read_claims
@@ -13,6 +15,7 @@ from protocol.keys import PublicKey, decode_public_key
 from protocol.record import HandleValue, Reference
 from registry.events.proof import verify_logged, verify_signature
 from registry.rules import HS_PUBKEY
+from registry.signing import LOG_KEY_INDEX
 from resolver.verify import Need, Verifier
 
 Fetch = Callable[[bytes], Awaitable[Sequence[HandleValue]]]
@@ -39,12 +42,14 @@ async def check_event(
     """What held, in words. Raises SignatureInvalid or ParseError: something does not.
 
     signers: believed by themselves. roots: where the chain of the signer's record may end; that
-    record and those above it come from `fetch`.
+    record and those above it come from `fetch`. An event that its node signed is then looked for
+    in the log by that very key, where no log_keys are given.
     """
     held: list[str] = []
     keys = list(signers)
     if roots and not keys:
         keys = await _published(shape, roots, now_s, fetch)
+        log_keys = log_keys or _log_keys(shape, keys)
     if keys:
         claims = verify_signature(shape, keys)
         when = datetime.fromtimestamp(claims.time_s, UTC)
@@ -57,6 +62,13 @@ async def check_event(
         held.append(f"change {sequence} is in {said.origin} of {said.size} changes")
         held.append("it captured this event with this signature")
     return held
+
+
+def _log_keys(shape: Mapping[str, Any], keys: Sequence[PublicKey]) -> list[bytes]:
+    """A node signs its log with the key it signs events with: 302 of its prefix's record."""
+    if read_claims(str(shape["signature"]).encode()).key.index != LOG_KEY_INDEX:
+        return []
+    return [key.public_bytes_raw() for key in keys if isinstance(key, Ed25519PublicKey)]
 
 
 async def _published(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from protocol import merkle, note, tiles
 from protocol.errors import HandleNotFound, ParseError, SettingsError, UpstreamError
 from protocol.handle_json import parse_values
+from protocol.handover import MOST
 from protocol.keys import decode_public_key
 from registry import tree
 from registry.keys import load_keys
@@ -49,6 +50,9 @@ class LogSource(Protocol):
     def log_key(self) -> bytes:
         """The log key that the node itself names: 32 octets."""
 
+    def handovers(self) -> Sequence[bytes]:
+        """By log keys that the node had before; see protocol.handover."""
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -80,6 +84,9 @@ class FolderSource:
 
     def log_key(self) -> bytes:
         return load_keys(self._folder).log_public.public_bytes_raw()
+
+    def handovers(self) -> Sequence[bytes]:
+        return load_keys(self._folder).rotation.handovers
 
     def close(self) -> None:
         self.store.close()
@@ -158,6 +165,20 @@ class UrlSource:
                 f"0.NA/{prefix} has no log key at {LOG_KEY_INDEX}: {error}"
             ) from None
         return raw_key(key, "the node's log key")
+
+    def handovers(self) -> Sequence[bytes]:
+        answer = self._connection.request("GET", "/log/keys")
+        if answer.status == 404:
+            return ()
+        shape = self._good(answer).json()
+        texts = shape.get("handovers") if isinstance(shape, dict) else None
+        if not isinstance(texts, list):
+            return ()
+        return [text.encode() for text in texts[:MOST] if isinstance(text, str)]
+
+    def cosign(self, data: bytes) -> None:
+        """Hand a cosigned checkpoint to the node."""
+        self._good(self._connection.request("POST", "/log/cosigned", data))
 
     def _bodies(self, first: int, last: int) -> Iterator[Logged]:
         while first <= last:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol import merkle, note
 from protocol.errors import SignatureInvalid
 from registry.replay import read_checkpoint
-from resolver.trust.kept import Kept, read_kept, write_kept
+from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
 from resolver.trust.source import LogSource
 
 
@@ -31,10 +31,9 @@ def cosign(
     Raises SignatureInvalid or ParseError, and nothing is signed.
     """
     kept = read_kept(state)
-    if kept is not None and log_key is not None and kept.log_key != log_key:
-        raise SignatureInvalid("the log key given is not the one that was kept")
     pinned = log_key or (kept.log_key if kept is not None else source.log_key())
     raw = source.checkpoint()
+    pinned = follow_key(pinned, raw, source.handovers, now_s)
     newest = read_checkpoint(raw, pinned)
     earlier = kept.checkpoint if kept is not None else None
     if earlier is not None:

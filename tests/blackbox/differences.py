@@ -51,8 +51,7 @@ DIFFERENCES: dict[str, Difference] = {
     "nonce-after-failure": Difference(
         True, False, "a nonce that was answered wrongly is not used again"
     ),
-    "dangerous-address": Difference(201, 400, "no address of javascript: or data: is registered"),
-    "other-scheme-redirect": Difference(302, 200, "`http.redirect_schemes`"),
+    "dangerous-redirect": Difference(302, 200, "no redirect to javascript:, data: and the like"),
     "grant-more": Difference(1, 400, "nobody hands out rights that are not their own"),
     "challenge-again": Difference(1, 405, "a challenge is answered once"),
     "small-group": Difference(1, 501, "a group below `auth.min_dh_bits`"),

@@ -12,6 +12,7 @@ from protocol.keys import encode_private_key
 from protocol.keys.files import seal_key_file
 from protocol.values.hs_site import decode_site
 from tests.blackbox.java_client import DRIVER, JavaClient, require_hsj
+from tests.blackbox.test_bb_both_ways import biaoshi
 from tests.blackbox.wire import Wire, value
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
@@ -103,6 +104,25 @@ def test_create_list_delete(java, target, fresh):
     assert name.upper() in listed.stdout.upper(), listed.stdout + listed.stderr
     done = java.tool("hdl-delete", *who, "-", stdin=name + "\n")
     assert Wire(target).resolve(name.encode()).code == 100, done.stdout + done.stderr
+
+
+def test_key_files(java):
+    """Encrypted private-key files are read in both directions, and are the same key."""
+    passphrase = java.folder / "passphrase"
+    passphrase.write_text("pass phrase")
+    ours, theirs = java.folder / "ours.bin", java.folder / "theirs.bin"
+    for file in (passphrase, theirs):
+        file.touch(0o600)
+        file.chmod(0o600)
+    options = ("--passphrase-file", passphrase)
+    made = biaoshi("key", "new", ours, "--form", "handle", *options)
+    assert made.returncode == 0, made.stderr
+    java.compile(DRIVER.with_name("Keys.java"))
+    done = java.run("Keys", ours, "pass phrase", theirs)
+    assert done.stdout == "RSA 2048\n", done.stderr
+    shown = [biaoshi("key", "show", file, *options, "--json") for file in (ours, theirs)]
+    one, other = (json.loads(each.stdout) for each in shown)
+    assert one["jwk"] == other["jwk"]
 
 
 def test_home(java, target):

@@ -589,8 +589,10 @@ def test_browsers(rest, fresh, admin_value):
 def test_dangerous_schemes(rest, target, fresh, admin_value):
     """A browser is never sent to a script."""
     name = fresh("script").decode()
-    written = rest.put(name, value(1, "URL", "javascript:alert(1)"), admin_value)
-    assert written.status == expected(target, "dangerous-address")
-    assert rest.put(name, value(1, "URL", "ftp://example.org/"), admin_value).status in (200, 201)
-    assert rest.get(f"/{name}").status == expected(target, "other-scheme-redirect")
+    rest.put(name, value(1, "URL", "javascript:alert(1)"), admin_value)
+    answer = rest.get(f"/{name}")
+    if answer.status == 302:
+        assert expected(target, "dangerous-redirect") == 302
+    else:
+        assert answer.status == expected(target, "dangerous-redirect")
     rest.admin("DELETE", at(name))

@@ -85,7 +85,8 @@ def first_answers(port, since):
             sock.connect(("127.0.0.1", port))
             sock.settimeout(0.05)
             while True:
-                assert time.monotonic() - since < 15, "it does not answer any more"
+                if time.monotonic() - since > 60:
+                    return float("inf")
                 try:
                     sock.send(data)
                     reply = sock.recv(65536)
@@ -143,7 +144,14 @@ def folder():
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
         irp, http = free_ports()
-        yield make(Path(made) / "node", faces=FaceSettings(irp=irp, http=http, https=None))
+        node = make(Path(made) / "node", faces=FaceSettings(irp=irp, http=http, https=None))
+        settings = node / "biaoshi.toml"
+        text = settings.read_text()
+        # The askers are one source: its free allowance of UDP answers would soon be used up.
+        freed = text.replace("udp_allowance_bytes = 65536", "udp_allowance_bytes = 1000000000")
+        assert freed != text
+        settings.write_text(freed)
+        yield node
 
 
 def wounded(node, chance, number):
@@ -183,6 +191,7 @@ def test_a_killed_node_loses_nothing(folder):
                 node.end()
                 node = Serving(folder, readers=READERS)
             slowest[victim] = max(slowest[victim], first_answers(port, since))
+            assert slowest[victim] < float("inf"), (number, victim, node.ready, node.logged()[-12:])
             reached = len(load.acknowledged) + 1
             until(lambda reached=reached: len(load.acknowledged) >= reached)
             write_s = max(write_s, time.monotonic() - since)

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.change import Change, Kind
 from protocol.errors import ReadOnly, ServerBusy, StoreError
-from registry.writer import GroupCommit
+from registry.group_commit import GroupCommit
 from tests.registry.conftest import url
 
 
@@ -94,7 +94,7 @@ async def test_a_failed_store_fails_everyone_who_waited(desk, monkeypatch):
     """When the transaction cannot be written, nobody hears yes."""
     group = GroupCommit(desk.writer)
 
-    def fail(writes):
+    def fail(writes, bare=None):
         raise StoreError("the disk failed")
 
     monkeypatch.setattr(desk.store, "apply", fail)

@@ -208,7 +208,7 @@ def test_a_failed_write_leaves_nothing(desk, monkeypatch):
     """When the store fails, no change of the batch is kept and no number is used up."""
     first = desk.create(H, url())
 
-    def fail(writes):
+    def fail(writes, bare=None):
         raise StoreError("the disk failed")
 
     monkeypatch.setattr(desk.store, "apply", fail)

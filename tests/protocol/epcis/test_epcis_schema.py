@@ -148,13 +148,27 @@ def test_an_event_needs_some_context() -> None:
     assert check_event("x")[0].path == ""
 
 
-def test_problems_are_bounded() -> None:
-    """A document with thousands of faults names some of them."""
-    document = {
-        "type": "EPCISDocument",
-        "epcisBody": {"eventList": [{"type": "ObjectEvent"}] * 5_000},
-    }
-    assert len(check_document(document)) == MAX_PROBLEMS
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": "EPCISDocument", "epcisBody": {"eventList": [{"type": "ObjectEvent"}] * 50_000}},
+        {"epcisBody": {"eventList": [{}] * 50_000}},
+        {"epcisBody": {"queryResults": {"resultsBody": {"eventList": [3] * 50_000}}}},
+        MINIMAL | {f"f{at}": 1 for at in range(20_000)},
+        MINIMAL | {f"a b:{at}": 1 for at in range(20_000)},
+        MINIMAL | {"ilmd": {f"f{at}": {} for at in range(20_000)}},
+    ],
+)
+def test_problems_are_bounded(document: dict[str, Any]) -> None:
+    """A document with tens of thousands of faults names some of them, and ends."""
+    assert 0 < len(check_document(document)) <= MAX_PROBLEMS
+
+
+def test_a_fault_behind_many_members_is_told_all_the_same() -> None:
+    """Where the first members are good, the document is refused without a place."""
+    event = MINIMAL | {f"ex:{at}": 1 for at in range(100)} | {"ex:a b": 1}
+    assert len(check_document(event)) == 1
+    assert check_event(event) == check_document(event)
 
 
 def rules(now_us: int | None = None, **fields: Any) -> list[tuple[str, str]]:

@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from protocol.credential import decode_credential, verify_mac, verify_signed
 from protocol.doirp.envelope import decode_envelope
 from protocol.doirp.header import Flag, OpCode
 from protocol.doirp.message import decode_message, encode_message, with_credential
 from protocol.doirp.session import KeyExchange
-from protocol.record import HandleValue, Reference
+from protocol.keys import encode_public_key
+from protocol.record import HandleValue, Record, Reference
 from registry.records import read_record
 from resolver.config import AuthSettings, Settings
 from resolver.doirp.exchange import Peer, Transport
@@ -81,6 +83,25 @@ async def test_one_proof_serves_a_session(world: World, client: Client) -> None:
     assert code(await client.exchange(client.answer(challenge, KEY_ADMIN, SITE_KEY))) == 1
     assert code(await client.ask(OpCode.DELETE_HANDLE, name(PLATE))) == 1
     assert {change.actor for change in world.submitted} == {KEY_ADMIN}
+
+
+async def test_a_session_ends_its_proof_with_the_key(world: World, client: Client) -> None:
+    """Once the key that proved a session is replaced or revoked, the session is challenged anew."""
+    await client.set_up(KEY_ADMIN)
+    challenge = await client.ask(OpCode.CREATE_HANDLE, values(PLATE, URL, admin(OWN, 200)))
+    assert code(await client.exchange(client.answer(challenge, KEY_ADMIN, SITE_KEY))) == 1
+    held = read_record(world.store, OWN).values
+    other = generate_private_key(65537, 2048).public_key()
+    world.put(
+        Record(
+            OWN,
+            tuple(replace(v, data=encode_public_key(other)) if v.index == 300 else v for v in held),
+        )
+    )
+    challenge = await client.ask(OpCode.DELETE_HANDLE, name(PLATE))
+    assert code(challenge) == 402
+    assert code(await client.exchange(client.answer(challenge, KEY_ADMIN, SITE_KEY))) == 403
+    assert read_record(world.store, PLATE) is not None
 
 
 async def test_another_identity_does_not_take_the_session(world: World, client: Client) -> None:

@@ -65,7 +65,7 @@ async def world(founded, tmp_path):
         served.register(
             "86.999/many", value(1, "X", "y"), value(2, "url", "https://e.example/ü?a&b")
         )
-        served.register("86.999/js", value(1, "URL", "file:///etc/passwd"))
+        served.register("86.999/js", value(1, "URL", "javascript:alert(1)"))
         served.register(
             "86.999/alias", value(1, "URL", "http://a/"), value(2, "HS_ALIAS", "86.999/p1")
         )

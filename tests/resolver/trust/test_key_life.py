@@ -107,6 +107,7 @@ def key_of(node, name="log_key.pem"):
     return decode_pem((node.folder / "keys" / name).read_bytes()).public_key()
 
 
+@pytest.mark.timeout(300)
 def test_a_log_key_is_replaced_and_the_old_one_revoked(tree, tmp_path):
     """Both sign while they overlap; revoked, the old one counts nowhere, but for what it logged."""
     top, child, door = tree
@@ -152,7 +153,7 @@ def test_a_log_key_is_replaced_and_the_old_one_revoked(tree, tmp_path):
     assert "this was logged before" in told
 
     # Signed anew with the key in use, all is well.
-    assert "2 records signed anew" in ok("key", "revoke", child.folder, "--key", "log")
+    assert "3 records signed anew" in ok("key", "revoke", child.folder, "--key", "log")
     done = biaoshi("key", "rotate", child.folder)
     assert "records signed anew" in done.stdout
     until(lambda: resolved(door, "a")[0] == 200)
@@ -168,9 +169,6 @@ def test_a_site_key_is_replaced_at_every_level(tree, tmp_path):
         ok("key", "rotate", node.folder, "--key", "site")
         assert key_of(node, "site_key.pem") != before
         until(lambda node=node: node.get("/api/site")[1].get("handovers"))
-    for _ in range(14):
-        print(time.time(), str(resolved(door, "a"))[:1500])
-        time.sleep(0.5)
     until(lambda: resolved(door, "a")[0] == 200)
     register(child, tmp_path, "b")
     until(lambda: resolved(door, "b")[0] == 200)

@@ -1,0 +1,66 @@
+"""Erasing: the content of changes leaves the log, their leaves and every proof stay (plan §7).
+
+An erasure is a change itself: who, which changes, why. Mirrors repeat it. Backups made before keep
+what they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from protocol.change import Change, Kind
+from protocol.errors import InvalidValue
+from protocol.identifier import key_of
+from registry.log import decode_body, read_sequence, sequence_key
+from registry.store import Store, Table, Write
+
+MOST: Final = 10_000
+"""Changes erased by one change."""
+_PORTION: Final = 4_096
+_REASON: Final = 500
+
+
+def erased_by(change: Change, last: int) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """The changes that an erasure names, and what is logged of it. last: change so far.
+
+    Raises InvalidValue.
+    """
+    told = change.attributes or {}
+    sequences = tuple(sorted(set(_numbers(told))))
+    if not sequences or len(sequences) > MOST or not 0 < sequences[0] <= sequences[-1] <= last:
+        raise InvalidValue(f"an erasure names 1 to {MOST} changes from 1 to {last}")
+    reason = str(told.get("reason", ""))[:_REASON]
+    return sequences, {"reason": reason, "sequences": list(sequences)}
+
+
+def erase_writes(sequences: Iterable[int]) -> list[Write]:
+    """The rows that go."""
+    return [Write(Table.BODIES, sequence_key(number), None) for number in sorted(sequences)]
+
+
+def erasures(kind: str, attributes: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """The changes that a logged change erased."""
+    return tuple(_numbers(attributes or {})) if kind == Kind.ERASE else ()
+
+
+def changes_of(store: Store, handle: bytes) -> list[int]:
+    """Every change of a record whose content is there still."""
+    wanted, found, at = key_of(handle), list[int](), b""
+    while True:
+        with store.snapshot() as state:
+            rows = list(state.scan(Table.BODIES, at, limit=_PORTION))
+        for key, raw in rows:
+            folded, body = decode_body(raw)
+            if folded == wanted and body.kind != Kind.ERASE:
+                found.append(read_sequence(key))
+        if len(rows) < _PORTION:
+            return found
+        at = rows[-1][0] + b"\0"
+
+
+def _numbers(told: Mapping[str, Any]) -> list[int]:
+    listed = told.get("sequences")
+    if not isinstance(listed, list | tuple) or any(type(n) is not int for n in listed):
+        raise InvalidValue("an erasure names the changes: `sequences`, a list of numbers")
+    return list(listed)
