@@ -141,7 +141,7 @@ def check_brought(
 
     values: the whole record. Each covers the record; where labels hide values, together they do.
     """
-    closed = hidden(values)
+    closed = hidden(values) if brought else frozenset()
     if not closed:
         for value in brought[:MAX_SIGNATURES]:
             verify_signature(handle, values, value, access, now_s).require(partial=False)

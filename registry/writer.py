@@ -219,14 +219,11 @@ class Writer:
         _require_served(batch, change)
         held = batch.held(change.handle)
         if held is not None and stay_unseen(access, change, held.values):
+            _require_version(change, 0)
             alter(change, None, now_s, self._settings)
             refuse_unseen(access, change)
         version = held.version if held is not None else 0
-        if change.expected_version is not None and change.expected_version != version:
-            raise VersionConflict(
-                f"{_shown(change)} is at version {version}, not {change.expected_version}; "
-                "read it again and repeat the change"
-            )
+        _require_version(change, version)
         before = held.values if held is not None else None
         if before is not None and change.kind in _VALUE_KINDS:
             access.require(change, before, None)  # what is missing is told to the entitled only
@@ -441,6 +438,15 @@ class Writer:
         kept = max(0, settings.idempotency_keys - len(batch.remembered))
         expired = idempotency.expire_writes(state, now_s - settings.idempotency_s, last, kept)
         return expired + writes + idempotency.store_writes(batch.remembered, last)
+
+
+def _require_version(change: Change, version: int) -> None:
+    """Raise VersionConflict unless the record is at the version that a change asks for."""
+    if change.expected_version is not None and change.expected_version != version:
+        raise VersionConflict(
+            f"{_shown(change)} is at version {version}, not {change.expected_version}; "
+            "read it again and repeat the change"
+        )
 
 
 def _is_unseen(batch: Batch, access: Access, change: Change) -> bool:

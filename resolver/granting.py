@@ -51,7 +51,9 @@ def giving(
     taken = {value.index for value in record.values} if record is not None else set()
     if len(taken) > MOST:
         raise InvalidValue(f"a prefix has at most {MOST} grants; remove those that ended")
-    number = max((index for index in taken if index >= _FIRST), default=_FIRST - 1) + 1
+    number = max((one.number for one in given(record)), default=_FIRST - 1) + 1
+    while number in taken:
+        number += 1
     value = HandleValue(number, GRANT, format_grant(grant))
     sign = {SIGN: True}
     if record is not None:

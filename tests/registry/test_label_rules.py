@@ -148,7 +148,7 @@ def test_no_table_but_the_private_part_has_a_hidden_value(unseen):
 def test_grants_are_given_by_the_entitled_only(desk):
     """A registrar of the prefix writes no grants; an administrator with all rights does."""
     desk.do(
-        Kind.ADD,
+        Kind.CREATE,
         b"0.NA/88.118.8",
         admin(0x0FFF, b"88.118.8/owner", 300, 110),
         admin(0x0001, b"88.118.8/clerk", 300, 111),
