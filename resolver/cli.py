@@ -49,6 +49,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "epoch": ("resolver.commands.epoch", "Begin a new epoch of the log, after a loss."),
     "witness": ("resolver.commands.witness", "Cosign a log's checkpoint after checking it."),
     "promote": ("resolver.commands.promote", "Make a mirror the primary."),
+    "grant": ("resolver.commands.grant", "Who sees what is labelled for partners."),
+    "audit-reads": ("resolver.commands.audit_reads", "Who read by a grant what is not public."),
     "audit": ("resolver.commands.audit", "Replay a node's log; name what does not add up."),
     "verify": ("resolver.commands.verify", "Check records, answers and receipts offline."),
     "sign": ("resolver.commands.sign", "Sign records with a key."),

@@ -22,7 +22,7 @@ from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
 from resolver.child import PARTING_S
 from resolver.epcis import face as epcis
-from resolver.http import delegations, escrow, listing, openapi
+from resolver.http import delegations, escrow, grants, listing, openapi
 from resolver.http import log as log_resource
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
@@ -33,6 +33,7 @@ from resolver.http.health import Health
 from resolver.http.links import Links
 from resolver.http.linkset_resource import LinksetResource
 from resolver.http.mounts import RESERVED
+from resolver.http.naming import Root
 from resolver.http.page import PUBLIC_HEADERS
 from resolver.http.problem import method_not_allowed, not_found, problem, problem_of
 from resolver.http.proxy import PAGE, Proxy
@@ -45,6 +46,7 @@ from resolver.http.site import About, SiteInfo
 from resolver.http.tls import HANDSHAKE_S, SHUTDOWN_S, ServerContext
 from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
+from resolver.pages.face import Pages
 from resolver.serve_doirp import handler_of
 from resolver.trace import face as trace
 
@@ -175,14 +177,17 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     ):
         app.router.add_route("*", path, by_method(handlers))
     draw = random.SystemRandom().random
-    links = Links(node, senders, draw=draw)
+    pages = Pages(node, resolve, Root(node.settings, senders))
+    pages.setup(app)
+    links = Links(node, senders, pages, draw=draw)
     LinksetResource(node, links).setup(app)
     delegations.setup(app, node)
     escrow.setup(app, node, senders)
+    grants.setup(app, node, authenticator, senders)
     log_resource.setup(app, node, authenticator, senders)
     epcis.setup(app, node, authenticator, senders)
     trace.setup(app, node, authenticator, senders)
-    app.router.add_route("*", "/{tail:.*}", _rest(Proxy(node, senders, links, draw=draw)))
+    app.router.add_route("*", "/{tail:.*}", _rest(Proxy(node, senders, links, pages, draw=draw)))
     return app
 
 

@@ -79,8 +79,8 @@ class Manner:
 
 def answer(
     request: web.BaseRequest, subject: Subject, want: Wanted, manner: Manner
-) -> web.Response:
-    """What a request gets of what was found (§6.3)."""
+) -> web.Response | None:
+    """What a request gets of what was found (§6.3); None: the page of the thing."""
     chosen = choose([level.links for level in subject.levels], want)
     nothing = chosen.outcome is Outcome.NONE
     if subject.retired is not None and (want.relation is None or nothing):
@@ -91,9 +91,9 @@ def answer(
         return _redirected(subject, chosen, manner)
     if chosen.outcome is Outcome.CHOICE:
         return _choice(request, subject, chosen)
-    headers = {**VARY, "Link": link_header(subject)}
     if want.relation is None:
-        return _with(record_page(subject.name, subject.values), headers)
+        return None
+    headers = {**VARY, "Link": link_header(subject)}
     why = f"{subject.anchor} has no link of type {want.relation}"
     return problem(404, "no-such-link", "No link of this type", detail=why, headers=headers)
 
@@ -179,6 +179,11 @@ def link_header(subject: Subject) -> str:
     address = f"{subject.anchor}?linkType=linkset"
     linkset = Link("linkset", address, media_type=MEDIA_TYPE)
     return format_link_header([linkset, *same_as(subject)])
+
+
+def page_headers(subject: Subject) -> dict[str, str]:
+    """What the page of a thing says besides."""
+    return {**VARY, "Link": link_header(subject)}
 
 
 def same_as(subject: Subject) -> list[Link]:

@@ -6,7 +6,6 @@ GET /{key}/{value}…, `?linkType=` and `Accept: application/linkset+json` of an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -14,13 +13,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from protocol.errors import BadIdentifier, ParseError, ResponseCode
-from protocol.identifier import key_of
+from protocol.errors import ParseError, ResponseCode
 from protocol.linkset import MEDIA_TYPE, TEXT_MEDIA_TYPE, Link, format_link_header
 from protocol.negotiate import Wanted, parse_qualities, wanted
 from protocol.record import TTL_ABSOLUTE, HandleValue
 from protocol.record_links import places_of
-from protocol.schemes.gs1_link import CANONICAL, DigitalLink, parse_uri
+from protocol.schemes.gs1_link import DigitalLink
 from protocol.values.loc import Caller
 from resolver.aliases import MUTUAL, name_in
 from resolver.http.address import SAFE, safe_address
@@ -31,16 +29,19 @@ from resolver.http.link_answers import (
     Subject,
     answer,
     header,
+    page_headers,
     same_as,
     takes_html,
 )
 from resolver.http.link_memo import memo_of
 from resolver.http.link_path import Asked
 from resolver.http.link_records import Found, LinkRecords, LookupFailed
-from resolver.http.page import PUBLIC_HEADERS, error_page, not_found_page, record_page, redirect
+from resolver.http.naming import digital_link_of
+from resolver.http.page import PUBLIC_HEADERS, error_page, not_found_page, redirect
 from resolver.http.problem import problem, problem_of
 from resolver.links import HANDLED_BY, LINK_TYPES, level_of, levels_of, links_of
 from resolver.lookup import Answer
+from resolver.pages.face import Pages
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -57,18 +58,20 @@ _FAILURES: Final[Mapping[ResponseCode, tuple[int, str]]] = {
     ResponseCode.SERVER_BUSY: (503, "busy"),
     ResponseCode.RECURSION_COUNT_TOO_HIGH: (508, "loop"),
 }
-_host = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 
 class Links:
     """The resolver of links of one reader."""
 
-    def __init__(self, node: Node, senders: Senders, *, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, node: Node, senders: Senders, pages: Pages, *, draw: Callable[[], float]
+    ) -> None:
         """draw: a random number, 0 ≤ draw < 1, for weighted locations."""
         self._node = node
+        self._pages = pages
         self._senders = senders
         self._draw = draw
-        self._root = node.settings.digital_link.root.rstrip("/")
+        self.root = pages.root
         schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
         self._manner = Manner(schemes, node.settings.digital_link.forward_query)
         self._records = LinkRecords(node, schemes)
@@ -89,7 +92,7 @@ class Links:
         link = asked.link
         subject = Subject(
             link.path,
-            self.root(request) + ("" if self._root else link.base),
+            self.root.of(request) + ("" if self.root.fixed else link.base),
             places=places_of(link),
             query=_passed_on(asked, request),
             compressed=asked.compressed,
@@ -108,12 +111,17 @@ class Links:
             retired=found[0].links.retired,
             values=found[0].values,
         )
+        handle = found[0].level.identity.encode()
         if parameters.has("noredirect") or page:
-            return record_page(subject.name, subject.values)
+            return await self._pages.record(request, link.identity, handle, subject.values)
         elsewhere = _handled_by(subject)
         if elsewhere is not None:
             return self._forwarded(elsewhere, link, subject)
         made = answer(request, subject, want, self._manner)
+        if made is None:
+            return await self._pages.record(
+                request, link.identity, handle, subject.values, headers=page_headers(subject)
+            )
         if made.status == _REDIRECT and self._node.prefixes.responsible(link.identity.encode()):
             self._keep(request, mark, made, found)
         return made
@@ -159,7 +167,7 @@ class Links:
         path = "/" + quote(shown, safe="/:").lstrip("/")
         subject = Subject(
             path,
-            self.root(request),
+            self.root.of(request),
             (level_of(path, links),),
             {"hdl": shown, "suffix": shown.partition("/")[2]},
             _clean(raw_query(request)),
@@ -167,7 +175,11 @@ class Links:
             links.retired,
             tuple(values),
         )
-        return answer(request, subject, want, self._manner)
+        made = answer(request, subject, want, self._manner)
+        if made is not None:
+            return made
+        headers = page_headers(subject)
+        return await self._pages.record(request, shown, name, values, headers=headers)
 
     async def _declared(self, values: Sequence[HandleValue]) -> DigitalLink | None:
         """The first GS1 key that a record calls itself, where that one leads here."""
@@ -182,15 +194,6 @@ class Links:
                 same = bool(found) and found[0].level == link and found[0].values == tuple(values)
                 return link if same else None
         return None
-
-    def root(self, request: web.BaseRequest) -> str:
-        """What anchors begin with: as set, else as the client called this node."""
-        if self._root:
-            return self._root
-        host = request.headers.get("Host", "")
-        if not _host.fullmatch(host):
-            return CANONICAL
-        return f"{'https' if self._senders.secure(request) else 'http'}://{host}"
 
     def _caller(self, request: web.BaseRequest, parameters: Parameters) -> Caller:
         name, colon, value = (parameters.first("locatt") or "").partition(":")
@@ -222,17 +225,6 @@ class Links:
             return problem(404, "not-found", "No such identifier")
         handled = format_link_header([Link("gs1:handledBy", root), *same_as(subject)])
         return redirect(307, address, {**VARY, "Link": handled, "Cache-Control": "no-cache"})
-
-
-def digital_link_of(name: bytes) -> DigitalLink | None:
-    """The Digital Link that a name in any spelling is; None for other names."""
-    key = key_of(name)
-    if key[:1] != b"/":
-        return None
-    try:
-        return replace(parse_uri(CANONICAL + key.decode()), base="")
-    except (BadIdentifier, UnicodeDecodeError):
-        return None  # an OID-IRI, which begins with a slash as well
 
 
 def preflight(*methods: str) -> web.Response:

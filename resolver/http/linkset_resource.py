@@ -18,7 +18,8 @@ from resolver.aliases import follow
 from resolver.http.asked import decoded, raw_path, raw_query
 from resolver.http.link_path import Asked, is_link_path, read_link
 from resolver.http.link_types import LINK_TYPES
-from resolver.http.links import METHODS, Links, digital_link_of, preflight
+from resolver.http.links import METHODS, Links, preflight
+from resolver.http.naming import digital_link_of
 from resolver.http.page import PUBLIC_HEADERS
 from resolver.http.problem import method_not_allowed, problem, problem_of
 from resolver.lookup import Answer, Query
@@ -96,7 +97,7 @@ class LinksetResource:
             return preflight()
         if request.method not in METHODS:
             return method_not_allowed(", ".join(METHODS))
-        body = orjson.dumps(self._description(self._links.root(request)))
+        body = orjson.dumps(self._description(self._links.root.of(request)))
         headers = {
             "Content-Type": "application/json",
             "Cache-Control": "max-age=3600",

@@ -68,6 +68,15 @@ def page(title: str, body: str, *, status: int = 200) -> web.Response:
 
 def record_page(name: str, values: Iterable[HandleValue], note: str = "") -> web.Response:
     """The values of a record."""
+    body = (
+        f"<h1>Handle values for: <code>{escape(name)}</code></h1>"
+        f"{f'<p>{escape(note)}</p>' if note else ''}{values_table(name, values)}"
+    )
+    return page(name, body)
+
+
+def values_table(name: str, values: Iterable[HandleValue]) -> str:
+    """The values of a record as HTML, and a link to them as JSON."""
     rows = "".join(
         f"<tr><td>{value.index}</td><td>{escape(_text(value.type))}</td>"
         f"<td>{iso_time(value.timestamp).decode()}</td>"
@@ -75,13 +84,10 @@ def record_page(name: str, values: Iterable[HandleValue], note: str = "") -> web
         for value in values
     )
     json_path = f"/api/handles/{quote(name, safe='/:')}"
-    body = (
-        f"<h1>Handle values for: <code>{escape(name)}</code></h1>"
-        f"{f'<p>{escape(note)}</p>' if note else ''}"
+    return (
         "<table><thead><tr><th>Index</th><th>Type</th><th>Timestamp</th><th>Data</th></tr></thead>"
         f'<tbody>{rows}</tbody></table><p><a href="{escape(json_path)}">As JSON</a></p>'
     )
-    return page(name, body)
 
 
 def not_found_page(name: str) -> web.Response:

@@ -27,13 +27,13 @@ from resolver.http.link_path import Asked, is_link_path, read_compressed, read_l
 from resolver.http.links import (
     Links,
     asks_for_links,
-    digital_link_of,
     has_links,
     preflight,
     refused,
 )
 from resolver.http.locations import LOC, chain_for, shared_locations, target
 from resolver.http.locations import shown as listed_locations
+from resolver.http.naming import digital_link_of
 from resolver.http.page import (
     SECURITY_HEADERS,
     error_page,
@@ -44,6 +44,7 @@ from resolver.http.page import (
 )
 from resolver.lookup import Answer, Query
 from resolver.namespaces import Chain
+from resolver.pages.face import QR, Pages
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -57,10 +58,17 @@ class Proxy:
     """The browser-facing resolver."""
 
     def __init__(
-        self, node: Node, senders: Senders, links: Links, *, draw: Callable[[], float]
+        self,
+        node: Node,
+        senders: Senders,
+        links: Links,
+        pages: Pages,
+        *,
+        draw: Callable[[], float],
     ) -> None:
         """draw: a random number, 0 ≤ draw < 1, for weighted locations. Raises SettingsError."""
         self._links = links
+        self._pages = pages
         self._node = node
         self._senders = senders
         self._draw = draw
@@ -77,6 +85,8 @@ class Proxy:
         try:
             parameters = Parameters.of(request)
             only_page = path.startswith(f"/{PAGE}/")
+            if only_page:
+                path = path.removesuffix(QR)
             asked = self._digital_link(path.removeprefix(f"/{PAGE}"), raw_query(request))
             if asked is not None:
                 return await self._links.digital_link(request, asked, page=only_page)
@@ -144,24 +154,32 @@ class Proxy:
         if answer.code == ResponseCode.VALUES_NOT_FOUND:
             return record_page(shown, (), "It has no public values.")
         if answer.code != ResponseCode.SUCCESS:
-            return _failed(answer, shown)
+            known = await self._pages.without_record(request, shown) if only_page else None
+            return known or _failed(answer, shown)
         self._node.metrics.lookups[answer.source].inc()
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
             return await self._listed(query, shown, values, chain)
         indexes, types = _indexes(parameters), parameters.types()
         chosen = select(values, indexes, types)
+        all_of_it = not indexes and not types
         if only_page or parameters.has("noredirect"):
-            return record_page(shown, chosen)
+            if not all_of_it:
+                return record_page(shown, chosen)
+            return await self._pages.record(request, shown, answer.handle, values)
         if not parameters.has("ignore_aliases"):
             alias = next((v for v in chosen if v.type.upper() == HS_ALIAS and v.data), None)
             if alias is not None:
                 return _to_alias(alias, parameters, self._expires(alias))
-        all_of_it = not indexes and not types
         if all_of_it and (asks_for_links(request, parameters) or has_links(values)):
             return await self._links.record(request, answer.handle, values)
         shared = await shared_locations(self._ask, chain)
-        return self._redirected(request, parameters, shown, chosen, shared)
+        redirected = self._redirected(request, parameters, shown, chosen, shared)
+        if redirected is not None:
+            return redirected
+        if not all_of_it:
+            return record_page(shown, chosen)
+        return await self._pages.record(request, shown, answer.handle, values)
 
     async def _ask(self, query: Query) -> Answer:
         lookup = self._node.lookup
@@ -174,10 +192,11 @@ class Proxy:
         shown: str,
         values: Sequence[HandleValue],
         shared: Locations,
-    ) -> web.StreamResponse:
+    ) -> web.StreamResponse | None:
+        """To where the values lead; None where they lead nowhere."""
         found, value = target(shown, values, shared, self._caller(request, parameters))
         if value is None:
-            return record_page(shown, values)
+            return None
         address = safe_address(found, parameters.first("urlappend") or "", self._schemes)
         if address is None:
             note = "The address below is not one that this server sends browsers to."

@@ -86,7 +86,7 @@ class Resolve:
             return _problem(answer, shape)
         values = decode_values(answer.values)
         if parameters.flag("verify"):
-            shape["verification"] = await self._verification(answer.handle, values, answer)
+            shape["verification"] = await self.verification(answer.handle, values, answer)
         indexes, types = parameters.indexes(), parameters.types()
         chosen = select(values, indexes, types)
         if not chosen:
@@ -113,7 +113,7 @@ class Resolve:
             return answer
         return replace(answer, steps=(_own_step(answer, (perf_counter() - started) * 1000),))
 
-    async def _verification(
+    async def verification(
         self, handle: bytes, values: Sequence[HandleValue], answer: Answer
     ) -> Mapping[str, Any]:
         """What holds of a record's signatures; of other nodes' records what recursion found."""
