@@ -24,7 +24,7 @@ from protocol.keys import PublicKey
 from protocol.labels import open_values
 from protocol.name import PREFIX_RECORDS, fold_prefix
 from protocol.record import HandleValue, encode_values
-from protocol.signature import REVOKED, parse_certificate
+from protocol.signature import REVOKED, parse_certificate, require_record
 from protocol.signature import verify_record as verify_signature
 from protocol.strict_json import parse_json
 from registry.events.proof import FORMAT as EVENT_FORMAT
@@ -264,7 +264,7 @@ async def _signature(
     proven: Mapping[str, int],
     held: list[str],
 ) -> None:
-    public = open_values(item.values)
+    public = tuple(value for value in item.values if value.public)
     if trusted.signers:
         _by_key(item.handle, public, trusted, held)
         return
@@ -278,19 +278,22 @@ async def _signature(
 def _by_key(
     handle: bytes, values: Sequence[HandleValue], trusted: Trusted, held: list[str]
 ) -> None:
-    """A signature by a key that is believed without a chain."""
-    problem = "it has no HS_SIGNATURE value"
+    """Signatures by keys that are believed without a chain; together they cover the values."""
+    problem, sound = "it has no HS_SIGNATURE value", []
     for signature in signatures(values):
         for key in trusted.signers:
             report = verify_signature(handle, values, signature.data, key, trusted.now)
             try:
-                report.require()
+                report.require_sound()
             except SignatureInvalid as error:
                 problem = str(error)
             else:
+                sound.append(report)
                 held.append(f"signature {signature.index} holds for {len(report.verified)} values")
-                return
-    raise SignatureInvalid(problem)
+                break
+    if not sound:
+        raise SignatureInvalid(problem)
+    require_record(values, sound)
 
 
 def _fetch(records: Mapping[bytes, Item]) -> Callable[[bytes], Awaitable[Sequence[HandleValue]]]:
