@@ -35,6 +35,7 @@ from resolver.node import Node
 TURN = 16
 """Questions a turn of the loop answers."""
 SAMPLE = 1_000
+ROUNDS = 8
 GOAL = 0.05
 
 Turn = Callable[[Sequence[bytes]], object]
@@ -45,16 +46,24 @@ def doirp_turns(node: Node) -> dict[str, Turn]:
     answer = Handler(node).plain.answer
 
     def bare(turn: Sequence[bytes]) -> None:
-        for data in turn:
+        for _, data in enumerate(turn):  # as the loop of the face has it
             answer(data)
 
     def counted(tally: Tally) -> Turn:
         def run(turn: Sequence[bytes]) -> None:
             started = perf_counter()
-            for data in turn:
+            codes, received, given = tally.codes, 0, 0
+            logged = -1 if tally.log is None else tally.log.within(len(turn))
+            for slot, data in enumerate(turn):
                 reply = answer(data)
                 if reply is not None:
-                    tally.plain(data, reply)
+                    codes[reply[27]] += 1
+                    received += len(data)
+                    given += len(reply)
+                    if slot == logged:
+                        tally.write(data, reply)
+            tally.received += received
+            tally.sent += given
             tally.turn(started)
 
         return run
@@ -70,6 +79,7 @@ def http_turns(node: Node) -> dict[str, Turn]:
     """Fast answers bare (what they count is timed apart and taken off), counted, and logged."""
     logging = replace(node.settings, log=replace(node.settings.log, query_sample=SAMPLE))
     logged = replace(node, settings=logging, query_log=QueryLog(SAMPLE))
+    logged.lookup = node.lookup
     plain, with_log = (fastpath.fast_answers(n, fastpath.Tally()) for n in (node, logged))
 
     def run(answer: Callable[[bytes], object]) -> Turn:
@@ -103,14 +113,26 @@ def per_lookup(name: str, run: Turn, turns: Sequence[Sequence[bytes]], seconds: 
     return timed("overhead", name, run, turns, seconds).us / TURN
 
 
+def least(
+    runs: dict[str, Turn], turns: Sequence[Sequence[bytes]], seconds: float
+) -> dict[str, float]:
+    """The least CPU a lookup of each over rounds in turn: what disturbs one disturbs all."""
+    found = dict.fromkeys(runs, float("inf"))
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            found[name] = min(found[name], per_lookup(name, run, turns, seconds / ROUNDS))
+    return found
+
+
 def measured(node: Node, asked: list[bytes], seconds: float) -> dict[str, dict[str, float]]:
     """By face: µs of counting, and of counting and logging."""
     gets = [b"GET /api/handles/%b HTTP/1.1\r\nHost: a\r\n\r\n" % data[48:-12] for data in asked]
     irp_turns = [asked[at : at + TURN] for at in range(0, len(asked), TURN)]
     get_turns = [gets[at : at + TURN] for at in range(0, len(gets), TURN)]
-    doirp = {n: per_lookup(n, run, irp_turns, seconds) for n, run in doirp_turns(node).items()}
-    http = {n: per_lookup(n, run, get_turns, seconds) for n, run in http_turns(node).items()}
-    counting = per_lookup("counting", http_counting(fastpath.Tally()), get_turns, seconds)
+    doirp = least(doirp_turns(node), irp_turns, seconds)
+    runs = http_turns(node) | {"alone": http_counting(fastpath.Tally())}
+    http = least(runs, get_turns, seconds)
+    counting = http["alone"]
     return {
         "UDP": {
             "counted": max(0.0, doirp["counted"] - doirp["bare"]),

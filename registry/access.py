@@ -178,6 +178,10 @@ class Access:
             return True
         return any(mask & wanted == wanted for mask in self.rights(actor, handle))
 
+    def is_member(self, actor: Reference, reference: Reference) -> bool:
+        """Whether a reference means an identity, directly or through lists."""
+        return self._is_named(actor, Admin(0, reference.handle, reference.index))
+
     def _is_named(self, actor: Reference, admin: Admin) -> bool:
         reference = admin.reference
         if matches(actor, reference) or _key(reference) in self._elsewhere:

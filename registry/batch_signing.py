@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.batch_signature import sign_batch
 from protocol.jws import sign_jws
 from protocol.record import HandleValue
-from registry.signing import RecordSigner
+from registry.signing import RecordSigner, parts_of
 
 Values = tuple[HandleValue, ...]
 
@@ -41,8 +42,13 @@ class BatchSigner:
         """The values of each record with a signature over them. Raises ParseError: a bad name."""
         kept = [self.signer.unsigned(values) for _, values in records]
         pairs = zip(records, kept, strict=True)
-        texts = self.texts([self.signer.payload(name, own, now_s) for (name, _), own in pairs])
+        parts = [(name, parts_of(own)) for (name, _), own in pairs]
+        texts = iter(
+            self.texts(
+                [self.signer.payload(name, one, now_s) for name, own in parts for one in own]
+            )
+        )
         return [
-            self.signer.attached(values, text, now_s)
-            for (_, values), text in zip(records, texts, strict=True)
+            self.signer.attached(values, list(islice(texts, len(own))), now_s)
+            for (_, values), (_, own) in zip(records, parts, strict=True)
         ]

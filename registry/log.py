@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from protocol.change import pack, pack_flat, unpack
 from protocol.errors import ParseError, StoreError
+from protocol.labels import hidden
 from protocol.record import HandleValue, Reference, decode_values, encode_value, encode_values
 from registry.store import Table, Write
 
@@ -161,7 +162,12 @@ def _public_digest(
     if values is None:
         return b""
     wire = map(encode_value, values) if encoded is None else encoded
-    shown = [data for value, data in zip(values, wire, strict=True) if value.public]
+    closed = hidden(values)
+    shown = [
+        data
+        for value, data in zip(values, wire, strict=True)
+        if value.public and value.index not in closed
+    ]
     public = b"".join((_U4.pack(len(shown)), *shown))
     return public_digest(public_salt(body_salt), public)
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from protocol.change import Change
 from protocol.errors import ParseError, SignatureInvalid
 from protocol.jws import parse_jws, sign_jws
 from protocol.keys import PrivateKey, PublicKey, decode_public_key
 from protocol.keys.policy import STRICT, Policy
+from protocol.labels import MOST_GROUPS, groups, hidden
 from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
 from protocol.record import HandleValue, Reference
 from protocol.signature import (
@@ -25,9 +27,11 @@ from protocol.signature import (
     HS_SIGNATURE,
     Report,
     Validity,
+    needs_signature,
     parse_certificate,
     parse_signature,
     record_payload,
+    require_record,
     same_identity,
     verify_record,
 )
@@ -65,21 +69,30 @@ class RecordSigner:
     valid_s: int | None = None
 
     def sign(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> Values:
-        """The values with one HS_SIGNATURE of this signer over them, an earlier one replaced."""
-        data = self.signature(handle, self.unsigned(values), now_s)
-        return self.attached(values, data, now_s)
+        """The values with the HS_SIGNATURE of this signer over them, earlier ones replaced.
+
+        Where labels hide some there are several: parts_of().
+        """
+        parts = parts_of(self.unsigned(values))
+        texts = [self.signature(handle, part, now_s) for part in parts]
+        return self.attached(values, texts, now_s)
 
     def unsigned(self, values: Sequence[HandleValue]) -> Values:
         """The values without this signer's signature."""
         return tuple(value for value in values if not self.made(value))
 
-    def attached(self, values: Sequence[HandleValue], data: bytes, now_s: int) -> Values:
-        """The values with a signature of this signer, an earlier one replaced."""
-        kept = self.unsigned(values)
+    def attached(self, values: Sequence[HandleValue], texts: Sequence[bytes], now_s: int) -> Values:
+        """The values with signatures of this signer, earlier ones replaced."""
+        made = list(self.unsigned(values))
         old = next((value for value in values if self.made(value)), None)
         if old is not None:
-            return (*kept, replace(old, data=data, timestamp=now_s))
-        return (*kept, HandleValue(free_index(kept), HS_SIGNATURE, data, timestamp=now_s))
+            made.append(replace(old, data=texts[0], timestamp=now_s))
+        else:
+            made.append(HandleValue(free_index(made), HS_SIGNATURE, texts[0], timestamp=now_s))
+        for data in texts[1:]:
+            index = _drawn_index(made, data)
+            made.append(HandleValue(index, HS_SIGNATURE, data, timestamp=now_s))
+        return tuple(made)
 
     def signature(self, handle: bytes, values: Sequence[HandleValue], now_s: int) -> bytes:
         """The data of an HS_SIGNATURE value over these values."""
@@ -104,6 +117,41 @@ class RecordSigner:
             return same_identity(_issuer(value), self.reference)
         except ParseError:
             return False
+
+
+def parts_of(values: Values) -> list[Values]:
+    """What of a record is signed together (ADR 0053): nearly always all of it.
+
+    Where labels hide values: what everybody sees; all of it, for administrators, which binds the
+    labels too; and each group of hidden values that the same grants open. A signature is there
+    for whoever sees everything that it lists, so it shows nothing to others.
+    """
+    closed = hidden(values)
+    if not closed:
+        return [values]
+    shown = tuple(value for value in values if value.index not in closed)
+    parts: list[Values] = [values, *groups(values)]
+    return [shown, *parts] if any(map(needs_signature, shown)) else parts
+
+
+def check_brought(
+    handle: bytes, values: Values, brought: Values, access: Access, now_s: int
+) -> None:
+    """Raise SignatureInvalid or ParseError unless the signatures that a change brings hold.
+
+    values: the whole record. Each covers the record; where labels hide values, together they do.
+    """
+    closed = hidden(values) if brought else frozenset()
+    if not closed:
+        for value in brought[:MAX_SIGNATURES]:
+            verify_signature(handle, values, value, access, now_s).require(partial=False)
+        return
+    most = MAX_SIGNATURES + MOST_GROUPS
+    reports = [verify_signature(handle, values, one, access, now_s) for one in brought[:most]]
+    require_record(values, reports)
+    if any(value.index not in closed for value in values if needs_signature(value)):
+        open_to_all = [r for r in reports if not closed.intersection(r.verified)]
+        require_record([v for v in values if v.index not in closed], open_to_all)
 
 
 def node_signer(
@@ -146,6 +194,15 @@ def free_index(values: Sequence[HandleValue]) -> int:
     """Where a signature goes: 400, or the next index that is free."""
     taken = {value.index for value in values}
     index = SIGNATURE_INDEX
+    while index in taken:
+        index += 1
+    return index
+
+
+def _drawn_index(values: Sequence[HandleValue], data: bytes) -> int:
+    """Where a signature over hidden values goes: its place must not tell how many others are there."""
+    taken = {value.index for value in values}
+    index = int.from_bytes(sha256(data).digest()[:4]) >> 2 | 1 << 29
     while index in taken:
         index += 1
     return index
@@ -230,8 +287,7 @@ class RecordGuard:
         brought = signatures(change.values)
         own_record = change.actor is None and described_prefix(change.handle) is not None
         if brought and not own_record and not (change.attributes or {}).get(VERIFIED):
-            for value in brought[:MAX_SIGNATURES]:
-                verify_signature(change.handle, after, value, access, now_s).require(partial=False)
+            check_brought(change.handle, after, tuple(brought), access, now_s)
         elif not brought and self._signer is not None:
             asked = bool((change.attributes or {}).get(SIGN))
             after = self._signed(self._signer, access, name, after, now_s, asked=asked)
@@ -255,7 +311,8 @@ class RecordGuard:
 def _require_signed(handle: bytes, values: Values, access: Access, now_s: int) -> None:
     """Raise SignatureInvalid unless one signature holds and covers the record."""
     problem = "it has no HS_SIGNATURE value"
-    for value in signatures(values)[:MAX_SIGNATURES]:
+    most = MAX_SIGNATURES + (MOST_GROUPS if hidden(values) else 0)
+    for value in signatures(values)[:most]:
         try:
             verify_signature(handle, values, value, access, now_s).require()
         except (SignatureInvalid, ParseError) as error:

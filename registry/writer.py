@@ -32,6 +32,13 @@ from registry.erase import erase_writes, erased_by
 from registry.events.writing import captured, first_same, logged, require_entitled
 from registry.fence import require_open
 from registry.generation import Generation
+from registry.label_rules import (
+    check_labels,
+    check_reserved,
+    refuse_unseen,
+    require_labels,
+    stay_unseen,
+)
 from registry.log import (
     SALT_BYTES,
     SEQUENCE_KEY,
@@ -174,23 +181,27 @@ class Writer:
     def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """One change: done in the batch, or refused without a trace."""
         try:
-            if change.ready is not None:
-                made = self._ready(batch, access, change, change.ready, now_s)
-                if made is not None:
-                    return made
-                change = plain_change(change, change.ready)
             if change.idempotency_key is None:
-                return self._do(batch, access, change, now_s)
+                return self._made(batch, access, change, now_s)
             key = idempotency.row_key(change)
             known = idempotency.remembered(change, batch.remembered_result(key))
             if known is not None:
                 return _decode_outcome(known, change.handle)
-            outcome = self._do(batch, access, change, now_s)
+            outcome = self._made(batch, access, change, now_s)
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
-            held = 0 if change.kind is Kind.EVENT else _version(batch, change.handle)
-            return _refusal(change, error, held)
+            unknown = change.kind is Kind.EVENT or _is_unseen(batch, access, change)
+            return _refusal(change, error, 0 if unknown else _version(batch, change.handle))
+
+    def _made(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """The outcome of a change that was not made before."""
+        if change.ready is None:
+            return self._do(batch, access, change, now_s)
+        outcome = self._ready(batch, access, change, change.ready, now_s)
+        if outcome is None:
+            outcome = self._do(batch, access, plain_change(change, change.ready), now_s)
+        return outcome
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
@@ -207,18 +218,19 @@ class Writer:
     def _record(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         _require_served(batch, change)
         held = batch.held(change.handle)
+        if held is not None and stay_unseen(access, change, held.values):
+            _require_version(change, 0)
+            alter(change, None, now_s, self._settings)
+            refuse_unseen(access, change)
         version = held.version if held is not None else 0
-        if change.expected_version is not None and change.expected_version != version:
-            raise VersionConflict(
-                f"{_shown(change)} is at version {version}, not {change.expected_version}; "
-                "read it again and repeat the change"
-            )
+        _require_version(change, version)
         before = held.values if held is not None else None
         if before is not None and change.kind in _VALUE_KINDS:
             access.require(change, before, None)  # what is missing is told to the entitled only
         proved = change.actor is not None and access.has_everything(change.actor)
         altered = alter(change, before, now_s, self._unhindered if proved else self._settings)
         access.require(change, before, altered.values)
+        check_reserved(access, change, altered.values)
         if altered.status == UNCHANGED:
             exists = change.kind is Kind.CREATE and not change.overwrite
             code = ResponseCode.HANDLE_ALREADY_EXISTS if exists else ResponseCode.SUCCESS
@@ -226,6 +238,8 @@ class Writer:
         after = altered.values
         name = change.handle if held is None or change.kind is Kind.CREATE else held.name
         if after is not None:
+            check_labels(change, before, after)
+            require_labels(access, change, before, after)
             row = batch.prefix(prefix_of(name))
             unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
             after = self._guard.finish(access, change, name, after, now_s, unsigned)
@@ -265,7 +279,7 @@ class Writer:
         """What _do() comes to for a new record that came ready; None: it must go that way."""
         handle = change.handle
         folded = handle.upper()
-        if handle.startswith(b"0.") or len(folded) > MAX_KEY or batch.is_part:
+        if handle.startswith(b"0.") or b"/0." in handle or len(folded) > MAX_KEY or batch.is_part:
             return None
         if change.expected_version or batch.has_key(folded):
             return None
@@ -307,6 +321,7 @@ class Writer:
         after = before
         if change.values:
             check_values(change.values, self._settings)
+            check_labels(change, None, change.values)
             after = tuple(replace(value, timestamp=now_s) for value in change.values)
             check_size(change.handle, after, self._settings)
             if before is not None and same_content(before, after):
@@ -423,6 +438,23 @@ class Writer:
         kept = max(0, settings.idempotency_keys - len(batch.remembered))
         expired = idempotency.expire_writes(state, now_s - settings.idempotency_s, last, kept)
         return expired + writes + idempotency.store_writes(batch.remembered, last)
+
+
+def _require_version(change: Change, version: int) -> None:
+    """Raise VersionConflict unless the record is at the version that a change asks for."""
+    if change.expected_version is not None and change.expected_version != version:
+        raise VersionConflict(
+            f"{_shown(change)} is at version {version}, not {change.expected_version}; "
+            "read it again and repeat the change"
+        )
+
+
+def _is_unseen(batch: Batch, access: Access, change: Change) -> bool:
+    try:
+        held = batch.held(change.handle)
+    except StoreError:
+        return False
+    return held is not None and stay_unseen(access, change, held.values)
 
 
 def _require_served(batch: Batch, change: Change) -> None:

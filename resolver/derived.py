@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from protocol.errors import ResponseCode
+from protocol.labels import unlabelled
 from protocol.name import described_prefix, is_arcwise, whole_name
 from protocol.record import HandleValue, Reference, decode_value
 from protocol.template import divide, expand
@@ -64,9 +65,9 @@ def derived_values(
 
 
 def _values_of(lookup: Lookup, base: bytes) -> tuple[HandleValue, ...]:
-    """All values of a base's record; none without a record."""
+    """The values of a base's record but for what labels hide; none without a record."""
     raw = lookup.row(base) if b"/" in base else None
-    return decode_row(raw).values() if raw is not None else ()
+    return unlabelled(decode_row(raw).values()) if raw is not None else ()
 
 
 def _cited(

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from protocol.errors import ParseError, ResponseCode
-from protocol.name import fold_prefix, whole_name
+from protocol.labels import labels_in
+from protocol.name import fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, Reference, decode_values
 from protocol.values.hs_vlist import decode_vlist
 from registry.access import admins, creation_right, matches
@@ -40,6 +41,9 @@ async def memberships(node: Node, actor: Reference, *handles: bytes) -> tuple[Re
         record = read_record(node.store, whole_name(handle))
         if record is not None:
             search.follow(admin.reference for admin in admins(record.values))
+            if labels_in(record.values) is not None:
+                grants = node.lookup.grants.of(prefix_of(record.handle))
+                search.follow(grant.to for grant in grants)
     await search.run()
     return tuple(search.found)
 

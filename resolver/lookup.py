@@ -8,13 +8,15 @@ questions (resolver.doirp.fast); a differential test holds it to what this page 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocol.errors import NotAuthorized, ResponseCode
 from protocol.identifier import key_of
+from protocol.labels import unlabelled
 from protocol.name import described_prefix, prefix_record, whole_name
 from protocol.record import (
     ADMIN_READ,
@@ -24,23 +26,30 @@ from protocol.record import (
     Reference,
     decode_value,
     encode_value,
+    select,
 )
 from protocol.template import TemplateRefused
 from protocol.value_slices import EMPTY, ValueSlice, chosen, join, slices
+from registry.grants import Grants
 from registry.prefixes import Prefixes, ancestors
+from registry.reads import ReadLog
 from registry.store import Store, Table
 from registry.store.row import (
     Row,
     checked,
     decode_row,
+    decode_values_of,
+    has_labelled,
     has_private,
     is_named,
+    is_unseen,
     public_body,
     row_version,
     store_key,
 )
 from resolver.derived import Elsewhere, derived_values, may_derive
 from resolver.namespaces import Namespaces
+from resolver.seeing import note_reads, seen
 
 if TYPE_CHECKING:
     from registry.access import Access
@@ -124,12 +133,17 @@ class Lookup:
         access: Access,
         *,
         recursion: Recursion | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """now: seconds since 1970, for grants that end."""
+        self.now = now
         self.prefixes = prefixes
         self.access = access
         self.recursion = recursion
         self.get: Callable[[bytes], bytes | None] = store.getter(Table.RECORDS)
         self.namespaces = Namespaces(prefixes, self.get)
+        self.grants = Grants(self.get)
+        self.reads = ReadLog()
 
     def answer_now(self, query: Query) -> Answer | None:
         """The answer, if no other node has to be asked for it."""
@@ -170,6 +184,12 @@ class Lookup:
         checked(raw)
         return raw if is_named(raw, key, folded) else None
 
+    def is_labelled(self, name: bytes) -> bool:
+        """Whether labels hide values of a record here."""
+        whole = whole_name(name)
+        raw = self.row(whole) if self.prefixes.responsible(whole) else None
+        return raw is not None and has_labelled(raw)
+
     def public_values(self, name: bytes, types: tuple[bytes, ...]) -> list[ValueSlice]:
         """The public values of some types at a record held here; none when it is not held."""
         raw = self.row(name)
@@ -186,6 +206,8 @@ def from_store(lookup: Lookup, query: Query) -> Answer | None:
     raw = lookup.row(name)
     if raw is None:
         return _absent(lookup, query, name)
+    if has_labelled(raw):
+        return _labelled_answer(lookup, query, name, raw)
     if query.public_only or not has_private(raw):
         return _public_answer(query, raw)
     return _full_answer(lookup, query, decode_row(raw))
@@ -283,6 +305,41 @@ def _public_answer(query: Query, raw: bytes) -> Answer:
     if body[:4] == EMPTY:
         return _none_chosen(query)
     return _success(query, body, row_version(raw))
+
+
+def _labelled_answer(lookup: Lookup, query: Query, name: bytes, raw: bytes) -> Answer | None:
+    """Of a record in which labels hide values; what who asks may not know of is not there."""
+    if query.identity is None or query.public_only:
+        if is_unseen(raw):
+            return _absent(lookup, query, name)
+        return _public_answer(query, raw) if query.public_only else _open_answer(lookup, query, raw)
+    row = decode_row(raw)
+    values = decode_values_of(row)
+    found = seen(lookup, query, row.name, values)
+    if not found:
+        return _absent(lookup, query, name)
+    told = select(found, query.indexes, query.types)
+    answer = _readable(lookup, query, _slices(told), row.record, row.version)
+    if answer.code == ResponseCode.SUCCESS:
+        note_reads(lookup, query, row.name, values, told)
+        if len(found) != len(unlabelled(values)):
+            return replace(answer, private=True)
+    return answer
+
+
+def _open_answer(lookup: Lookup, query: Query, raw: bytes) -> Answer:
+    """The public values and those that permissions withhold, but none that labels hide."""
+    if not has_private(raw):
+        return _public_answer(query, raw)
+    row = decode_row(raw)
+    told = select(unlabelled(decode_values_of(row)), query.indexes, query.types)
+    return _readable(lookup, query, _slices(told), row.record, row.version)
+
+
+def _slices(values: Sequence[HandleValue]) -> list[ValueSlice]:
+    found = list(slices(b"".join(map(encode_value, values))))
+    found.sort(key=_by_index)
+    return found
 
 
 def _full_answer(lookup: Lookup, query: Query, row: Row) -> Answer:

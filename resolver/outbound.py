@@ -12,11 +12,11 @@ from resolver.guard import Guard
 def make_guard(settings: Settings, *named: str) -> Guard:
     """The rules of [outbound]. named: URLs the operator gave, whose class passes as well."""
     guard = Guard(settings.outbound)
-    guard.trust_class_of(filter(None, map(_literal, (settings.node.parent, *named))))
+    guard.trust_class_of(filter(None, map(literal, (settings.node.parent, *named))))
     return guard
 
 
-def _literal(url: str) -> str | None:
+def literal(url: str) -> str | None:
     """The address in a URL; None for a name, which must resolve to what the rules allow."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":

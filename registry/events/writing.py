@@ -43,6 +43,7 @@ from registry.events.row import (
     EventRow,
     decode_event_row,
 )
+from registry.labels import level_of
 from registry.log import sequence_key
 from registry.prefixes import HOMED
 from registry.store import Snapshot, Table, Write
@@ -188,6 +189,11 @@ def first_same(batch: Batch, access: Access, change: Change, row: EventRow) -> i
     if row.flags & DECLARES_ERROR:
         for _, held in known:
             _require_withdrawing(access, change, held)
+            if level_of(row.label) < level_of(held.label):
+                raise InvalidValue(
+                    f"a copy of {row.event_id} cannot be more public than the event: label it "
+                    f"{level_of(held.label)} or above"
+                )
     return None
 
 

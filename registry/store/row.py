@@ -23,6 +23,7 @@ from protocol.change import Ready
 from protocol.errors import ParseError, StoreError
 from protocol.handle_json import format_values
 from protocol.identifier import key_of
+from protocol.labels import hidden, open_values
 from protocol.naptr import Domain, domain_of
 from protocol.naptr_records import naptr_of, records_wire
 from protocol.record import (
@@ -48,6 +49,10 @@ HAS_ABSOLUTE_TTL = 2
 HAS_SIGNATURE = 4
 GIVEN = 8
 """Of NAPTR records: they were given as values, not made from others."""
+HAS_LABELLED = 16
+"""Labels hide some of its values: they are not there but for who may see them (protocol.labels)."""
+UNSEEN = 32
+"""Labels hide all of its values: to others the record is not there."""
 
 HEAD = Struct(">QBBHHHQIIII")
 """checksum (xxh3-64 of all that follows), format, flags, name length, public count, total count,
@@ -75,8 +80,8 @@ _u4_at = _U4.unpack_from
 _u8_at = _U8.unpack_from
 
 
-Facts = tuple[int, int]
-"""Flags of a row, and the least TTL of the public values in seconds."""
+Facts = tuple[int, int, frozenset[int]]
+"""Flags of a row, the least TTL of the public values in seconds, and the indexes labels hide."""
 
 
 QUARANTINED = b"quarantined"
@@ -117,6 +122,16 @@ def checked(raw: bytes) -> bytes:
 def public_body(raw: bytes) -> bytes:
     """u4 count and the public values in wire form: the answer's list<value>, ready to send."""
     return raw[HEAD_SIZE : HEAD_SIZE + _u4_at(raw, _PUBLIC_LENGTH_AT)[0]]
+
+
+def is_unseen(raw: bytes) -> bool:
+    """Whether labels hide the whole record."""
+    return bool(raw[FLAGS_AT] & UNSEEN)
+
+
+def has_labelled(raw: bytes) -> bool:
+    """Whether labels hide some of it."""
+    return bool(raw[FLAGS_AT] & HAS_LABELLED)
 
 
 def has_private(raw: bytes) -> bool:
@@ -252,12 +267,13 @@ def encode_row(
     values = record.values
     if wire is None:
         wire = [encode_value(value) for value in values]
-    flags, min_ttl = facts or _facts(values, time_s)
+    flags, min_ttl, closed = facts or _facts(values, time_s)
     public, private = list(wire), list[bytes]()
-    if flags & HAS_PRIVATE:
-        pairs = list(zip(values, wire, strict=True))
-        public = [data for value, data in pairs if value.public]
-        private = [data for value, data in pairs if not value.public]
+    if flags & (HAS_PRIVATE | HAS_LABELLED):
+        public = []
+        for value, data in zip(values, wire, strict=True):
+            shown = value.public and value.index not in closed
+            (public if shown else private).append(data)
     open_values, closed_values = b"".join(public), b"".join(private)
     tail = HEAD.pack(
         0,
@@ -279,19 +295,20 @@ def encode_row(
 def ready_json(record: Record, version: int, time_s: int, facts: Facts | None = None) -> bytes:
     """The row of the JSON table: head, then the array of the public values."""
     values = record.values
-    flags, min_ttl = facts or _facts(values, time_s)
+    flags, min_ttl, closed = facts or _facts(values, time_s)
     shortened = is_shortened(store_key(key_of(record.handle)))
     name = record.handle if shortened else b""
     tail = JSON_HEAD.pack(0, ROW_FORMAT, flags, len(name), version, time_s, min_ttl)[8:]
-    shown = format_values(values if not flags & HAS_PRIVATE else [v for v in values if v.public])
+    if flags & (HAS_PRIVATE | HAS_LABELLED):
+        values = tuple(v for v in values if v.public and v.index not in closed)
+    shown = format_values(values)
     body = b"".join((tail, shown, name))
     return _U8.pack(xxh3_64_intdigest(body)) + body
 
 
 def ready_naptr(record: Record, domain: Domain, time_s: int) -> bytes | None:
     """The row of the NAPTR table: head, then the records; None where there are none."""
-    public = [value for value in record.values if value.public]
-    found = naptr_of(public, time_s, oid=domain.oid)
+    found = naptr_of(open_values(record.values), time_s, oid=domain.oid)
     if not found.records:
         return None
     flags = (HAS_ABSOLUTE_TTL if found.absolute else 0) | (GIVEN if found.given else 0)
@@ -370,9 +387,12 @@ def no_rows(folded: bytes) -> list[Write]:
 
 
 def _facts(values: Sequence[HandleValue], time_s: int) -> Facts:
-    """Flags, and the least TTL of the public values in seconds."""
-    flags, least, publics = 0, 0xFFFFFFFF, 0
+    """Flags, the least TTL of the public values in seconds, and the indexes labels hide."""
+    closed = hidden(values)
+    flags, least, publics = HAS_LABELLED if closed else 0, 0xFFFFFFFF, 0
     for value in values:
+        if value.index in closed:
+            continue
         if not value.permissions & PUBLIC_READ:
             flags |= HAS_PRIVATE
             continue
@@ -384,4 +404,6 @@ def _facts(values: Sequence[HandleValue], time_s: int) -> Facts:
         least = min(least, ttl)
         if value.type == b"HS_SIGNATURE":
             flags |= HAS_SIGNATURE
-    return flags, least if publics else 0
+    if closed and not publics and not flags & HAS_PRIVATE:
+        flags |= UNSEEN
+    return flags, least if publics else 0, closed

@@ -34,11 +34,15 @@ from protocol.errors import (
     NotServedHere,
     ResponseCode,
 )
+from protocol.labels import is_unseen
 from protocol.name import PREFIX_RECORDS, ROOT_RECORD, described_prefix, fold, record_of
 from protocol.record import PUBLIC_WRITE, HandleValue, Reference
+from protocol.values.hs_admin import Permission
+from registry.label_rules import stay_unseen
 from registry.records import read_record
 from registry.store import Table
 from registry.store.row import LONG_KEY, row_name
+from registry.store.row import is_unseen as is_unseen_row
 from resolver.doirp.desk import Desk
 from resolver.doirp.exchange import Exchange, Reply, error_reply
 from resolver.groups import memberships, memberships_for
@@ -60,7 +64,7 @@ async def create(desk: Desk, exchange: Exchange) -> Reply:
         handle += str(UUID(bytes=desk.random(16), version=4)).encode()
         flags |= Flag.MNS
     overwrite = exchange.has(Flag.OWE)
-    held = _held(desk.node, handle)
+    held = _held(desk.node, handle, exchange.identity)
     _require_fresh(desk.node, exchange)
     _identity(exchange)
     if held is not None and not overwrite:
@@ -103,7 +107,7 @@ async def remove(desk: Desk, exchange: Exchange) -> Reply:
 async def modify(desk: Desk, exchange: Exchange) -> Reply:
     """Operation 104; values that anybody may write need no identity (do-irp 11)."""
     request = decode_values_request(exchange.message.body)
-    held = _require_held(desk.node, request.handle)
+    held = _require_held(desk.node, request.handle, exchange.identity)
     change = Change(Kind.MODIFY, request.handle, request.values)
     if exchange.identity is None and _open_to_all(held, request.values):
         return await _submit(desk, exchange, replace(change, actor=ANYBODY))
@@ -134,7 +138,9 @@ async def list_handles(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
     prefix = _homed_prefix(desk.node, record)
     if not desk.node.settings.admin.public_listing:
         await _require_right(desk.node, exchange, record, desk.node.access.require_list)
-    return _in_parts(_names(desk.node, prefix + b"/"))
+    return _in_parts(
+        _names(desk.node, prefix + b"/", everything=_reads_all(desk.node, exchange, record))
+    )
 
 
 async def list_derived(desk: Desk, exchange: Exchange) -> AsyncIterator[Reply]:
@@ -154,8 +160,8 @@ async def _derived(desk: Desk, exchange: Exchange, record: bytes) -> AsyncIterat
 # --- the common parts
 
 
-def _held(node: Node, handle: bytes) -> tuple[HandleValue, ...] | None:
-    """The values of a record of ours, None when there is none.
+def _held(node: Node, handle: bytes, identity: Reference | None) -> tuple[HandleValue, ...] | None:
+    """The values of a record of ours, None when there is none that who asks may know of.
 
     Raises BadIdentifier for a name that is no UTF-8, NotServedHere for one that is not ours.
     """
@@ -167,11 +173,18 @@ def _held(node: Node, handle: bytes) -> tuple[HandleValue, ...] | None:
         ) from None
     node.prefixes.require(handle)
     record = read_record(node.store, handle)
-    return None if record is None else record.values
+    if record is None:
+        return None
+    if is_unseen(record.values) and (
+        identity is None
+        or stay_unseen(node.access, Change(Kind.MODIFY, handle, actor=identity), record.values)
+    ):
+        return None
+    return record.values
 
 
-def _require_held(node: Node, handle: bytes) -> tuple[HandleValue, ...]:
-    values = _held(node, handle)
+def _require_held(node: Node, handle: bytes, identity: Reference | None) -> tuple[HandleValue, ...]:
+    values = _held(node, handle, identity)
     if values is None:
         raise _not_found(handle)
     return values
@@ -181,7 +194,7 @@ def _require_held_for(exchange: Exchange, node: Node, handle: bytes) -> None:
     """Raise HandleNotFound to who proved an identity; others are challenged first, as deployed
     servers do.
     """
-    held = _held(node, handle)
+    held = _held(node, handle, exchange.identity)
     _require_fresh(node, exchange)
     _identity(exchange)
     if held is None:
@@ -284,8 +297,16 @@ def _open_to_all(held: tuple[HandleValue, ...], values: tuple[HandleValue, ...])
     )
 
 
-def _names(node: Node, start: bytes) -> Iterator[bytes]:
+def _reads_all(node: Node, exchange: Exchange, record: bytes) -> bool:
+    """Whether who asks sees what labels hide under a prefix. record: of the prefix."""
+    identity = exchange.identity
+    return identity is not None and node.access.allows(identity, record, int(Permission.READ_VALUE))
+
+
+def _names(node: Node, start: bytes, *, everything: bool = False) -> Iterator[bytes]:
     """Names as registered whose folded form begins so, in parts of one snapshot each.
+
+    everything: with the records that labels hide.
 
     Names of more than 511 octets lie under shortened keys, in a range of their own.
     """
@@ -294,7 +315,7 @@ def _names(node: Node, start: bytes) -> Iterator[bytes]:
         while True:
             with node.store.snapshot() as state:
                 rows = list(state.scan(Table.RECORDS, at, stop, NAMES_PER_MESSAGE))
-            yield from (row_name(raw) for _, raw in rows)
+            yield from (row_name(raw) for _, raw in rows if everything or not is_unseen_row(raw))
             if len(rows) < NAMES_PER_MESSAGE:
                 break
             at = rows[-1][0] + b"\0"

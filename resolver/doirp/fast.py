@@ -22,7 +22,7 @@ from protocol.doirp.resolution import ResolutionRequest, decode_resolution_reque
 from protocol.errors import ParseError, ResponseCode
 from protocol.value_slices import EMPTY, chosen, join, slices
 from registry.prefixes import ROOT
-from registry.store.row import FLAGS_AT, HAS_PRIVATE, HEAD_SIZE
+from registry.store.row import FLAGS_AT, HAS_PRIVATE, HEAD_SIZE, UNSEEN
 from resolver.lookup import Lookup
 
 MAX_HOPS = 10
@@ -91,11 +91,11 @@ def reply_head(head: bytes) -> bytes | None:
 class _Codes:
     """What follows from operation code, response code and flags of a request."""
 
-    __slots__ = ("digest", "none_chosen", "not_found", "public_only", "success")
+    __slots__ = ("digest", "general", "none_chosen", "not_found", "success")
 
     def __init__(self, flags: int) -> None:
         reply = _U4.pack(flags & COPIED_FLAGS.value | (Flag.REC | Flag.AT).value)
-        self.public_only = bool(flags & Flag.PO)
+        self.general = UNSEEN if flags & Flag.PO else UNSEEN | HAS_PRIVATE
         self.digest = bool(flags & Flag.RD)
         self.success = _U4.pack(1) + _U4.pack(ResponseCode.SUCCESS) + reply
         self.not_found = _U4.pack(1) + _U4.pack(ResponseCode.HANDLE_NOT_FOUND) + reply
@@ -232,7 +232,7 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
                 sum_, flags, public_size = row_of(raw)
             except StructError:  # too short for a row: the general way says so
                 return None
-            if checksum(raw[8:]) != sum_ or (flags & HAS_PRIVATE and not codes.public_only):
+            if checksum(raw[8:]) != sum_ or flags & codes.general:
                 return None
             body = raw[HEAD_SIZE : HEAD_SIZE + public_size]
             if wanted is not None:

@@ -60,11 +60,11 @@ async def resolve(desk: Desk, exchange: Exchange) -> Reply:
 
 def _may_be_in_a_group(desk: Desk, exchange: Exchange, answer: Answer) -> bool:
     """Whether lists at other nodes could still entitle a proved identity that was refused."""
-    return (
-        answer.code == ResponseCode.INVALID_ADMIN
-        and exchange.identity is not None
-        and desk.node.recursion is not None
-    )
+    if exchange.identity is None or desk.node.recursion is None:
+        return False
+    if answer.code == ResponseCode.INVALID_ADMIN:
+        return True
+    return desk.node.lookup.is_labelled(answer.handle)
 
 
 def reply_of(answer: Answer) -> Reply:

@@ -148,7 +148,8 @@ class UdpFace:
         slots, answer, limit, tally = self._batch, self._plain.answer, self._limit, self._tally
         inbox, outbox, names, known = slots.inbox, slots.outbox, slots.names, limit.known
         in_slot, out_slot, name_slot = slots.in_slot, slots.out_slot, batch.NAME_SLOT
-        sizes, lengths, codes, query_log = slots.sizes, slots.lengths, tally.codes, tally.log
+        sizes, lengths, codes = slots.sizes, slots.lengths, tally.codes
+        logged = -1 if tally.log is None else tally.log.within(waiting)
         size_at, size_step, unsent = slots.size_at, slots.size_step, self._unsent
         start, end = self._addresses.span
         first = received = given = 0
@@ -166,8 +167,8 @@ class UdpFace:
                     received += size
                     size = len(reply)
                     given += size
-                    if query_log is not None:
-                        tally.sample(data, reply)
+                    if slot == logged:
+                        tally.write(data, reply)
                     total = account[1] + size
                     if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
                         account[1] = total

@@ -24,7 +24,16 @@ from registry.alter import REFUSED
 from registry.events.capture import node_event_signer, signed_change
 from resolver.epcis import problems
 from resolver.epcis.callers import Callers, Capturer
-from resolver.epcis.jobs import BEHAVIOURS, ROLLBACK, Job, Jobs, newest_jobs, problem_of, read_job
+from resolver.epcis.jobs import (
+    BEHAVIOURS,
+    ROLLBACK,
+    Job,
+    Jobs,
+    earlier_label,
+    newest_jobs,
+    problem_of,
+    read_job,
+)
 from resolver.epcis.paging import Page
 from resolver.epcis.taking import (
     Sender,
@@ -149,7 +158,8 @@ class Capture:
             document = read_body(body, request.content_type)
             if document.kind != "event":
                 raise ValidationException("POST /events takes one bare event; use /capture")
-            sender = Sender(who.actor, who.prefix, who.memberships, label)
+            earlier = earlier_label(self._node.store)
+            sender = Sender(who.actor, who.prefix, who.memberships, label, earlier)
             change_ = take_event(document.events[0], None, sender, self._signer, now_us).change
             assert change_ is not None  # noqa: S101 - what is refused is raised
             change = change_

@@ -133,7 +133,9 @@ def _schema(name: str) -> Json:
     if name == "EQ_action":
         return {"enum": ["ADD", "OBSERVE", "DELETE"]}
     if name.startswith("EXISTS_") or name == "EQ_booleanValue":
-        return {"enum": ["true", "false"] if name == "EQ_booleanValue" else ["", "true"]}
+        return {
+            "enum": ["true", "false"] if name == "EQ_booleanValue" else ["", "true", "1", "null"]
+        }
     if name[:2] in ("GE", "LT") and name.lower().endswith("time"):
         return _TIME
     if name.endswith(("_quantity", "_percRank")):
@@ -282,7 +284,7 @@ def _capturing() -> Json:
 
 
 def _event_paths() -> Json:
-    bare = {media: _ref("EpcisEvent") for media in _MEDIA}
+    bare = {media: _ref("EpcisNewEvent") for media in _MEDIA}
     jose: Json = {"type": "string", "description": "the event signed by its issuer: compact JWS"}
     return {
         "/epcis/events": {
@@ -467,6 +469,17 @@ def schemas() -> Json:
         },
         "EpcisQueryDocument": {"allOf": [_part("queryDocument"), _typed("EPCISQueryDocument")]},
         "EpcisEvent": {"allOf": [_part("event"), {"type": "object", "required": ["@context"]}]},
+        "EpcisNewEvent": {
+            "description": "eventTime is not later than now; a sensor's time not than eventTime",
+            "allOf": [_ref("EpcisEvent")],
+            "if": {
+                "properties": {
+                    "type": {"const": "AggregationEvent"},
+                    "action": {"enum": ["ADD", "DELETE"]},
+                }
+            },
+            "then": {"required": ["parentID"]},
+        },
         "EpcisProof": _object(
             {
                 "format": _TEXT,

@@ -21,8 +21,9 @@ from protocol.errors import BiaoshiError, ServerBusy
 from protocol.record import Reference
 from registry.alter import REFUSED
 from registry.events.capture import node_event_signer
+from registry.events.index import EventIndex
 from registry.notes import Note, encode_note, notes, raw_note, read_note
-from registry.store import Snapshot
+from registry.store import Snapshot, Store
 from registry.writer import Outcome
 from resolver.epcis import problems
 from resolver.epcis.taking import Sender, Taken, read_body, take_events
@@ -195,7 +196,8 @@ class Jobs:
                 body = raw_note(state, DOCUMENTS + job.id.encode())
             document = read_body(body or b"", job.media)
         valid, now_us = job.behaviour == ROLLBACK, int(self._node.now() * 1_000_000)
-        return list(take_events(document, job.sender(), self._signer, now_us, valid=valid))
+        sender = replace(job.sender(), earlier=earlier_label(self._node.store))
+        return list(take_events(document, sender, self._signer, now_us, valid=valid))
 
     async def _submit(self, changes: list[Change], *, atomic: bool) -> list[Outcome]:
         writer = self._node.writer
@@ -222,6 +224,19 @@ def _waiting(state: Snapshot) -> Iterator[tuple[bytes, bytes]]:
     start = PREFIX + DOCUMENTS
     for key, _ in state.scan(Table.SECONDARY, start, start[:-1] + b"0"):
         yield key[len(start) :], b""
+
+
+def earlier_label(store: Store) -> Callable[[str], dict[str, Any] | None]:
+    """What finds the label of the event that has an eventID."""
+
+    def find(event_id: str) -> dict[str, Any] | None:
+        with store.snapshot() as state:
+            index = EventIndex(state)
+            rows = (index.row(sequence) for sequence in index.by_event_id(event_id))
+            label = next((row.label for row in rows if row is not None), None)
+        return None if label is None else dict(label)
+
+    return find
 
 
 async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:

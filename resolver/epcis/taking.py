@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ import orjson
 from protocol.change import Change
 from protocol.epcis.document import Document, open_document
 from protocol.epcis.errors import UnsupportedMediaTypeException, ValidationException
+from protocol.epcis.event import event_id, is_declared_error
 from protocol.epcis.jcs import loads
 from protocol.epcis.schema import Problem, check_document, check_event, check_rules
 from protocol.epcis.xml import parse_xml
@@ -35,6 +36,9 @@ class Sender:
     prefix: bytes | None
     memberships: tuple[Reference, ...]
     label: Mapping[str, Any] | None
+    earlier: Callable[[str], Mapping[str, Any] | None] = lambda _: None
+    """The label of the event that has an eventID already: a copy that declares an error keeps it
+    where it is given none."""
 
 
 class Taken(NamedTuple):
@@ -105,6 +109,9 @@ def take_event(
 ) -> Taken:
     """One event as a change. Raises ValidationException, InvalidValue, ParseError."""
     rules = refuse_invalid(event, context, now_us, valid=valid)
+    label = sender.label
+    if label is None and is_declared_error(event):
+        label = sender.earlier(event_id(event) or "")
     change = make_change(
         event,
         issuer=sender.actor,
@@ -112,7 +119,7 @@ def take_event(
         now_us=now_us,
         actor=sender.actor,
         context=context,
-        label=sender.label,
+        label=label,
         prefix=sender.prefix,
         memberships=sender.memberships,
         mismatch=any(one.rule == "eventid-mismatch" for one in rules),

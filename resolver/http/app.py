@@ -22,7 +22,7 @@ from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
 from resolver.child import PARTING_S
 from resolver.epcis import face as epcis
-from resolver.http import delegations, escrow, listing, openapi
+from resolver.http import delegations, escrow, grants, listing, openapi
 from resolver.http import log as log_resource
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
@@ -48,6 +48,7 @@ from resolver.http.tunnel import TUNNEL_TYPE, Tunnel
 from resolver.local import run_folder
 from resolver.pages.face import Pages
 from resolver.serve_doirp import handler_of
+from resolver.trace import face as trace
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -182,8 +183,10 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     LinksetResource(node, links).setup(app)
     delegations.setup(app, node)
     escrow.setup(app, node, senders)
+    grants.setup(app, node, authenticator, senders)
     log_resource.setup(app, node, authenticator, senders)
     epcis.setup(app, node, authenticator, senders)
+    trace.setup(app, node, authenticator, senders)
     app.router.add_route("*", "/{tail:.*}", _rest(Proxy(node, senders, links, pages, draw=draw)))
     return app
 

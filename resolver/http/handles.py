@@ -30,10 +30,11 @@ from protocol.errors import (
 )
 from protocol.handle_json import format_values, json_text, parse_values
 from protocol.identifier import key_of
+from protocol.labels import with_labels
 from protocol.name import whole_name
 from protocol.record import MAX_INDEX, HandleValue, decode_values
 from registry.store import Table
-from registry.store.row import checked, json_head, json_is_named, json_values, store_key
+from registry.store.row import checked, is_unseen, json_head, json_is_named, json_values, store_key
 from registry.writer import Outcome
 from resolver.groups import memberships_for
 from resolver.http.asked import decoded, raw_path, read_json
@@ -108,7 +109,9 @@ class Handles:
         )
         lookup = self._node.lookup
         found = lookup.answer_now(query) or await lookup.answer(query)
-        if found.code == ResponseCode.INVALID_ADMIN and identity is not None:
+        if identity is not None and (
+            found.code == ResponseCode.INVALID_ADMIN or lookup.is_labelled(handle)
+        ):
             # Lists of this node do not name the identity; those of others may.
             groups = await memberships_for(self._node, identity, handle)
             if groups:
@@ -210,7 +213,10 @@ class Handles:
             named = body["handle"]
             if not isinstance(named, str) or key_of(_utf8(named)) != key_of(handle):
                 raise ParseError("the body names another handle than the path")
-        return parse_values(body)
+        values = parse_values(body)
+        if isinstance(body, dict) and "labels" in body:
+            values = with_labels(values, body["labels"])
+        return values
 
     async def _write(self, asked: Asked, change: Change) -> Answer:
         caller = await self._face.identify(asked)
@@ -238,6 +244,8 @@ class Handles:
         """What deployed servers say before they ask who it is; anybody can read as much."""
         handle = change.handle
         held = self._node.lookup.row(handle)
+        if held is not None and is_unseen(held):
+            held = None
         if change.kind is Kind.CREATE and not change.overwrite and held is not None:
             raise HandleExists("")
         if change.kind is not Kind.CREATE and held is None:

@@ -15,8 +15,10 @@ from protocol.errors import BadIdentifier, NotAuthorized, NotServedHere, ParseEr
 from protocol.handle_json import json_text
 from protocol.identifier import key_of
 from protocol.name import PREFIX_RECORDS, fold, prefix_record
+from protocol.record import Reference
+from protocol.values.hs_admin import Permission
 from registry.store import Store, Table
-from registry.store.row import LONG_KEY, is_shortened, row_name
+from registry.store.row import LONG_KEY, is_shortened, is_unseen, row_name
 from resolver.groups import memberships
 from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodUnknown, NeedsIdentity
 from resolver.http.reply import Answer
@@ -45,12 +47,15 @@ class Listing:
         page, size = _page(asked)
         if b"/" in prefix or not self._node.prefixes.responsible(prefix + b"/"):
             raise NotServedHere(NOT_SERVED)
-        await self._allow(asked, prefix_record(prefix))
+        identity = await self._allow(asked, prefix_record(prefix))
+        everything = identity is not None and self._node.access.allows(
+            identity, prefix_record(prefix), int(Permission.READ_VALUE)
+        )
         first = (page or 0) * size if size is not None else 0
         stop = first + size if size is not None else None
         chosen: list[bytes] = []
         total = 0
-        async for names in handles_under(self._node.store, prefix):
+        async for names in handles_under(self._node.store, prefix, everything=everything):
             low, high = max(first - total, 0), None if stop is None else max(stop - total, 0)
             chosen += [json_text(name) for name in names[low:high]]
             total += len(names)
@@ -63,9 +68,10 @@ class Listing:
         )
         return Answer(body, private=True)
 
-    async def _allow(self, asked: Asked, record: bytes) -> None:
+    async def _allow(self, asked: Asked, record: bytes) -> Reference | None:
+        """Who lists; None: anybody may here."""
         if self._node.settings.admin.public_listing:
-            return
+            return None
         caller = await self._face.identify(asked)
         if caller.identity is None:
             raise NeedsIdentity(asked.handle, caller)
@@ -79,6 +85,7 @@ class Listing:
                 raise
             with access.knowing(groups):
                 access.require_list(identity, record)
+        return identity
 
 
 class PrefixList:
@@ -108,8 +115,12 @@ class PrefixList:
         return Answer(body, private=True)
 
 
-async def handles_under(store: Store, prefix: bytes) -> AsyncIterator[list[bytes]]:
+async def handles_under(
+    store: Store, prefix: bytes, *, everything: bool = False
+) -> AsyncIterator[list[bytes]]:
     """The folded names under a folded prefix in their order, in portions.
+
+    everything: with the records that labels hide.
 
     Names too long for a key lie elsewhere in the table and come last.
     """
@@ -120,7 +131,11 @@ async def handles_under(store: Store, prefix: bytes) -> AsyncIterator[list[bytes
             with store.snapshot() as state:
                 rows = list(state.scan(Table.RECORDS, at, stop, PORTION))
             if rows:
-                yield [key_of(row_name(raw)) if is_shortened(key) else key for key, raw in rows]
+                yield [
+                    key_of(row_name(raw)) if is_shortened(key) else key
+                    for key, raw in rows
+                    if everything or not is_unseen(raw)
+                ]
             if len(rows) < PORTION:
                 break
             at = rows[-1][0] + b"\0"

@@ -13,4 +13,5 @@ RESERVED: Final = (
     "epcis",
     "console",
     "page",
+    "trace",
 )

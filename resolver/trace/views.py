@@ -10,6 +10,7 @@ from typing import Final
 from protocol.epcis.event import Mention, Role, action, biz_step, kind, mentions, transformation_id
 from protocol.epcis.lots import lots_of
 from registry.events.index import EventIndex, StoredEvent
+from resolver.trace.foreign import JoinedIndex
 from resolver.trace.spans import Span
 
 TRANSFORMATION: Final = "TransformationEvent"
@@ -77,7 +78,9 @@ class View:
 class Views:
     """The events of one snapshot for one caller. visible: whether the caller may know of one."""
 
-    def __init__(self, index: EventIndex, visible: Callable[[StoredEvent], bool]) -> None:
+    def __init__(
+        self, index: EventIndex | JoinedIndex, visible: Callable[[StoredEvent], bool]
+    ) -> None:
         self.index = index
         self._visible = visible
         self._known: dict[int, View | None] = {}

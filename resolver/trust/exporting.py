@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol import note
 from protocol.handle_json import format_values, json_text
+from protocol.labels import open_values
 from protocol.name import PREFIX_RECORDS, fold, prefix_of
 from registry.events.index import EventIndex
 from registry.events.proof import prove
@@ -47,7 +48,7 @@ def export_lines(
             if folded is not None and folded != prefix_of(name) and name != own_record:
                 continue
             values = decode_values_of(row)
-            shown = values if everything else tuple(value for value in values if value.public)
+            shown = values if everything else open_values(values)
             if not shown:
                 continue
             line = b'{"handle":%b,"values":%b' % (json_text(row.name), format_values(shown))

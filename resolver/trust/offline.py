@@ -21,6 +21,7 @@ from protocol.chain import Roots
 from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
 from protocol.handle_json import parse_values
 from protocol.keys import PublicKey
+from protocol.labels import open_values
 from protocol.name import PREFIX_RECORDS, fold_prefix
 from protocol.record import HandleValue, encode_values
 from protocol.signature import REVOKED, parse_certificate
@@ -221,7 +222,7 @@ def _receipt(
         held.append(f"cosigned by {', '.join(key.name for key in found)}")
     if not item.handle:
         return {}
-    public = tuple(value for value in item.values if value.public)
+    public = open_values(item.values)
     verify_record(receipt, item.handle, encode_values(public))
     held.append("it wrote these values under this name")
     return {log: receipt.index + 1}
@@ -263,7 +264,7 @@ async def _signature(
     proven: Mapping[str, int],
     held: list[str],
 ) -> None:
-    public = tuple(value for value in item.values if value.public)
+    public = open_values(item.values)
     if trusted.signers:
         _by_key(item.handle, public, trusted, held)
         return
@@ -295,6 +296,6 @@ def _by_key(
 def _fetch(records: Mapping[bytes, Item]) -> Callable[[bytes], Awaitable[Sequence[HandleValue]]]:
     async def fetch(name: bytes) -> Sequence[HandleValue]:
         found = records.get(fold_prefix(name))
-        return () if found is None else [value for value in found.values if value.public]
+        return () if found is None else open_values(found.values)
 
     return fetch

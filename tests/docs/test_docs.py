@@ -131,7 +131,6 @@ def test_both_readmes_say_the_same() -> None:
     assert pages[0] == pages[1]
 
 
-@pytest.mark.xfail(reason="docs/benchmark.md is being written", strict=True)
 def test_pages_that_the_code_names_are_there() -> None:
     """A page named in the source (docs/….md) exists."""
     for package in ("protocol", "registry", "resolver", "bench"):

@@ -72,3 +72,16 @@ def test_one_of_so_many_lookups_is_due(every, due):
     """The sample is counted, not drawn: it costs one subtraction."""
     log = QueryLog(every)
     assert sum(log.due() for _ in range(10)) == due
+
+
+@pytest.mark.parametrize("every", [1, 3, 10, 64])
+def test_a_loop_over_many_logs_as_often(every: int) -> None:
+    """Asked for many lookups at once, one of so many is due, as when asked one by one."""
+    single, many = QueryLog(every), QueryLog(every)
+    due = [number for number in range(900) if single.due()]
+    found = []
+    for start in range(0, 900, 3):
+        at = many.within(3)
+        if at >= 0:
+            found.append(start + at)
+    assert found == [number for number in due if every >= 3 or number % 3 == 0]

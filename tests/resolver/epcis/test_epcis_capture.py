@@ -185,6 +185,20 @@ async def test_an_error_is_declared_by_a_copy(epcis):
     assert one["errorDeclaration"] == declaration
 
 
+async def test_a_declaration_is_as_visible_as_its_event(epcis):
+    """A copy keeps the label of its event, and none may be more public than it."""
+    declared = {"errorDeclaration": {"declarationTime": "2026-04-01T00:00:00Z"}}
+    await epcis.capture(event(1), Biaoshi_Label="public")
+    await epcis.capture(event(2))
+    assert (await epcis.capture(event(1, **declared)))["success"]
+    assert await epcis.events("EXISTS_errorDeclaration=true", anybody=True) == ["0001"]
+    assert not (await epcis.capture(event(2, **declared), Biaoshi_Label="public"))["success"]
+    answer = await epcis.post("/events", bare(event(2, **declared)), Biaoshi_Label="1")
+    assert answer.status == 400
+    assert (await epcis.capture(event(2, **declared)))["success"]
+    assert await epcis.events("EXISTS_errorDeclaration=true", anybody=True) == ["0001"]
+
+
 async def test_an_event_may_be_signed_by_its_issuer(epcis):
     """A JWS of the actor's key is kept; one of another key, or of other octets, is refused."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
