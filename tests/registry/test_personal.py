@@ -19,9 +19,7 @@ def test_personal_data_is_erased_apart_from_identifier_data(desk):
     """The person's record and its log content go; the product's record and every leaf stay."""
     person, product = b"88.118.8/person-7", b"88.118.8/pump-7"
     owner = admin(0x0FFF, b"0.NA/88.118.8", 200)
-    desk.create(
-        person, HandleValue(1, b"CONTACT", PERSON), HandleValue(50, LABEL, CLOSED), owner
-    )
+    desk.create(person, HandleValue(1, b"CONTACT", PERSON), HandleValue(50, LABEL, CLOSED), owner)
     desk.create(product, url(), HandleValue(2, b"KEEPER", person), owner)
     with desk.store.snapshot() as state:
         leaves = list(state.scan(Table.CHANGES))
