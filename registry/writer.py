@@ -181,23 +181,27 @@ class Writer:
     def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """One change: done in the batch, or refused without a trace."""
         try:
-            if change.ready is not None:
-                made = self._ready(batch, access, change, change.ready, now_s)
-                if made is not None:
-                    return made
-                change = plain_change(change, change.ready)
             if change.idempotency_key is None:
-                return self._do(batch, access, change, now_s)
+                return self._made(batch, access, change, now_s)
             key = idempotency.row_key(change)
             known = idempotency.remembered(change, batch.remembered_result(key))
             if known is not None:
                 return _decode_outcome(known, change.handle)
-            outcome = self._do(batch, access, change, now_s)
+            outcome = self._made(batch, access, change, now_s)
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
             unknown = change.kind is Kind.EVENT or _is_unseen(batch, access, change)
             return _refusal(change, error, 0 if unknown else _version(batch, change.handle))
+
+    def _made(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """The outcome of a change that was not made before."""
+        if change.ready is None:
+            return self._do(batch, access, change, now_s)
+        outcome = self._ready(batch, access, change, change.ready, now_s)
+        if outcome is None:
+            outcome = self._do(batch, access, plain_change(change, change.ready), now_s)
+        return outcome
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
@@ -253,10 +257,11 @@ class Writer:
 
     def _erase(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """Take the content of earlier changes out of the log; leaves and proofs stay."""
-        sequences, attributes = erased_by(change, batch.sequence)
+        durable = last_sequence(batch.state.get(Table.META, SEQUENCE_KEY))
+        sequences, attributes = erased_by(change, durable)
         if change.actor is not None:
             access.require_server_admin(change.actor, "erase content of the log")
-        batch.extra += erase_writes(sequences)
+        batch.extra += erase_writes(batch.state, sequences)
         return self._log(
             batch,
             access,

@@ -223,7 +223,7 @@ class LimitSettings:
         300.0, "How far the clocks of two companies may differ, in a trace.", least=0, most=86_400
     )
     trace_hops: int = setting(
-        32, "Questions to other nodes for one trace; 0: none.", least=0, most=1_000
+        100, "Questions to other nodes for one trace; 0: none.", least=0, most=1_000
     )
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000

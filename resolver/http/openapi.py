@@ -20,6 +20,7 @@ from resolver.http.openapi_parts import answer as _answer
 from resolver.http.openapi_parts import object_of as _object
 from resolver.http.openapi_parts import operation as _operation
 from resolver.http.openapi_parts import parameter as _parameter
+from resolver.http.openapi_trace import TRACE_PATHS, TRACE_SCHEMAS
 
 _HANDLE = _parameter(
     "handle", _TEXT, "prefix/suffix, percent-encoded; slashes as they are", where="path"
@@ -256,6 +257,7 @@ _PATHS: Final[Json] = {
         )
     },
     **LINK_PATHS,
+    **TRACE_PATHS,
     **LABEL_PATHS,
     "/{identifier}": {
         "get": _operation(
@@ -403,6 +405,7 @@ _SCHEMAS: Final[Json] = {
         }
     ),
     **LINK_SCHEMAS,
+    **TRACE_SCHEMAS,
     **LABEL_SCHEMAS,
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": _NUMBER, "detail": _TEXT}, "type", "status"

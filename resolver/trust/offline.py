@@ -21,6 +21,7 @@ from protocol.chain import Roots
 from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
 from protocol.handle_json import parse_values
 from protocol.keys import PublicKey
+from protocol.keys.sm2 import Sm2PublicKey
 from protocol.labels import open_values
 from protocol.name import PREFIX_RECORDS, fold_prefix
 from protocol.record import HandleValue, encode_values
@@ -61,7 +62,7 @@ class Trusted:
     """What the verifier believes.
 
     roots: keys where chains may end. signers: keys that are believed by themselves. log_keys:
-    32 octets each. now: seconds since 1970, for time windows. least_witnesses: how many of the
+    32 octets each, or 65 of SM2. now: seconds since 1970, for time windows. least_witnesses: how many of the
     witnesses must have cosigned the checkpoint of a receipt.
     """
 
@@ -254,6 +255,8 @@ def _revoked_log_key(value: HandleValue) -> bytes | None:
         key = parse_certificate(value.data).public_key
     except ParseError:
         return None
+    if isinstance(key, Sm2PublicKey):
+        return key.point
     return key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else None
 
 
