@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from protocol import note
+from protocol import event_disclosure, note
 from protocol.chain import Roots
 from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
 from protocol.handle_json import parse_values
@@ -121,7 +121,7 @@ def _item(line: int, fields: Any) -> Item:
         raise ParseError(f"line {line} is no JSON object")
     if fields.get("format") == FORMAT:
         return Item(line, b"", (), parse_receipt(fields))
-    if fields.get("format") == EVENT_FORMAT:
+    if fields.get("format") in {EVENT_FORMAT, event_disclosure.FORMAT}:
         return Item(line, event_name(fields), (), None, event=fields)
     name = fields.get("handle", fields.get("identifier"))
     if isinstance(name, Mapping):
