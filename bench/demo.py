@@ -149,8 +149,13 @@ def make_node(
     named = ["--prefix", prefix] if prefix else []
     ports = ["--irp", str(irp), "--http", str(http), "--https", str(https)]
     above = ["--parent", parent.url] if parent else []
-    trust = ["--root-key", str(demo.root_key)] if role == "recursive" else []
+    trust = ["--root-key", str(demo.root_key)] if role in ("recursive", "enterprise") else []
     run("init", node.folder, "--role", role, *named, *hosts, *ports, *above, *trust)
+    if role == "enterprise":  # verifies what it traces at others, from the top down
+        settings = node.folder / "biaoshi.toml"
+        told = settings.read_text(encoding="utf-8")
+        top = json.dumps([demo.nodes["top"].url])
+        settings.write_text(told.replace("\nroots = []", f"\nroots = {top}"), encoding="utf-8")
     demo.nodes[name] = node
     return node
 
