@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "cache": ("resolver.commands.cache", "What a recursive node keeps: show, purge."),
     "id": ("resolver.commands.identifier", "Parse any spelling of an identifier."),
     "link": ("resolver.commands.link", "GS1 Digital Links: parse, make, compress, expand."),
+    "qr": ("resolver.commands.qr", "QR codes of identifiers; label sheets."),
     "trace": ("resolver.commands.trace", "Where a thing came from, and where it went."),
     "epcis": ("resolver.commands.epcis", "EPCIS events: hash ids, validity."),
     "events": ("resolver.commands.events", "Make lifecycle events of a company's own files."),

@@ -21,7 +21,7 @@ from registry.log import sequence_key
 from registry.receipt import Opened, make_receipt, verify_receipt, verify_record
 from registry.signing import LOG_KEY_INDEX, SITE_KEY_INDEX
 from registry.store import Snapshot, Table
-from registry.store.row import decode_row, public_body
+from registry.store.row import decode_row, is_unseen, public_body
 from resolver.lookup import Query
 from resolver.trust.signers import log_signer
 
@@ -159,7 +159,7 @@ def place_of_record(
 ) -> Logged | None:
     """Where this node's log has a record; None: it is not kept here, or no log of ours is."""
     raw = node.lookup.row(name)
-    if raw is None or not keys:
+    if raw is None or is_unseen(raw) or not keys:
         return None
     row = decode_row(raw)
     try:

@@ -16,14 +16,13 @@ MILL, PRESS, YARD, SITE = (f"86.999/PLACE-{n}" for n in ("MILL", "PRESS", "YARD"
 
 
 def at(number, kind, **more):
-    made = {
+    return {
         "type": kind,
         "eventID": f"urn:uuid:10000000-0000-4000-8000-{number:012d}",
         "eventTime": f"2026-03-{number:02d}T08:00:00+08:00",
         "eventTimeZoneOffset": "+08:00",
         **more,
     }
-    return made
 
 
 def uri(name):
