@@ -179,7 +179,7 @@ def test_a_registrant_s_own_key(tree, tmp_path, kind, algorithm):
 @pytest.mark.timeout(240)
 def test_records_signed_together(tree, tmp_path):
     """More rows than a group has are signed by groups; all verify, and nothing altered does."""
-    top, child, door = tree
+    _, child, door = tree
     names = [f"{PREFIX}/batch-{n}" for n in range(150)]
     rows = [{"handle": name, "values": [URL]} for name in names]
     assert {one["status"] for one in post(child, *rows)} == {"created"}
