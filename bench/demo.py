@@ -308,7 +308,7 @@ def tell_story(demo: Demo) -> None:
         register(demo, f"things of the {name}", file, "--node", node.folder)
         capture(demo, name, node, mapping, bookings)
     trace_back(demo, equipment)
-    recall(demo, steel)
+    recall(demo, equipment)
     show_page(demo)
 
 
