@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from protocol.errors import BiaoshiError
-from resolver.commands import qr
+from resolver.cli import build
 from resolver.pages.label_sheet import A4, LAYOUTS
 
 BASE = "https://id.example.org"
-app = typer.Typer()
-app.add_typer(qr.app)
-app.command("other")(lambda: None)
+app = build("qr")
 
 
 def run(*arguments):
