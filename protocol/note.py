@@ -45,6 +45,11 @@ class Key:
         if len(self.public) != (POINT_BYTES if self.kind == SM2 else 32):
             raise ParseError(f"an Ed25519 key has 32 octets, not {len(self.public)}")
 
+    @classmethod
+    def of_log(cls, name: str, public: bytes) -> Key:
+        """A log's key by its octets: 65 of an SM2 point, else Ed25519. Raises ParseError."""
+        return cls(name, public, SM2 if len(public) == POINT_BYTES else ED25519)
+
     @property
     def id(self) -> bytes:
         """Four octets that find the key again."""

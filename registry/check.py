@@ -6,7 +6,7 @@ Store.check() walks the database; this walks what the rows mean. Nothing is chan
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from protocol import merkle, note, tiles
 from protocol.change import Kind
@@ -45,8 +45,15 @@ from registry.store.row import (
 MAX_FINDINGS = 1_000
 
 
+class Verifiers(Protocol):
+    """Who may have signed the checkpoints of a log: tree.LogSigner, or a mirror's knowledge."""
+
+    def verifiers(self, epoch: int) -> Sequence[note.Key]:
+        """The keys that may have signed checkpoints of an epoch, whenever."""
+
+
 def check_node(
-    store: Store, *, most: int = MAX_FINDINGS, signer: tree.LogSigner | None = None
+    store: Store, *, most: int = MAX_FINDINGS, signer: Verifiers | None = None
 ) -> list[str]:
     """Everything that does not add up, a line each; empty when all is well.
 
@@ -54,7 +61,8 @@ def check_node(
     """
     findings = store.check()
     with store.snapshot() as state:
-        keys = [] if signer is None else list(map(signer.verifier, range(tree.epoch_of(state) + 1)))
+        epochs = range(tree.epoch_of(state) + 1) if signer is not None else ()
+        keys = [key for epoch in epochs if signer for key in signer.verifiers(epoch)]
 
         def walk_tree(state: Snapshot) -> Iterator[str]:
             return _tree(state, keys)

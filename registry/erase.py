@@ -1,6 +1,7 @@
 """Erasing: the content of changes leaves the log, their leaves and every proof stay (plan §7).
 
-An erasure is a change itself: who, which changes, why. Mirrors repeat it. Backups made before keep
+With the body of an event go its row and those of its indexes: it is in no table any more. An
+erasure is a change itself: who, which changes, why. Mirrors repeat it. Backups made before keep
 what they have.
 """
 
@@ -12,8 +13,10 @@ from typing import Any, Final
 from protocol.change import Change, Kind
 from protocol.errors import InvalidValue
 from protocol.identifier import key_of
+from registry.events.row import decode_event_row
+from registry.events.writing import stored_event
 from registry.log import decode_body, read_sequence, sequence_key
-from registry.store import Store, Table, Write
+from registry.store import Snapshot, Store, Table, Write
 
 MOST: Final = 10_000
 """Changes erased by one change."""
@@ -22,7 +25,7 @@ _REASON: Final = 500
 
 
 def erased_by(change: Change, last: int) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """The changes that an erasure names, and what is logged of it. last: change so far.
+    """The changes that an erasure names, and what is logged of it. last: change that is durable.
 
     Raises InvalidValue.
     """
@@ -34,9 +37,17 @@ def erased_by(change: Change, last: int) -> tuple[tuple[int, ...], dict[str, Any
     return sequences, {"reason": reason, "sequences": list(sequences)}
 
 
-def erase_writes(sequences: Iterable[int]) -> list[Write]:
-    """The rows that go."""
-    return [Write(Table.BODIES, sequence_key(number), None) for number in sorted(sequences)]
+def erase_writes(state: Snapshot, sequences: Iterable[int]) -> list[Write]:
+    """The rows that go: bodies, and every row of those that are events. Raises StoreError."""
+    made: list[Write] = []
+    for number in sorted(sequences):
+        key = sequence_key(number)
+        made.append(Write(Table.BODIES, key, None))
+        raw = state.get(Table.EVENTS, key)
+        if raw is not None:
+            rows = stored_event(decode_event_row(raw)).writes(number)
+            made += [Write(write.table, write.key, None) for write in rows]
+    return made
 
 
 def erasures(kind: str, attributes: Mapping[str, Any] | None) -> tuple[int, ...]:
@@ -45,14 +56,14 @@ def erasures(kind: str, attributes: Mapping[str, Any] | None) -> tuple[int, ...]
 
 
 def changes_of(store: Store, handle: bytes) -> list[int]:
-    """Every change of a record whose content is there still."""
-    wanted, found, at = key_of(handle), list[int](), b""
+    """Every change of a record, or of an event by its eventID, whose content is there still."""
+    wanted, found, at = {handle, key_of(handle)}, list[int](), b""
     while True:
         with store.snapshot() as state:
             rows = list(state.scan(Table.BODIES, at, limit=_PORTION))
         for key, raw in rows:
             folded, body = decode_body(raw)
-            if folded == wanted and body.kind != Kind.ERASE:
+            if folded in wanted and body.kind != Kind.ERASE:
                 found.append(read_sequence(key))
         if len(rows) < _PORTION:
             return found

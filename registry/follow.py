@@ -37,12 +37,16 @@ class Tables:
     def __init__(self, state: Snapshot) -> None:
         self._state = state
         self._made: dict[tuple[Table, bytes], Write] = {}
+        self._events: dict[int, list[Write]] = {}
         self.prefixes_changed = False
 
     def take(self, opened: Opened) -> None:
         """Do one change. Without its body nothing is known of it and nothing done."""
         body = opened.body
         if body is None or opened.key is None:
+            return
+        if body.kind == Kind.ERASE:
+            self._erase(erasures(body.kind, body.attributes))
             return
         if body.kind == EPOCH_KIND:
             epoch = int((body.attributes or {}).get("epoch", 0))
@@ -61,8 +65,17 @@ class Tables:
             event = captured(body.handle, body.attributes)
         except InvalidValue as error:
             raise StoreError(f"change {sequence}: {error}") from None
-        for write in event.writes(sequence):
+        self._events[sequence] = event.writes(sequence)
+        for write in self._events[sequence]:
             self._put(write)
+
+    def _erase(self, sequences: Sequence[int]) -> None:
+        """Bodies and event rows go, those of the changes that are taken now as well."""
+        for write in erase_writes(self._state, sequences):
+            self._put(write)
+        for number in sequences:
+            for write in self._events.pop(number, ()):
+                self._put(Write(write.table, write.key, None))
 
     def _record(self, sequence: int, fields: Mapping[str, Any], key: bytes, body: Body) -> None:
         if body.after is not None:
@@ -99,7 +112,7 @@ class Tables:
         self._made[write.table, write.key] = write
 
     def writes(self) -> list[Write]:
-        """Every row as it is in the end."""
+        """Every row as it is in the end; written after the log's own, of which erasures take some."""
         return list(self._made.values())
 
 
@@ -132,11 +145,8 @@ def append(
         replay, tables = replay_from(state), Tables(state)
         first = replay.size
         taken: list[Logged] = []
-        gone: set[int] = set()
         for logged in found:
-            opened = replay.take(logged)
-            tables.take(opened)
-            gone.update(_erased(opened))
+            tables.take(replay.take(logged))
             taken.append(logged)
             if replay.size == said.size:
                 break
@@ -150,20 +160,14 @@ def append(
         return first, False
     store.apply(
         [
-            *tables.writes(),
             *_log_rows(taken),
-            *erase_writes(gone),
+            *tables.writes(),
             *growth.writes,
             Write(Table.CHECKPOINTS, sequence_key(said.size), checkpoint),
             Write(Table.META, SEQUENCE_KEY, sequence_key(said.size)),
         ]
     )
     return said.size, tables.prefixes_changed
-
-
-def _erased(opened: Opened) -> tuple[int, ...]:
-    body = opened.body
-    return () if body is None else erasures(body.kind, body.attributes)
 
 
 def _log_rows(taken: Iterable[Logged]) -> Iterator[Write]:
@@ -210,8 +214,8 @@ def write_portion(
         growth = tree.grow(state, [merkle.leaf_hash(logged.leaf) for logged in found])
     target.apply(
         [
-            *tables.writes(),
             *_log_rows(found),
+            *tables.writes(),
             *growth.writes,
             *(Write(Table.CHECKPOINTS, key, raw) for key, raw in notes),
             Write(Table.META, SEQUENCE_KEY, sequence_key(replay.size)),

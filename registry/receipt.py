@@ -133,13 +133,13 @@ def make_receipt(
 
 
 def verify_receipt(receipt: Receipt, log_keys: Sequence[bytes]) -> note.Checkpoint:
-    """The checkpoint that a receipt leads to, signed by one of these Ed25519 keys.
+    """The checkpoint that a receipt leads to, signed by one of these keys: Ed25519 or SM2.
 
     Raises SignatureInvalid or ParseError: the receipt proves nothing.
     """
     signed = note.decode(receipt.checkpoint)
     said = note.parse_checkpoint(signed.text)
-    note.verify(signed, [note.Key(said.origin, key) for key in log_keys])
+    note.verify(signed, [note.Key.of_log(said.origin, key) for key in log_keys])
     fields = _leaf(receipt)
     if fields["sequence"] != receipt.index + 1:
         raise SignatureInvalid(

@@ -37,10 +37,10 @@ class Opened:
 
 
 def read_checkpoint(raw: bytes, log_key: bytes) -> note.Checkpoint:
-    """A checkpoint, its signature verified. Raises SignatureInvalid or ParseError."""
+    """A checkpoint, its signature verified. log_key: Ed25519 (32 octets) or SM2 (65). Raises SignatureInvalid or ParseError."""
     signed = note.decode(raw)
     said = note.parse_checkpoint(signed.text)
-    note.verify(signed, [note.Key(said.origin, log_key)])
+    note.verify(signed, [note.Key.of_log(said.origin, log_key)])
     return said
 
 

@@ -257,10 +257,11 @@ class Writer:
 
     def _erase(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """Take the content of earlier changes out of the log; leaves and proofs stay."""
-        sequences, attributes = erased_by(change, batch.sequence)
+        durable = last_sequence(batch.state.get(Table.META, SEQUENCE_KEY))
+        sequences, attributes = erased_by(change, durable)
         if change.actor is not None:
             access.require_server_admin(change.actor, "erase content of the log")
-        batch.extra += erase_writes(sequences)
+        batch.extra += erase_writes(batch.state, sequences)
         return self._log(
             batch,
             access,

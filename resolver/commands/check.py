@@ -65,7 +65,8 @@ def check(
     from registry.keys import load_keys
     from registry.store.lmdb_store import LmdbStore
     from resolver.config_file import load_settings
-    from resolver.trust.signers import log_signer
+    from resolver.trust.following import PRIMARY
+    from resolver.trust.signers import log_signer, signers_of
 
     node = folder.resolve()
     settings = load_settings(node)
@@ -79,7 +80,8 @@ def check(
     map_bytes = settings.store.map_size_gib << 30
     store = LmdbStore.open(node / "store", readonly=True, map_bytes=map_bytes)
     try:
-        findings = check_node(store, signer=signer)
+        signers = signers_of(node, settings, load_keys(node), store, Path(PRIMARY))
+        findings = check_node(store, signer=signers)
         with store.snapshot() as state:
             fence = fence_of(state)
             if known is not None and signer is not None:

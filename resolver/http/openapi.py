@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from resolver.epcis import description
+from resolver.http.openapi_labels import LABEL_PATHS, LABEL_SCHEMAS
 from resolver.http.openapi_links import CHOICES, LINK_PARAMETERS, LINK_PATHS, LINK_SCHEMAS, LINKSETS
 from resolver.http.openapi_parts import FLAG as _FLAG
 from resolver.http.openapi_parts import NUMBER as _NUMBER
@@ -257,6 +258,7 @@ _PATHS: Final[Json] = {
     },
     **LINK_PATHS,
     **TRACE_PATHS,
+    **LABEL_PATHS,
     "/{identifier}": {
         "get": _operation(
             "Follow an identifier: redirect, or a page of its values",
@@ -404,6 +406,7 @@ _SCHEMAS: Final[Json] = {
     ),
     **LINK_SCHEMAS,
     **TRACE_SCHEMAS,
+    **LABEL_SCHEMAS,
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": _NUMBER, "detail": _TEXT}, "type", "status"
     ),

@@ -18,7 +18,7 @@ from registry.events.row import decode_event_row
 from registry.log import sequence_key
 from registry.receipt import Opened, make_receipt, verify_receipt, verify_record
 from registry.store import Snapshot, Table
-from registry.store.row import decode_row, public_body
+from registry.store.row import decode_row, is_unseen, public_body
 from resolver.trace.keybook import UNKNOWN, Keys
 from resolver.trust.signers import log_signer
 
@@ -32,8 +32,10 @@ _TRUSTED: Final = frozenset(("own", "local", "verified"))
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What was checked of one event. state: ok, loose (by a key that was not verified itself), invalid, issuer,
-    label, no_key or unsigned.
+    """What was checked of one event.
+
+    state: ok, loose (by a key that was not verified itself), invalid, issuer, label, no_key or
+    unsigned.
 
     key: who signed, as `index:handle`. number, size: of the change and of the log, where its
     place was proved; 0 where it was not.
@@ -123,7 +125,7 @@ def place_of_record(
 ) -> Logged | None:
     """Where this node's log has a record; None: it is not kept here, or no log of ours is."""
     raw = node.lookup.row(name)
-    if raw is None or not keys:
+    if raw is None or is_unseen(raw) or not keys:
         return None
     row = decode_row(raw)
     try:

@@ -167,7 +167,7 @@ class Follower:
             return kept.log_key
         key = source.log_key()
         write_kept(path, Kept(key))
-        log.warning("primary_key_learnt", key=note.Key(self._name, key).text())
+        log.warning("primary_key_learnt", key=note.Key.of_log(self._name, key).text())
         return key
 
     def _connected(self) -> UrlSource:

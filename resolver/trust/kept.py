@@ -17,13 +17,14 @@ from protocol import note
 from protocol.errors import ParseError, SettingsError
 from protocol.handover import successors
 from protocol.keys import decode_public_key, encode_public_key
+from protocol.keys.sm2 import POINT_BYTES
 from registry.replay import read_checkpoint
 from registry.store.place import sync_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """log_key: 32 octets. raw: the signed note; None before the first."""
+    """log_key: 32 octets, or the 65 of an SM2 key. raw: the signed note; None before the first."""
 
     log_key: bytes
     raw: bytes | None = None
@@ -41,12 +42,14 @@ def follow_key(
 
     kept: the key trusted until now. raw: the newest note. handovers: asks the node for them, which
     is done where another key signed beside the kept one, or in its place. The kept key goes on being
-    the one while nothing it signed says otherwise.
+    the one while nothing it signed says otherwise. An SM2 key is never handed over.
     """
     signed = note.decode(raw)
     origin = note.parse_checkpoint(signed.text).origin
     ids = {one.key_id for one in signed.signatures if one.name == origin}
-    if ids == {note.Key(origin, kept).id}:
+    if ids == {note.Key.of_log(origin, kept).id}:
+        return kept
+    if len(kept) == POINT_BYTES:
         return kept
     pinned = Ed25519PublicKey.from_public_bytes(kept)
     for octets in successors([pinned], handovers(), None, now_s):
@@ -76,7 +79,7 @@ def read_kept(path: Path) -> Kept | None:
 def write_kept(path: Path, kept: Kept) -> None:
     """Replace the file. Raises SettingsError."""
     origin = kept.checkpoint.origin if kept.checkpoint is not None else "log"
-    data = note.Key(origin, kept.log_key).text().encode() + b"\n\n" + (kept.raw or b"")
+    data = note.Key.of_log(origin, kept.log_key).text().encode() + b"\n\n" + (kept.raw or b"")
     aside = path.with_name(f".{path.name}.new")
     try:
         with aside.open("wb") as file:

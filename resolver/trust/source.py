@@ -19,6 +19,7 @@ from protocol.errors import HandleNotFound, ParseError, SettingsError, UpstreamE
 from protocol.handle_json import parse_values
 from protocol.handover import MOST
 from protocol.keys import decode_public_key
+from protocol.keys.sm2 import Sm2PublicKey
 from registry import tree
 from registry.keys import load_keys
 from registry.log import read_sequence, sequence_key
@@ -266,9 +267,11 @@ def read_log_key(text: str) -> bytes:
 
 
 def raw_key(key: Any, what: str) -> bytes:
-    """The 32 octets of an Ed25519 key. Raises SettingsError."""
+    """The 32 octets of an Ed25519 key, or the point of an SM2 key. Raises SettingsError."""
+    if isinstance(key, Sm2PublicKey):
+        return key.point
     if not isinstance(key, Ed25519PublicKey):
-        raise SettingsError(f"{what} is no Ed25519 key, as logs are signed with")
+        raise SettingsError(f"{what} is no Ed25519 or SM2 key, as logs are signed with")
     return key.public_bytes_raw()
 
 

@@ -17,8 +17,8 @@ from protocol.event_signature import EventClaims, read_claims, sign_event, verif
 from protocol.jws import parse_jws
 from protocol.record import Reference
 from registry.check import check_node
+from registry.erase import erase_writes
 from registry.events.capture import EventSigner, make_change, signed_change
-from registry.events.erasing import erase_writes
 from registry.events.index import EventIndex
 from registry.events.keys import Index
 from registry.follow import copy_log
@@ -259,7 +259,7 @@ def test_a_copied_log_gives_the_same_tables(desk, tmp_path):
     capture(desk, event(3, errorDeclaration={"declarationTime": "2026-04-01T00:00:00Z"}))
     desk.create(b"88.118.8/a", url())
     with desk.store.snapshot() as state:
-        desk.store.apply(erase_writes(state, outcomes[5].sequence))
+        desk.store.apply(erase_writes(state, [outcomes[5].sequence]))
         last = state.count(Table.CHANGES)
     create(tmp_path / "copy")
     copy = LmdbStore.open(tmp_path / "copy")
@@ -278,7 +278,7 @@ def test_an_erased_event_is_gone_and_the_log_adds_up(desk):
     """Erasing takes content and index rows; leaf and proofs stay, and the check finds no fault."""
     one, two = capture(desk, event(1), event(2))
     with desk.store.snapshot() as state:
-        desk.store.apply(erase_writes(state, one.sequence))
+        desk.store.apply(erase_writes(state, [one.sequence]))
     assert found(desk, ITEM % 1) == []
     assert found(desk, ITEM % 2) == [two.sequence]
     with desk.store.snapshot() as state:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,79 +18,13 @@ from registry.log import sequence_key
 from registry.replay import Logged, read_checkpoint
 from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore, create
-from registry.tree import root_at, tree_size
-from resolver.config import FaceSettings
 from resolver.trust.following import read_status
 from resolver.trust.source import stored_rows
 from resolver.trust.witnessing import cosign
-from resolver.writer_link import open_writer
 from resolver.writer_process import own_writer
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import biaoshi, make, until
 from tests.resolver.trust.cheat import KEY, SIGNER, CheatingLog, logged
-
-RECORDS = (Table.RECORDS, Table.JSON, Table.NAPTR, Table.PREFIXES, Table.CHANGES, Table.BODIES)
-
-
-def ports(count):
-    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [one.getsockname()[1] for one in socks]
-    for one in socks:
-        one.close()
-    return found
-
-
-def register(folder, *names, data=b"http://example.org/"):
-    with open_writer(folder) as writer:
-        changes = [
-            Change(Kind.CREATE, b"86.999/" + name, (HandleValue(1, b"URL", data),), overwrite=True)
-            for name in names
-        ]
-        outcomes = writer.submit(changes)
-        assert all(outcome.error is None for outcome in outcomes), outcomes
-        return outcomes
-
-
-def tables(folder):
-    store = LmdbStore.open(folder / "store", readonly=True)
-    try:
-        assert check_node(store) == []
-        with store.snapshot() as state:
-            size = tree_size(state)
-            return size, root_at(state, size), {t: list(state.scan(t)) for t in RECORDS}
-    finally:
-        store.close()
-
-
-@pytest.fixture
-def pair(tmp_path):
-    """A primary on fixed ports and a mirror of it, and a list of what to stop."""
-    http, https = ports(2)
-    primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
-    mirror = tmp_path / "mirror"
-    key = primary / "keys" / "admin_300.pem"
-    made = biaoshi(
-        *("init", mirror, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
-    )
-    assert made.returncode == 0, made.stderr
-    running = []
-
-    def serve(folder):
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    yield primary, mirror, serve
-    for one in running:
-        one.end()
-
-
-def caught_up(mirror, size):
-    def look():
-        status = read_status(mirror)
-        return status.get("state") == "following" and status.get("size") == size
-
-    until(look)
+from tests.resolver.trust.mirrored import RECORDS, caught_up, register, tables, tree_of
 
 
 def test_a_mirror_follows_and_takes_over(pair):
@@ -130,15 +63,6 @@ def test_a_mirror_follows_and_takes_over(pair):
     kept = mirror / "kept"
     done = biaoshi("audit", copy.url, "--keep", kept)
     assert (done.returncode, "epoch/1" in done.stdout) == (0, True), done.stdout + done.stderr
-
-
-def tree_of(folder):
-    store = LmdbStore.open(folder / "store", readonly=True)
-    try:
-        with store.snapshot() as state:
-            return tree_size(state)
-    finally:
-        store.close()
 
 
 def test_a_mirror_stops_where_the_logs_part(pair):
