@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -290,26 +290,42 @@ def refuse_tampered(demo: Demo, identifier: str) -> None:
 
 def tell_story(demo: Demo) -> None:
     """Ore to machine over three companies: records, events, a trace, a recall, a page."""
+    steel, equipment = demo.nodes["steel"], demo.nodes["equipment"]
+    mapping = demo.folder / "story.toml"
+    mapping.write_text(story.MAPPING, encoding="utf-8")
+    companies = (
+        ("steel maker", lambda: steel, story.steel_records(), story.steel_works()),
+        ("carrier", lambda: join(demo), story.carrier_records(), story.carrier_works()),
+        ("machine builder", lambda: equipment, story.equipment_records(), story.equipment_works()),
+    )
+
+    def work(
+        name: str,
+        node_of: Callable[[], Node],
+        records: Iterator[tuple[str, str, str]],
+        bookings: Iterator[story.Booking],
+    ) -> None:
+        node = node_of()
+        file = story.write_records(demo.folder / f"{node.name}-things.csv", records)
+        register(demo, f"things of the {name}", file, "--node", node.folder)
+        capture(demo, name, node, mapping, bookings)
+
+    with ThreadPoolExecutor(len(companies)) as pool:  # they do not know of each other
+        for done in [pool.submit(work, *company) for company in companies]:
+            done.result()
+    trace_back(demo, equipment)
+    recall(demo, equipment)
+    show_page(demo)
+
+
+def join(demo: Demo) -> Node:
+    """A sixth node: a company of its own, below the same second-level node."""
     since = time.monotonic()
     carrier = make_node(demo, "carrier", "enterprise", story.CARRIER, demo.nodes["second"])
     serve(carrier)
     demo.did("a carrier's node joins", f"{story.CARRIER}, a company of its own", since)
     enrol(demo, "carrier", "second")
-    steel, equipment = demo.nodes["steel"], demo.nodes["equipment"]
-    mapping = demo.folder / "story.toml"
-    mapping.write_text(story.MAPPING, encoding="utf-8")
-    companies = (
-        ("steel maker", steel, story.steel_records(), story.steel_works()),
-        ("carrier", carrier, story.carrier_records(), story.carrier_works()),
-        ("machine builder", equipment, story.equipment_records(), story.equipment_works()),
-    )
-    for name, node, records, bookings in companies:
-        file = story.write_records(demo.folder / f"{node.name}-things.csv", records)
-        register(demo, f"things of the {name}", file, "--node", node.folder)
-        capture(demo, name, node, mapping, bookings)
-    trace_back(demo, equipment)
-    recall(demo, steel)
-    show_page(demo)
+    return carrier
 
 
 def capture(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 STEEL, CARRIER, EQUIPMENT = "88.118.8", "88.118.7", "88.118.9"
-COILS, BLANKS_EACH, PARTS_EACH = 4, 40, 8
+COILS, BLANKS_EACH, PARTS_EACH = 8, 16, 4
 """Coils of the ore, blanks of a coil, parts of a machine."""
 MACHINES = COILS * BLANKS_EACH // PARTS_EACH
 ORE = f"{STEEL}/ORE-2601"
@@ -44,6 +44,7 @@ bizStep = "{step}"
 disposition = "{state}"
 epcList = ["hdl:{one}"]
 readPoint = { id = "hdl:{place}" }
+destinationList = [{ type = "possessing_party", destination = "hdl:{to}" }]
 
 [[event]]
 when = { kind = "made" }
@@ -92,7 +93,7 @@ readPoint = { id = "hdl:{place}" }
 
 
 class Booking(NamedTuple):
-    """One row of a company's file. group: rows of one event."""
+    """One row of a company's file. group: rows of one event. to: who has it next."""
 
     kind: str
     when: str
@@ -102,6 +103,7 @@ class Booking(NamedTuple):
     place: str
     state: str = ""
     group: str = ""
+    to: str = ""
 
 
 def machine(number: int) -> str:
@@ -151,7 +153,9 @@ def steel_works() -> Iterator[Booking]:
             yield Booking(
                 "packed", _day(5, 7 + n), "packing", _blank(b), _pallet(n), yard, group=pack
             )
-        yield Booking("seen", _day(6), "shipping", _pallet(n), "", yard, "in_transit")
+        yield Booking(
+            "seen", _day(6), "shipping", _pallet(n), "", yard, "in_transit", to=f"{EQUIPMENT}/GATE"
+        )
 
 
 def carrier_works() -> Iterator[Booking]:

@@ -12,7 +12,7 @@ from unicodedata import east_asian_width
 
 from protocol.epcis.identity import level_of
 from resolver.pages.life import Graph
-from resolver.pages.markup import Markup, join, tag
+from resolver.pages.markup import Markup, tag
 from resolver.pages.words import Words
 from resolver.trace.walk import Edge, EdgeKind
 
@@ -225,11 +225,3 @@ def short(text: str, columns: int) -> str:
 
 def _columns(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def standalone(picture: Markup, style: str) -> Markup:
-    """The picture as a file of its own. style: a sheet for it."""
-    cut = picture.index(">")
-    return join(
-        [Markup(picture[: cut + 1]), Markup(f"<style>{style}</style>"), Markup(picture[cut + 1 :])]
-    )
