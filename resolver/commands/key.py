@@ -267,6 +267,38 @@ def revoke(
     _resign(node, resign=resign and which is not Which.SITE)
 
 
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi key certify ./steel 300:88.118.8/alice
+  biaoshi key certify ./steel 300:88.118.8/alice --handle 88.118.8/pump-7 --days 365
+\b
+The certificate goes into the record that has the key. What `biaoshi sign` signs with that key then
+verifies up to the root; `biaoshi key revoke` takes it away.
+\b
+Exit codes: 0 done; 1 refused, or no such key; 2 the folder or an option cannot be used; 3 the
+node's writer does not answer."""
+)
+def certify(
+    folder: _Folder,
+    identity: Annotated[
+        str, typer.Argument(metavar="INDEX:HANDLE", help="A key in a record of this node.")
+    ],
+    handle: Annotated[
+        list[str] | None,
+        typer.Option(metavar="H", help="It may sign this record; default: all of its prefix."),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=36_500, help="How long the certificate holds.")
+    ] = 365,
+) -> None:
+    """Let a registrant's key sign records: a certificate by this node."""
+    from resolver.certify import certify as make_certificate
+
+    made = make_certificate(folder.resolve(), identity, handle or [], days)
+    print(f"{identity} is certified by {made.text()}, for {days} days.")
+
+
 def _print_rotated(done: Rotated) -> None:
     for index, name in done.keys:
         print(f"{index}:0.NA/{done.prefix} is now {name}.")

@@ -102,19 +102,19 @@ def written(path, *shapes):
 
 
 def resolve(tree, name, *more):
-    top, child, _ = tree
-    return biaoshi(
-        *("resolve", name, "--server", f"127.0.0.1:{child.ready['irp']}", "--verify"),
-        *("--root", top.url, "--root-key", top.folder / "keys/root_pub.pem", *more),
-    )
+    top, _, _ = tree
+    root = top.folder / "keys/root_pub.pem"
+    return biaoshi("resolve", name, "--verify", "--root", top.url, "--root-key", root, *more)
 
 
-def verified(tree, tmp_path, *shapes):
+def verified(tree, tmp_path, *shapes, fresh=False):
     """`biaoshi verify` with the root's key and the prefix records."""
     top, child, _ = tree
     records = []
     for node in (top, child):
         records.append(tmp_path / f"records-{node.folder.name}.jsonl")
+        if fresh:
+            records[-1].unlink()
         if not records[-1].exists():
             ok("export", node.folder, "--no-proofs", "--output", records[-1])
     file = written(tmp_path / "wanted.jsonl", *shapes)
@@ -137,7 +137,7 @@ def verified(tree, tmp_path, *shapes):
 )
 def test_a_registrant_s_own_key(tree, tmp_path, kind, algorithm):
     """Made, published, used to sign, registered, verified offline and online; altered, refused."""
-    _, child, _ = tree
+    _, child, door = tree
     key, public = tmp_path / "key.pem", tmp_path / "public.pem"
     ok("key", "new", key, "--type", kind, "--public", public)
     shown = json.loads(ok("key", "show", public, "--json"))
@@ -149,13 +149,15 @@ def test_a_registrant_s_own_key(tree, tmp_path, kind, algorithm):
     }
     file = written(tmp_path / "person.jsonl", {"handle": person, "values": [published]})
     ok("register", file, "--node", child.folder, "--sign")
+    told = ok("key", "certify", child.folder, f"300:{person}")
+    assert told == f"300:{person} is certified by 401:{person}, for 365 days.\n"
     mine = written(tmp_path / "mine.jsonl", {"handle": name, "values": [URL]})
     signed = tmp_path / "signed.jsonl"
     signed.write_text(ok("sign", mine, "--auth", f"300:{person}={key}"))
     ok("register", signed, "--node", child.folder, "--no-sign", "--no-admin")
     answer = values_of(child, name)
     (signature,) = [v for v in answer["values"] if v["type"] == "HS_SIGNATURE"]
-    assert parse_jws(signature["data"]["value"].encode()).algorithm == algorithm
+    assert parse_jws(signature["data"]["value"].encode()).algorithm.name == algorithm
 
     file = written(tmp_path / "answer.json", answer)
     assert "signature 400 holds" in ok("verify", file, "--key", public)
@@ -172,8 +174,16 @@ def test_a_registrant_s_own_key(tree, tmp_path, kind, algorithm):
 
     offline = verified(tree, tmp_path, answer)
     online = resolve(tree, name)
-    assert (offline.returncode, offline.stdout) == (0, "x")
+    assert offline.returncode == 0, offline.stdout
+    assert f"signer 300:{person}" in offline.stdout
     assert online.returncode == 0, online.stdout + online.stderr
+    assert f"signer 300:{person}" in str(door.get(f"/api/resolve?id={name}&steps=1"))
+
+    # Beyond its certificate the key signs nothing, and revoked it does not either.
+    assert biaoshi("key", "certify", child.folder, "300:77/x").returncode != 0
+    ok("key", "certify", child.folder, f"300:{person}", "--handle", f"{PREFIX}/another")
+    done = verified(tree, tmp_path, answer, fresh=True)
+    assert (done.returncode, "does not cover" in done.stdout) == (1, True), done.stdout
 
 
 @pytest.mark.timeout(240)
@@ -188,7 +198,7 @@ def test_records_signed_together(tree, tmp_path):
         next(v["data"]["value"] for v in a["values"] if v["type"] == "HS_SIGNATURE")
         for a in answers
     ]
-    assert {parse_jws(text.encode()).algorithm for text in texts} == {"Ed25519-tree"}
+    assert {parse_jws(text.encode()).algorithm.name for text in texts} == {"Ed25519-tree"}
 
     done = verified(tree, tmp_path, *answers)
     assert done.returncode == 0, done.stdout + done.stderr
