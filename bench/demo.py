@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import corpus
+from bench import corpus, story
 from bench.tamper import tamper
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -149,8 +149,13 @@ def make_node(
     named = ["--prefix", prefix] if prefix else []
     ports = ["--irp", str(irp), "--http", str(http), "--https", str(https)]
     above = ["--parent", parent.url] if parent else []
-    trust = ["--root-key", str(demo.root_key)] if role == "recursive" else []
+    trust = ["--root-key", str(demo.root_key)] if role in ("recursive", "enterprise") else []
     run("init", node.folder, "--role", role, *named, *hosts, *ports, *above, *trust)
+    if role == "enterprise":  # verifies what it traces at others, from the top down
+        settings = node.folder / "biaoshi.toml"
+        told = settings.read_text(encoding="utf-8")
+        top = json.dumps([demo.nodes["top"].url])
+        settings.write_text(told.replace("\nroots = []", f"\nroots = {top}"), encoding="utf-8")
     demo.nodes[name] = node
     return node
 
@@ -283,6 +288,114 @@ def refuse_tampered(demo: Demo, identifier: str) -> None:
     console.print(f"    [dim]{json.loads(done.stdout)['message']}[/]")
 
 
+def tell_story(demo: Demo) -> None:
+    """Ore to machine over three companies: records, events, a trace, a recall, a page."""
+    steel, equipment = demo.nodes["steel"], demo.nodes["equipment"]
+    mapping = demo.folder / "story.toml"
+    mapping.write_text(story.MAPPING, encoding="utf-8")
+    companies = (
+        ("steel maker", lambda: steel, story.steel_records(), story.steel_works()),
+        ("carrier", lambda: join(demo), story.carrier_records(), story.carrier_works()),
+        ("machine builder", lambda: equipment, story.equipment_records(), story.equipment_works()),
+    )
+
+    def work(
+        name: str,
+        node_of: Callable[[], Node],
+        records: Iterator[tuple[str, str, str]],
+        bookings: Iterator[story.Booking],
+    ) -> None:
+        node = node_of()
+        file = story.write_records(demo.folder / f"{node.name}-things.csv", records)
+        register(demo, f"things of the {name}", file, "--node", node.folder)
+        capture(demo, name, node, mapping, bookings)
+
+    with ThreadPoolExecutor(len(companies)) as pool:  # they do not know of each other
+        for done in [pool.submit(work, *company) for company in companies]:
+            done.result()
+    trace_back(demo, equipment)
+    recall(demo, equipment)
+    show_page(demo)
+
+
+def join(demo: Demo) -> Node:
+    """A sixth node: a company of its own, below the same second-level node."""
+    since = time.monotonic()
+    carrier = make_node(demo, "carrier", "enterprise", story.CARRIER, demo.nodes["second"])
+    serve(carrier)
+    demo.did("a carrier's node joins", f"{story.CARRIER}, a company of its own", since)
+    enrol(demo, "carrier", "second")
+    return carrier
+
+
+def capture(
+    demo: Demo, name: str, node: Node, mapping: Path, bookings: Iterator[story.Booking]
+) -> None:
+    """One company's bookings become signed events at its node; the carrier sends them by HTTPS."""
+    since = time.monotonic()
+    file = story.write_bookings(demo.folder / f"{node.name}-bookings.csv", bookings)
+    where: tuple[str | Path, ...] = ("--node", node.folder)
+    if node.name == "carrier":
+        identity = f"300:0.NA/{node.prefix}={node.folder / 'keys' / 'admin_300.pem'}"
+        certificate = node.folder / "tls" / "cert.pem"
+        where = ("--node", node.secure_url, "--auth", identity, "--cert", certificate)
+    done = run("events", "import", file, "--map", mapping, *where, "--label", "public", "--json")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    rows = sum(1 for _ in file.open(encoding="utf-8")) - 1
+    demo.did(f"bookings of the {name}", f"{found['events']:,} signed events of {rows} rows", since)
+
+
+def traced(identifier: str, node: Node, *how: str) -> dict[str, Any]:
+    """`biaoshi trace` at one company's node, which asks the others."""
+    done = run("trace", identifier, "--node", node.url, "--hops", "iterative", "--json", *how)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def trace_back(demo: Demo, node: Node) -> None:
+    """What a machine is made of, down to the ore, over the nodes of three companies."""
+    since = time.monotonic()
+    found = traced(story.SAMPLE, node)
+    ids = {one["id"] for one in found["nodes"]}
+    if story.ORE not in ids or story.BAD_COIL not in ids:
+        raise DemoFailed(f"the trace of {story.SAMPLE} did not reach the ore: {found['gaps']}")
+    bad = [one for one in found["evidence"] if one["signature"] != "ok"]
+    if bad:
+        raise DemoFailed(f"{len(bad)} events of the trace are not verified, such as {bad[0]}")
+    counts = f"{len(ids)} things, {len(found['events'])} events, every signature verified"
+    demo.did(f"{story.SAMPLE} traced back to the ore", counts, since)
+
+
+def recall(demo: Demo, node: Node) -> None:
+    """Every machine with a part of one bad coil."""
+    since = time.monotonic()
+    found = traced(story.BAD_COIL, node, "--recall")
+    machines = sorted(
+        one["id"] for one in found["nodes"] if one["id"].startswith(f"{story.EQUIPMENT}/PRESS-")
+    )
+    if len(machines) != story.BAD_MACHINES:
+        raise DemoFailed(f"the recall of {story.BAD_COIL} found {machines}: {found['gaps']}")
+    shown = f"{len(machines)} machines of {story.MACHINES}, {machines[0]} to {machines[-1]}"
+    demo.did(f"{story.BAD_COIL} recalled", shown, since)
+
+
+def page_of(demo: Demo) -> str:
+    """The address of the page that tells the story."""
+    return f"{demo.nodes['equipment'].url}/page/{quote(story.SAMPLE)}"
+
+
+def show_page(demo: Demo) -> None:
+    """The page people see, in both languages."""
+    since = time.monotonic()
+    for language, words in (("en", "servo press"), ("zh", "伺服冲床")):
+        url = f"{page_of(demo)}?lang={language}"
+        with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310 - our own loopback node
+            text = reply.read().decode()
+        if words not in text or 'class="life"' not in text or "<svg" not in text:
+            raise DemoFailed(f"{url} does not tell the life of {story.SAMPLE}")
+    demo.did(f"page of {story.SAMPLE}", f"{page_of(demo)} (中文, English)", since)
+
+
 @contextmanager
 def folder_for(path: Path) -> Iterator[Path]:
     """A fresh folder; only one that an earlier demo made is ever removed."""
@@ -315,6 +428,8 @@ def what_next(demo: Demo, sample: str) -> None:
     shown = biaoshi if biaoshi.exists() else "biaoshi"
     console.print("Try next:")
     for line in (
+        page_of(demo),
+        f"{page_of(demo)}?view=recall",
         f"{node.url}/api/handles/{quote(sample)}?pretty",
         f"{node.url}/{quote(sample)}?noredirect",
         f"{node.url}/metrics",
@@ -351,6 +466,7 @@ def perform(demo: Demo, limit: int) -> str:
     get_json(demo, machine)
     if hosted:
         get_json(demo, hosted)
+    tell_story(demo)
     refuse_tampered(demo, "88.118.8/HRP-Q355B-40")
     return machine
 

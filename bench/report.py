@@ -118,12 +118,36 @@ def accounting(runs: Runs) -> str:
     return table(("face", "µs a lookup", "metrics", "metrics and query log"), rows)
 
 
+def traced(runs: Runs) -> str:
+    """How long traces take, by events of one node and over four, of the newest run."""
+    figures = runs[0]["figures"]
+    found = [("1", row) for row in figures.get("growth", [])]
+    found += [("4", figures["companies"])] if "companies" in figures else []
+    rows = [
+        (
+            nodes,
+            f"{row['events']:,}",
+            direction,
+            f"{row[direction]['p50_ms']:.1f}",
+            f"{row[direction]['p95_ms']:.1f}",
+            f"{row[direction]['events_a_trace']:.0f}",
+        )
+        for nodes, row in found
+        for direction in ("back", "forward")
+    ]
+    head = ("nodes", "events", "direction", "p50 ms", "p95 ms", "events a trace")
+    rate = figures.get("capture", {}).get("events_s")
+    told = f"<p>{rate:,.0f} durable captures a second on one core</p>" if rate else ""
+    return table(head, rows) + told
+
+
 SECTIONS: tuple[tuple[str, str, Callable[[Runs], str]], ...] = (
     ("One lookup", "compare", faces),
     ("Comparison", "compare", comparison),
     ("Latency", "saturate", latency),
     ("Growth", "growth", grown),
     ("Registrations", "writes", registered),
+    ("Traces", "trace", traced),
     ("Metrics and logs", "overhead", accounting),
 )
 

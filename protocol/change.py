@@ -58,7 +58,8 @@ class Change:
     handle: as written (its case is kept); for prefix kinds the prefix record `0.NA/P`.
     actor: the authenticated identity; None is the node's own operator (local socket or lock).
     expected_version: refuse unless the record is at it; 0 = must not exist; None = any.
-    idempotency_key: the same key with the same body gives the first result again.
+    idempotency_key: the same key with the same body gives the first result again. body_digest: of
+    the body as it came, where that is at hand: else the fields say what the body was.
     attributes: further facts of prefix kinds (holder, keys, address) and of events (registry.events),
     msgpack-able.
     memberships: lists (HS_VLIST) at other nodes that name the actor, as found by the process that
@@ -78,6 +79,7 @@ class Change:
     attributes: Mapping[str, Any] | None = None
     memberships: tuple[Reference, ...] = ()
     ready: Ready | None = None
+    body_digest: bytes | None = None
 
 
 def pack(value: Any) -> bytes:
@@ -115,6 +117,7 @@ def encode_change(change: Change) -> bytes:
         {
             "actor": [actor.handle, actor.index] if actor else None,
             "attributes": _sorted(change.attributes),
+            "digest": change.body_digest,
             "expected": change.expected_version,
             "handle": change.handle,
             "indexes": list(change.indexes),
@@ -145,6 +148,7 @@ def decode_change(data: bytes | memoryview) -> Change:
             idempotency_key=fields["key"],
             attributes=fields["attributes"],
             memberships=tuple(Reference(*each) for each in fields["memberships"]),
+            body_digest=fields["digest"],
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ParseError(f"not a change: {error!r}") from None
@@ -160,18 +164,22 @@ def _ready_fields(change: Change, ready: Ready) -> list[Any]:
         change.overwrite,
         change.expected_version,
         [[each.handle, each.index] for each in change.memberships],
+        change.idempotency_key,
+        change.body_digest,
         *ready,
     ]
 
 
 def _ready_change(fields: Sequence[Any]) -> Change:
-    handle, actor, index, overwrite, expected, memberships, *ready = fields
+    handle, actor, index, overwrite, expected, memberships, key, digest, *ready = fields
     return Change(
         Kind.CREATE,
         handle,
         actor=None if actor is None else Reference(actor, index),
         overwrite=overwrite,
         expected_version=expected,
+        idempotency_key=key,
         memberships=tuple(Reference(*each) for each in memberships),
         ready=Ready(*ready),
+        body_digest=digest,
     )

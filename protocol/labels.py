@@ -225,3 +225,54 @@ def _listed(data: bytes) -> set[int]:
         return {index for index, _ in parse_signature(parse_jws(data)).digests}
     except ParseError:
         return set()
+
+
+LABEL_INDEX: Final = 500
+"""Where labels go that come without an index: here, or at the next that is free."""
+
+
+def parse_label_text(text: str) -> dict[str, Any]:
+    """`CLASS:LEVEL`, `CLASS:LEVEL:PURPOSE` or `LEVEL`, as columns and options have it.
+
+    Raises InvalidValue.
+    """
+    first, *rest = text.strip().split(":", 2)
+    words = [first, *rest] if rest else ["operation", first]
+    if not words[1].isascii() or not words[1].isdigit():
+        raise InvalidValue(
+            f"a label is written CLASS:LEVEL, such as production:2, not {text!r:.60}"
+        )
+    shape: dict[str, Any] = {"class": words[0], "level": int(words[1][:9])}
+    if len(words) > 2:
+        shape["purpose"] = words[2]
+    return check_label(shape)
+
+
+def with_labels(values: Sequence[HandleValue], shape: Any) -> tuple[HandleValue, ...]:
+    """The values and a 0.LABEL value among them.
+
+    shape: from an index, `*` or a value type to a label, or to its text. An index wins over a
+    type. Raises InvalidValue.
+    """
+    if not isinstance(shape, Mapping):
+        raise InvalidValue(
+            '`labels` is an object such as {"2": {"class": "production", "level": 2}}'
+        )
+    if any(map(is_label, values)):
+        raise InvalidValue("give either `labels` or a 0.LABEL value, not both")
+    named: dict[str, Any] = {}
+    for name, label in sorted(shape.items(), key=lambda item: str(item[0]).isdigit()):
+        said = parse_label_text(label) if isinstance(label, str) else label
+        text = str(name)
+        if text == EVERY or text.isdigit():
+            named[text] = said
+            continue
+        wanted = text.upper().encode("utf-8", "replace")
+        found = [value.index for value in values if value.type.upper() == wanted]
+        if not found:
+            raise InvalidValue(f"`labels` names {text!r:.60}, and the record has no such value")
+        named.update((str(index), said) for index in found)
+    taken, index = {value.index for value in values}, LABEL_INDEX
+    while index in taken:
+        index += 1
+    return (*values, HandleValue(index, LABEL, format_labels(make_labels(named))))

@@ -67,6 +67,8 @@ def _timeless(jws: bytes) -> bytes:
 
 def change_digest(change: Change) -> bytes:
     """What an idempotency key is bound to: everything asked for but the key itself."""
+    if change.body_digest is not None:
+        return change.body_digest
     actor = change.actor
     return sha256(
         pack(

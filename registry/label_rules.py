@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocol.change import Change, Kind
-from protocol.errors import HandleExists, InvalidValue, NotAuthorized, ParseError, VersionConflict
+from protocol.errors import HandleExists, InvalidValue, NotAuthorized, ParseError
 from protocol.identifier import key_of
 from protocol.labels import (
     EVERY,
@@ -159,11 +159,6 @@ def refuse_unseen(access: Access, change: Change) -> None:
 
     Who may register under the prefix learns that the name is taken: there is no other way.
     """
-    if change.expected_version:
-        raise VersionConflict(
-            f"{change.handle.decode('utf-8', 'replace')} is at version 0, not "
-            f"{change.expected_version}; read it again and repeat the change"
-        )
     access.require(change, None, tuple(change.values))
     raise HandleExists(
         f"{change.handle.decode('utf-8', 'replace')} exists already with other values; "

@@ -34,7 +34,8 @@ CLOSED: Final = b'{"*":{"class":"management","level":3}}'
 class Read:
     """One read. indexes: of the values that a grant opened; digest: of these values, hex.
 
-    when: seconds since 1970.
+    what: a record, or an event by its eventID (its index is 0). when: seconds since 1970. prefix:
+    folded; whose grant it was.
     """
 
     who: Reference
@@ -43,6 +44,7 @@ class Read:
     when: int
     purposes: tuple[str, ...]
     digest: str
+    prefix: bytes
 
     def shape(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -61,12 +63,13 @@ class ReadLog:
 
     def __init__(self) -> None:
         self._waiting: list[Read] = []
-        self.total = 0
+        self.closed = False
+        """Nothing is written here: a mirror has no writer, so no grant opens anything at it."""
 
     @property
     def full(self) -> bool:
         """Whether no further read can be noted."""
-        return len(self._waiting) >= MOST_WAITING
+        return self.closed or len(self._waiting) >= MOST_WAITING
 
     def note(
         self,
@@ -75,12 +78,16 @@ class ReadLog:
         octets: Sequence[tuple[int, bytes]],
         when: int,
         purposes: Sequence[str],
+        prefix: bytes | None = None,
     ) -> None:
-        """Keep one read. octets: index and wire form of what a grant opened."""
+        """Keep one read. octets: index and wire form of what a grant opened.
+
+        prefix: of the grant; default: that of the record.
+        """
         digest = sha256(b"".join(data for _, data in octets)).hexdigest()
         indexes = tuple(index for index, _ in octets)
-        self._waiting.append(Read(who, what, indexes, when, tuple(purposes), digest))
-        self.total += 1
+        home = prefix_of(what) if prefix is None else prefix
+        self._waiting.append(Read(who, what, indexes, when, tuple(purposes), digest, home))
 
     def take(self) -> list[Read]:
         """What waits; it is the caller's now."""
@@ -96,7 +103,7 @@ def changes_of(reads: Sequence[Read], place: str) -> list[Change]:
     """The changes that log some reads. place: names the batch, the same never twice."""
     by_prefix: dict[bytes, list[Read]] = {}
     for read in reads:
-        by_prefix.setdefault(prefix_of(read.what), []).append(read)
+        by_prefix.setdefault(read.prefix, []).append(read)
     made = []
     for prefix, some in by_prefix.items():
         for start in range(0, len(some), PER_CHANGE):

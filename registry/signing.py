@@ -83,13 +83,17 @@ class RecordSigner:
 
     def attached(self, values: Sequence[HandleValue], texts: Sequence[bytes], now_s: int) -> Values:
         """The values with signatures of this signer, earlier ones replaced."""
-        made = list(self.unsigned(values))
-        old = next((value for value in values if self.made(value)), None)
-        if old is not None:
-            made.append(replace(old, data=texts[0], timestamp=now_s))
-        else:
-            made.append(HandleValue(free_index(made), HS_SIGNATURE, texts[0], timestamp=now_s))
-        for data in texts[1:]:
+        kept = self.unsigned(values)
+        apart = len(groups(kept))
+        plain, made = texts[: len(texts) - apart], list(kept)
+        old = [value for value in values if self.made(value) and value.index < _DRAWN]
+        for at, data in enumerate(plain):
+            if at < len(old):
+                made.append(replace(old[at], data=data, timestamp=now_s))
+            else:
+                index = free_index([*made, *old[at:]])
+                made.append(HandleValue(index, HS_SIGNATURE, data, timestamp=now_s))
+        for data in texts[len(plain) :]:
             index = _drawn_index(made, data)
             made.append(HandleValue(index, HS_SIGNATURE, data, timestamp=now_s))
         return tuple(made)
@@ -141,7 +145,7 @@ def check_brought(
 
     values: the whole record. Each covers the record; where labels hide values, together they do.
     """
-    closed = hidden(values)
+    closed = hidden(values) if brought else frozenset()
     if not closed:
         for value in brought[:MAX_SIGNATURES]:
             verify_signature(handle, values, value, access, now_s).require(partial=False)
@@ -199,10 +203,14 @@ def free_index(values: Sequence[HandleValue]) -> int:
     return index
 
 
+_DRAWN = 1 << 30
+"""From here on lie the signatures over hidden values that are alike."""
+
+
 def _drawn_index(values: Sequence[HandleValue], data: bytes) -> int:
     """Where a signature over hidden values goes: its place must not tell how many others are there."""
     taken = {value.index for value in values}
-    index = int.from_bytes(sha256(data).digest()[:4]) >> 2 | 1 << 29
+    index = int.from_bytes(sha256(data).digest()[:4]) >> 2 | _DRAWN
     while index in taken:
         index += 1
     return index

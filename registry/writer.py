@@ -181,23 +181,27 @@ class Writer:
     def _one(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         """One change: done in the batch, or refused without a trace."""
         try:
-            if change.ready is not None:
-                made = self._ready(batch, access, change, change.ready, now_s)
-                if made is not None:
-                    return made
-                change = plain_change(change, change.ready)
             if change.idempotency_key is None:
-                return self._do(batch, access, change, now_s)
+                return self._made(batch, access, change, now_s)
             key = idempotency.row_key(change)
             known = idempotency.remembered(change, batch.remembered_result(key))
             if known is not None:
                 return _decode_outcome(known, change.handle)
-            outcome = self._do(batch, access, change, now_s)
+            outcome = self._made(batch, access, change, now_s)
             batch.remembered[key] = idempotency.encode(change, _encode_outcome(outcome), now_s)
             return outcome
         except BiaoshiError as error:
             unknown = change.kind is Kind.EVENT or _is_unseen(batch, access, change)
             return _refusal(change, error, 0 if unknown else _version(batch, change.handle))
+
+    def _made(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
+        """The outcome of a change that was not made before."""
+        if change.ready is None:
+            return self._do(batch, access, change, now_s)
+        outcome = self._ready(batch, access, change, change.ready, now_s)
+        if outcome is None:
+            outcome = self._do(batch, access, plain_change(change, change.ready), now_s)
+        return outcome
 
     def _do(self, batch: Batch, access: Access, change: Change, now_s: int) -> Outcome:
         check_handle(change.handle, self._settings)
@@ -215,14 +219,11 @@ class Writer:
         _require_served(batch, change)
         held = batch.held(change.handle)
         if held is not None and stay_unseen(access, change, held.values):
+            _require_version(change, 0)
             alter(change, None, now_s, self._settings)
             refuse_unseen(access, change)
         version = held.version if held is not None else 0
-        if change.expected_version is not None and change.expected_version != version:
-            raise VersionConflict(
-                f"{_shown(change)} is at version {version}, not {change.expected_version}; "
-                "read it again and repeat the change"
-            )
+        _require_version(change, version)
         before = held.values if held is not None else None
         if before is not None and change.kind in _VALUE_KINDS:
             access.require(change, before, None)  # what is missing is told to the entitled only
@@ -438,6 +439,15 @@ class Writer:
         kept = max(0, settings.idempotency_keys - len(batch.remembered))
         expired = idempotency.expire_writes(state, now_s - settings.idempotency_s, last, kept)
         return expired + writes + idempotency.store_writes(batch.remembered, last)
+
+
+def _require_version(change: Change, version: int) -> None:
+    """Raise VersionConflict unless the record is at the version that a change asks for."""
+    if change.expected_version is not None and change.expected_version != version:
+        raise VersionConflict(
+            f"{_shown(change)} is at version {version}, not {change.expected_version}; "
+            "read it again and repeat the change"
+        )
 
 
 def _is_unseen(batch: Batch, access: Access, change: Change) -> bool:

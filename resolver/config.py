@@ -212,19 +212,13 @@ class LimitSettings:
         most=100_000,
     )
     trace_depth: int = setting(50, "Steps from the start of a trace.", least=0, most=200)
-    trace_nodes: int = setting(
-        100_000, "Most things of one trace; beyond it the trace has gaps.", least=1, most=10_000_000
-    )
-    trace_events: int = setting(
-        200_000, "Most events read for one trace.", least=1, most=10_000_000
-    )
+    trace_nodes: int = setting(100_000, "Most things of one trace.", least=1, most=10_000_000)
+    trace_events: int = setting(200_000, "Most events read for a trace.", least=1, most=10_000_000)
     trace_s: float = setting(20.0, "Seconds of one trace at this node.", least=0.1, most=600)
     trace_slack_s: float = setting(
         300.0, "How far the clocks of two companies may differ, in a trace.", least=0, most=86_400
     )
-    trace_hops: int = setting(
-        32, "Questions to other nodes for one trace; 0: none.", least=0, most=1_000
-    )
+    trace_hops: int = setting(100, "Most questions to other nodes a trace.", least=0, most=1_000)
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )

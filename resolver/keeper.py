@@ -55,14 +55,16 @@ class Keeper:
             signal.signal(number, self._pass_on)
         while True:
             started = time.monotonic()
-            status = self._one(first=first)
-            first = False
-            if os.WIFEXITED(status):
-                return os.WEXITSTATUS(status)
+            code = os.waitstatus_to_exitcode(self._one(first=first))
+            # The first start may fail for good: it is said and ends the node. A later one failed
+            # because something was killed meanwhile, or its predecessor still holds the store.
+            if code == Exit.OK or (first and code > 0):
+                return code
             if self._stopping:
                 return Exit.REFUSED
+            first = False
             failures = 1 if time.monotonic() - started > _STEADY_S else failures + 1
-            log.error("supervisor_died", signal=os.WTERMSIG(status), failures=failures)
+            log.error("supervisor_died", status=code, failures=failures)
             if failures > 1:
                 most = MOST_PAUSE_S if self._was_ready() else _MOST_PAUSE_S
                 time.sleep(min(0.1 * 2.0 ** min(failures - 2, 10), most))

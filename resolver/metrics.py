@@ -176,6 +176,11 @@ SPECS: Final[Mapping[str, Spec]] = {
     "outbound_refused": _counter(
         "outbound_refused", "Outgoing connections that the rules forbade."
     ),
+    "granted_reads": _counter(
+        "granted_reads",
+        "Batches of reads by a grant, written to the log.",
+        outcome=("logged", "refused"),
+    ),
     "delegations": _counter(
         "delegations",
         "Delegation requests.",
@@ -273,6 +278,7 @@ class Metrics:
     cache_octets: Family
     verifications: Family
     outbound_refused: Family
+    granted_reads: Family
     delegations: Family
     store_octets: Family
     disk_free_octets: Family

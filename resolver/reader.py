@@ -23,6 +23,7 @@ from resolver.logs import QueryLog
 from resolver.lookup import Lookup
 from resolver.metrics import Metrics
 from resolver.node import Node, Siblings, socket_name
+from resolver.reads_keeper import ReadsKeeper
 from resolver.recursion import open_recursion
 from resolver.site import read_site_info
 from resolver.sockets import FaceSockets
@@ -97,6 +98,12 @@ async def start_reader(app: App, number: int, metrics: Metrics) -> Reader:
         await keeper.start()
         node.recursion.pressure.start()
         faces += [keeper, node.recursion.pressure]
+    if node.settings.node.role == "mirror":
+        node.lookup.reads.closed = True
+    else:
+        reads = ReadsKeeper(node)
+        reads.start()
+        faces.append(reads)
     if number == 0 and node.prefix and node.settings.node.role != "mirror":
         faces.append(Homing(node))
     path = run_folder(app.folder) / socket_name(number)

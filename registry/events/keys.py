@@ -31,6 +31,7 @@ from protocol.epcis.event import (
     transformation_id,
 )
 from protocol.epcis.identity import canonical_id, parents_of
+from protocol.epcis.lots import lots_of
 from protocol.epcis.vocabulary import BIZ_STEP, DISPOSITION, EPCIS, word
 
 HASH: Final = 16
@@ -105,7 +106,8 @@ def index_head(index: Index, hash_: bytes, time: bytes) -> bytes:
 def trace_heads(event: Mapping[str, Any], time: int) -> bytes:
     """The TRACE heads of an event, one after another, each once. time: its eventTime, µs.
 
-    Besides what it names: the lots and classes that these belong to, marked COARSE.
+    Besides what it names: the lots and classes that these belong to, marked COARSE; a lot that the
+    master data tells under the role EPC.
     """
     at = encode_time(time)
     heads: dict[bytes, None] = {}
@@ -119,6 +121,9 @@ def trace_heads(event: Mapping[str, Any], time: int) -> bytes:
         heads[b"%b%c%b" % (hash_, role, at)] = None
         for above in coarser:
             heads[b"%b%c%b" % (above, role | COARSE, at)] = None
+    if "ilmd" in event:
+        for _, lot in lots_of(event):
+            heads[b"%b%c%b" % (_known_hash(lot), Role.EPC | COARSE, at)] = None
     return b"".join(list(heads)[:MOST_KEYS])
 
 

@@ -6,14 +6,15 @@ one is read. What a row means is here; who may write it is the writer's business
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from protocol.change import Change, Kind
 from protocol.errors import SettingsError
+from protocol.labels import is_label, with_labels
 from protocol.name import is_arcwise
 from protocol.record import HandleValue
 from registry.rules import default_admin, is_admin
@@ -56,13 +57,14 @@ class Options:
     add_admin: give records without HS_ADMIN their prefix's administrators; not those of OIDs and
     GS1 keys, whose prefix the node that is home to them knows. encoding: of CSV and
     batch files, as Python names it. folder: where FILE data of batch files may lie; None refuses
-    it.
+    it. labels: from an index, `*` or a value type to a label, for records that bring none.
     """
 
     on_exists: OnExists = OnExists.REFUSE
     add_admin: bool = True
     encoding: str = "utf-8"
     folder: Path | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def registration(
         self,
@@ -72,8 +74,10 @@ class Options:
         on_exists: OnExists | None = None,
         expected_version: int | None = None,
     ) -> Change:
-        """The change that registers a record."""
+        """The change that registers a record. Raises InvalidValue: labels that do not fit."""
         rule = on_exists or self.on_exists
+        if self.labels and not any(map(is_label, values)):
+            values = with_labels(values, self.labels)
         if self.add_admin and not is_arcwise(handle) and not any(map(is_admin, values)):
             values = (*values, default_admin(handle, {value.index for value in values}))
         return Change(

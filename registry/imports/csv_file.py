@@ -1,8 +1,9 @@
 """CSV: a header line, then a record a line (RFC 4180; `,`, `;` or tab between the cells).
 
 The first column is `identifier`, in any spelling that `biaoshi id` knows. Every further column
-is a value type; `TYPE@INDEX` fixes its index, the others take 1, 2, 3 … in their order. An empty
-cell is no value. HS_ADMIN is written `INDEX:HANDLE` (all rights) or `INDEX:DIGITS:HANDLE`, the
+is a value type; `TYPE@INDEX` fixes its index, the others take 1, 2, 3 … in their order. A label
+follows a `#`: `BOM#production:2`, `COST@7#management:3` (CLASS:LEVEL or CLASS:LEVEL:PURPOSE). An
+empty cell is no value. HS_ADMIN is written `INDEX:HANDLE` (all rights) or `INDEX:DIGITS:HANDLE`, the
 twelve digits as the Handle REST interface writes them.
 """
 
@@ -12,11 +13,12 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from protocol.errors import BadIdentifier, BiaoshiError, InvalidValue, SettingsError
 from protocol.handle_json import parse_admin_permissions
 from protocol.identifier import parse
+from protocol.labels import parse_label_text, with_labels
 from protocol.record import MAX_INDEX, HandleValue, Reference
 from protocol.values.hs_admin import ALL_PERMISSIONS, Admin, encode_admin
 from registry.imports import MAX_LINE_BYTES, Item, Options, RawLine, bounded_lines
@@ -30,11 +32,12 @@ _HIDDEN = 0b1100
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A value type and the index of its values."""
+    """A value type, the index of its values, and their label."""
 
     name: str
     type: bytes
     index: int
+    label: dict[str, Any] | None = None
 
 
 class _Lines:
@@ -124,7 +127,9 @@ def _encoding(name: str) -> str:
 
 def parse_header(cells: list[str]) -> list[Column]:
     """The columns after `identifier`. Raises SettingsError naming the column."""
-    names = [cell.strip() for cell in cells]
+    split = [cell.strip().partition("#") for cell in cells]
+    labels = [_label(*cell) for cell in split]
+    names = [name.strip() for name, _, _ in split]
     if not names or names[0].lower() != "identifier":
         shown = names[0] if names else ""
         raise SettingsError(
@@ -139,13 +144,24 @@ def parse_header(cells: list[str]) -> list[Column]:
     if len(taken) != len(given):
         raise SettingsError("two columns have the same index; each TYPE@INDEX stands alone")
     columns, index = [], 0
-    for name, (type_, wanted) in zip(names[1:], fixed, strict=True):
+    for name, (type_, wanted), label in zip(names[1:], fixed, labels[1:], strict=True):
         if wanted is None:
             index += 1
             while index in taken or index in _RESERVED:
                 index += 1
-        columns.append(Column(name, type_.encode(), index if wanted is None else wanted))
+        at = index if wanted is None else wanted
+        columns.append(Column(name, type_.encode(), at, label))
     return columns
+
+
+def _label(name: str, mark: str, text: str) -> dict[str, Any] | None:
+    """The label of a column. Raises SettingsError."""
+    if not mark:
+        return None
+    try:
+        return parse_label_text(text)
+    except InvalidValue as error:
+        raise SettingsError(f"column {name!r}: {error}") from None
 
 
 def _split(name: str, at: int) -> tuple[str, int | None]:
@@ -183,14 +199,20 @@ def _item(
         handle = parse_handle(text)
     except BiaoshiError as error:
         return Item(line, shown, None, f"column `identifier`: {error}")
-    values = []
+    values, labels = [], dict[str, Any]()
     for column, cell in zip(columns, cells[1:], strict=False):
         if cell:
             try:
                 values.append(_value(column, cell))
             except BiaoshiError as error:
                 return Item(line, handle, None, f"column `{column.name}`: {error}")
-    return Item(line, handle, options.registration(handle, tuple(values)))
+            if column.label is not None:
+                labels[str(column.index)] = column.label
+    try:
+        made = with_labels(values, labels) if labels else tuple(values)
+        return Item(line, handle, options.registration(handle, made))
+    except InvalidValue as error:
+        return Item(line, handle, None, str(error))
 
 
 def parse_handle(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """JSON lines: a record a line, `{"handle":…, "values":[…]}` as the Handle REST interface writes it.
 
-Optional: `on_exists` (refuse, replace, merge) and `expected_version`. Other members are ignored,
+Optional: `on_exists` (refuse, replace, merge), `expected_version` and `labels` (from an index, `*`
+or a value type to a label). Other members are ignored,
 so an answer of a Handle server can be registered as it came.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 from protocol.change import Change
 from protocol.errors import BiaoshiError, ParseError
 from protocol.handle_json import parse_values
+from protocol.labels import with_labels
 from protocol.strict_json import parse_json
 from registry.imports import MAX_LINE_BYTES, Item, OnExists, Options, bounded_lines
 
@@ -58,4 +60,6 @@ def parse_row(fields: dict[str, Any], handle: bytes, options: Options) -> Change
     if version is not None and (type(version) is not int or version < 0):
         raise ParseError("`expected_version` must be a whole number, 0 for a new record")
     values = parse_values(fields["values"])
+    if "labels" in fields:
+        values = with_labels(values, fields["labels"])
     return options.registration(handle, values, on_exists=on_exists, expected_version=version)

@@ -12,7 +12,8 @@ from typing import Annotated, BinaryIO, cast
 
 import typer
 
-from protocol.errors import SettingsError
+from protocol.errors import InvalidValue, SettingsError
+from protocol.labels import parse_label_text
 from registry.imports import Format, OnExists, Options, detect, read_items
 from resolver.exits import Exit
 from resolver.registering import REFUSED, Results, Sink, Summary, run
@@ -28,6 +29,7 @@ Examples:
   biaoshi register products.jsonl --node https://id.example.org:8443
       --auth 300:0.NA/88.118.8=keys/admin_300.pem
   biaoshi register old-handles.txt --node ./steel --no-sign --dry-run
+  biaoshi register products.csv --node ./steel --label BOM=production:2
   cat products.csv | biaoshi register - --node ./steel --encoding gb18030
 \b
 CSV:   identifier,URL,DESC,TYPE@INDEX      a value type a column
@@ -93,6 +95,14 @@ def register(
             "--admin/--no-admin", help="Add HS_ADMIN of the prefix's administrators unless given."
         ),
     ] = True,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=LABEL",
+            help="Label values: INDEX, TYPE or * = CLASS:LEVEL[:PURPOSE], such as "
+            "BOM=production:2; for rows that bring no labels. Repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every row and write nothing.")
     ] = False,
@@ -112,7 +122,7 @@ def register(
     with _input(file) as (stream, size):
         kind = detect(file, _peek(stream)) if format_ is Format.AUTO else format_
         folder = Path(file).resolve().parent if file != "-" else None
-        options = Options(on_exists, admin, encoding, folder)
+        options = Options(on_exists, admin, encoding, folder, _labels(label or []))
         if results is not None and file != "-" and results.exists() and results.samefile(file):
             raise SettingsError(f"{results} is the input itself; name another file for --results")
         with _sink(node, auth, cert, sign=sign, insecure=insecure, dry_run=dry_run) as sink:
@@ -124,6 +134,21 @@ def register(
     _report(summary, shown=results is None, dry_run=dry_run, as_json=as_json)
     if summary.counts[REFUSED]:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    """--label as Options has it. Raises SettingsError."""
+    labels = {}
+    for text in given:
+        what, mark, label = text.partition("=")
+        try:
+            parse_label_text(label)
+        except InvalidValue as error:
+            raise SettingsError(f"--label {text!r}: {error}") from None
+        if not mark or not what:
+            raise SettingsError(f"--label is written WHAT=CLASS:LEVEL, not {text!r}")
+        labels[what] = label
+    return labels
 
 
 @contextmanager

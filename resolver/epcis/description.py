@@ -14,6 +14,8 @@ from typing import Any, Final
 from protocol.epcis import schema as checking
 from protocol.epcis.query_tests import TESTS
 from protocol.epcis.vocabulary import EVENT_TYPES
+from protocol.event_disclosure import FORMAT as DISCLOSURE
+from protocol.event_disclosure import MEDIA_TYPE as DISCLOSURE_TYPE
 from resolver.epcis.jobs import BEHAVIOURS
 from resolver.epcis.named import MAX_NAME, NAME
 from resolver.epcis.reading import COLLECTIONS
@@ -83,6 +85,9 @@ _NEGOTIATED: Final = [
 _SPELT: Final = _header(
     "GS1-EPC-Format", {"enum": list(EpcFormat)}, "how identifiers shall be spelt"
 )
+_DISCLOSE: Final = _parameter(
+    "disclose", _TEXT, "fields, separated by commas, or `*`: only these, proved without the others"
+)
 _PAGED: Final = [
     _parameter("perPage", {"type": "integer", "minimum": 1, "maximum": 999_999_999}, "page size"),
     _parameter("nextPageToken", _TEXT, "from the Link of the page before, for the same request"),
@@ -141,6 +146,12 @@ def _schema(name: str) -> Json:
     if name.endswith(("_quantity", "_percRank")):
         return {"type": "number"}
     return {"type": "string", "minLength": 1}
+
+
+def _event_or_disclosure() -> Json:
+    made = _found("EpcisEvent", "the event, with its errorDeclaration where it has one")
+    made["content"][DISCLOSURE_TYPE] = {"schema": _ref("EpcisDisclosure")}
+    return made
 
 
 def _found(schema: str, text: str, *, paged: bool = False) -> Json:
@@ -309,8 +320,8 @@ def _event_paths() -> Json:
         "/epcis/events/{eventID}": {
             "get": _get(
                 "One event",
-                _found("EpcisEvent", "the event, with its errorDeclaration where it has one"),
-                [_EVENT_ID, _SPELT],
+                _event_or_disclosure(),
+                [_EVENT_ID, _SPELT, _DISCLOSE],
                 missing="no such event, or none that you may see",
             )
         },
@@ -480,6 +491,16 @@ def schemas() -> Json:
             },
             "then": {"required": ["parentID"]},
         },
+        "EpcisDisclosure": _object(
+            {
+                "format": {"const": DISCLOSURE},
+                "jws": _TEXT,
+                "disclosures": {"type": "array", "items": _TEXT},
+            },
+            "format",
+            "jws",
+            "disclosures",
+        ),
         "EpcisProof": _object(
             {
                 "format": _TEXT,

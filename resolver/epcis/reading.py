@@ -11,6 +11,7 @@ from aiohttp import web
 
 from protocol.epcis.errors import NoSuchResourceException, QueryParameterException
 from protocol.epcis.event import mentions
+from protocol.event_disclosure import MEDIA_TYPE as DISCLOSURE_TYPE
 from registry.events.index import EventIndex, parse_event
 from registry.events.keys import Index, hash16, indexed_form, indexed_values
 from registry.events.proof import prove
@@ -19,6 +20,7 @@ from registry.labels import Viewer, visible
 from registry.store import Snapshot
 from resolver.epcis import answers
 from resolver.epcis.callers import Callers
+from resolver.epcis.disclosing import disclosure
 from resolver.epcis.finding import Search
 from resolver.epcis.paging import PER_PAGE_NAME, TOKEN_NAME, Page, Pages
 from resolver.epcis.versions import epc_format, media_of
@@ -72,11 +74,29 @@ class Reading:
         """One event, with its errorDeclaration where it was withdrawn."""
         media, spelling = media_of(request), epc_format(request.headers)
         viewer = await self._callers.viewer(request)
+        asked = Parameters.of(request).first("disclose")
+        if asked is not None:
+            return answers.respond(
+                orjson.dumps(self._disclosed(event_id, viewer, asked)), DISCLOSURE_TYPE
+            )
         with self._node.store.snapshot() as state:
             _, row = self._newest(state, event_id, viewer)
         return answers.respond(
             answers.bare_event(row, spelling), media, {"GS1-EPC-Format": spelling}
         )
+
+    def _disclosed(self, event_id: str, viewer: Viewer, asked: str) -> dict[str, Any]:
+        """Some fields of the last copy of an event. Raises NoSuchResourceException."""
+        self._node.access.forget()
+        with self._node.store.snapshot() as state:
+            index = EventIndex(state)
+            for sequence in reversed(index.by_event_id(event_id)):
+                row = index.row(sequence)
+                if row is not None:
+                    shape = disclosure(self._node, state, sequence, row, viewer, asked)
+                    if shape is not None:
+                        return shape
+        raise NoSuchResourceException("there is no such event")
 
     async def proof(self, request: web.Request, event_id: str) -> web.Response:
         """An event with its signature and its receipt: what `biaoshi verify` reads."""

@@ -22,7 +22,7 @@ from protocol.errors import BiaoshiError, SettingsError
 from registry.keys import SITE_KEY, TLS_CERT
 from resolver.child import PARTING_S
 from resolver.epcis import face as epcis
-from resolver.http import delegations, escrow, listing, openapi
+from resolver.http import delegations, escrow, grants, listing, openapi
 from resolver.http import log as log_resource
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
@@ -177,12 +177,13 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     ):
         app.router.add_route("*", path, by_method(handlers))
     draw = random.SystemRandom().random
-    pages = Pages(node, resolve, Root(node.settings, senders))
+    pages = Pages(node, Root(node.settings, senders))
     pages.setup(app)
     links = Links(node, senders, pages, draw=draw)
     LinksetResource(node, links).setup(app)
     delegations.setup(app, node)
     escrow.setup(app, node, senders)
+    grants.setup(app, node, authenticator, senders)
     log_resource.setup(app, node, authenticator, senders)
     epcis.setup(app, node, authenticator, senders)
     trace.setup(app, node, authenticator, senders)

@@ -30,6 +30,7 @@ from protocol.errors import (
 )
 from protocol.handle_json import format_values, json_text, parse_values
 from protocol.identifier import key_of
+from protocol.labels import with_labels
 from protocol.name import whole_name
 from protocol.record import MAX_INDEX, HandleValue, decode_values
 from registry.store import Table
@@ -212,7 +213,10 @@ class Handles:
             named = body["handle"]
             if not isinstance(named, str) or key_of(_utf8(named)) != key_of(handle):
                 raise ParseError("the body names another handle than the path")
-        return parse_values(body)
+        values = parse_values(body)
+        if isinstance(body, dict) and "labels" in body:
+            values = with_labels(values, body["labels"])
+        return values
 
     async def _write(self, asked: Asked, change: Change) -> Answer:
         caller = await self._face.identify(asked)

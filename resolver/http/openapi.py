@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from resolver.epcis import description
+from resolver.http.openapi_labels import LABEL_PATHS, LABEL_SCHEMAS
 from resolver.http.openapi_links import CHOICES, LINK_PARAMETERS, LINK_PATHS, LINK_SCHEMAS, LINKSETS
 from resolver.http.openapi_log import LOG_PATHS
 from resolver.http.openapi_parts import FLAG as _FLAG
@@ -20,6 +21,7 @@ from resolver.http.openapi_parts import answer as _answer
 from resolver.http.openapi_parts import object_of as _object
 from resolver.http.openapi_parts import operation as _operation
 from resolver.http.openapi_parts import parameter as _parameter
+from resolver.http.openapi_trace import TRACE_PATHS, TRACE_SCHEMAS
 
 _HANDLE = _parameter(
     "handle", _TEXT, "prefix/suffix, percent-encoded; slashes as they are", where="path"
@@ -257,6 +259,8 @@ _PATHS: Final[Json] = {
     },
     **LINK_PATHS,
     **LOG_PATHS,
+    **TRACE_PATHS,
+    **LABEL_PATHS,
     "/{identifier}": {
         "get": _operation(
             "Follow an identifier: redirect, or a page of its values",
@@ -403,6 +407,8 @@ _SCHEMAS: Final[Json] = {
         }
     ),
     **LINK_SCHEMAS,
+    **TRACE_SCHEMAS,
+    **LABEL_SCHEMAS,
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": _NUMBER, "detail": _TEXT}, "type", "status"
     ),

@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -28,6 +29,7 @@ from protocol.errors import (
     ServerBusy,
 )
 from protocol.handle_json import parse_values
+from protocol.labels import with_labels
 from protocol.record import Reference
 from protocol.strict_json import parse_json
 from registry.idempotency import require_unused_keys
@@ -227,9 +229,14 @@ class _Stream:
             if not isinstance(handle, str) or not handle:
                 raise ParseError("a row needs a `handle`")
             shown = handle
-            return Row(at, handle, self._change(row, handle, number))
+            change = replace(self._change(row, handle, number), body_digest=self._digest(line))
+            return Row(at, handle, change)
         except BiaoshiError as error:
             return Row(at, shown, None, str(error))
+
+    def _digest(self, line: bytes) -> bytes | None:
+        """What the key of a row is bound to: its octets."""
+        return None if self._key is None else sha256(line.strip()).digest()
 
     def _change(self, row: dict[str, Any], handle: str, number: int) -> Change:
         rule = row.get("on_exists", "refuse")
@@ -241,10 +248,13 @@ class _Stream:
         except UnicodeEncodeError:
             raise ParseError("`handle` holds half of a surrogate pair") from None
         expected = row.get("expected_version")
+        values = parse_values({"values": row.get("values")})
+        if "labels" in row:
+            values = with_labels(values, row["labels"])
         return Change(
             kind,
             octets,
-            values=parse_values({"values": row.get("values")}),
+            values=values,
             actor=self._actor,
             memberships=self._groups,
             overwrite=overwrite,
@@ -318,8 +328,7 @@ class _Stream:
         """The rows of a batch, read and signed. Plain ones are made ready (registry.ready)."""
         now_s = int(self._node.now())
         rows: list[Row | None] = [None] * len(batch.rows)
-        if self._key is None:  # a key is bound to a digest of the values, as objects
-            self._make_ready(batch, rows, now_s)
+        self._make_ready(batch, rows, now_s)
         others = [at for at, row in enumerate(rows) if row is None]
         read = [self._row(batch.rows[at], batch.first + at + 1) for at in others]
         signed = self._signed([self._checked(row, now_s) for row in read], now_s)
@@ -345,6 +354,8 @@ class _Stream:
                     memberships=self._groups,
                     overwrite=draft.overwrite,
                     ready=ready,
+                    idempotency_key=idempotency_key(self._key, batch.first + at + 1),
+                    body_digest=self._digest(batch.rows[at]),
                 )
                 rows[at] = Row(draft.line, draft.handle, change)
 

@@ -7,7 +7,7 @@ not followed). Public values only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,7 @@ from resolver.verify import NOT_CHECKED, Need, Verifier, told
 
 if TYPE_CHECKING:
     from resolver.node import Node
+    from resolver.recursion import Recursion
 
 _PROBLEMS: Final[Mapping[ResponseCode, tuple[int, str, str]]] = {
     ResponseCode.HANDLE_NOT_FOUND: (404, "not-found", "No such identifier"),
@@ -52,13 +53,25 @@ _PROBLEMS: Final[Mapping[ResponseCode, tuple[int, str, str]]] = {
     ResponseCode.SERVER_BUSY: (503, "busy", "Too many questions under way"),
     ResponseCode.INVALID_CREDENTIAL: (502, "signature-invalid", "Its signature does not hold"),
 }
+_NOT_HERE: Final = frozenset(
+    (
+        ResponseCode.SERVER_NOT_RESPONSIBLE,
+        ResponseCode.SERVICE_REFERRAL,
+        ResponseCode.PREFIX_REFERRAL,
+    )
+)
 
 
 class Resolve:
-    """The resource."""
+    """The resource. elsewhere: where certificates are fetched that this node does not answer for;
+    without it they are not.
+    """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Node, elsewhere: Callable[[], Recursion | None] = lambda: None
+    ) -> None:
         self._node = node
+        self._elsewhere = elsewhere
         self._verifier = Verifier(wall=node.now)
         self._roots = Roots.of(_root_keys(node), None)
 
@@ -145,6 +158,8 @@ class Resolve:
         lookup = self._node.lookup
         query = Query(name)
         answer = lookup.answer_now(query) or await lookup.answer(query)
+        if answer.code in _NOT_HERE and (recursion := self._elsewhere()) is not None:
+            answer = await recursion.resolve(query)
         if answer.code in {ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND}:
             return ()
         if answer.code != ResponseCode.SUCCESS:

@@ -4,36 +4,38 @@ event its signature and its place in the log. Nothing is said that was not done 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.challenge import HS_PUBKEY
-from protocol.errors import BiaoshiError, ParseError, ResponseCode, SignatureInvalid
+from protocol.errors import BiaoshiError, ParseError, SignatureInvalid
 from protocol.event_signature import read_claims, verify_event
-from protocol.keys import PublicKey, decode_public_key
-from protocol.name import fold_prefix
-from protocol.record import Reference, decode_values
+from protocol.keys import PublicKey
+from protocol.record import Reference
 from registry.events.index import StoredEvent
 from registry.events.proof import prove, verify_logged
 from registry.events.row import decode_event_row
 from registry.log import sequence_key
 from registry.receipt import Opened, make_receipt, verify_receipt, verify_record
-from registry.signing import LOG_KEY_INDEX, SITE_KEY_INDEX
 from registry.store import Snapshot, Table
-from registry.store.row import decode_row, public_body
-from resolver.lookup import Query
+from registry.store.row import decode_row, is_unseen, public_body
+from resolver.trace.keybook import UNKNOWN, Keys
 from resolver.trust.signers import log_signer
 
 if TYPE_CHECKING:
     from resolver.node import Node
 
 OK: Final = "ok"
+_TRUSTED: Final = frozenset(("own", "local", "verified"))
+"""Whose key it is was verified, or is known here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What was checked of one event. state: ok, invalid, issuer, label, no_key or unsigned.
+    """What was checked of one event.
+
+    state: ok, loose (by a key that was not verified itself), invalid, issuer, label, no_key or
+    unsigned.
 
     key: who signed, as `index:handle`. number, size: of the change and of the log, where its
     place was proved; 0 where it was not.
@@ -63,50 +65,10 @@ def signer_of(stored: StoredEvent) -> Reference | None:
         return None
 
 
-async def find_keys(
-    node: Node, references: Collection[Reference]
-) -> dict[Reference, tuple[PublicKey, ...]]:
-    """The keys at these references: the node's own, or those in records that can be found."""
-    return {one: await _keys_at(node, one) for one in references}
-
-
-async def _keys_at(node: Node, reference: Reference) -> tuple[PublicKey, ...]:
-    keys: list[PublicKey] = []
-    if node.prefix and fold_prefix(reference.handle) == fold_prefix(node.record_name):
-        if reference.index == LOG_KEY_INDEX:
-            keys.append(node.keys.log_public)
-        elif reference.index == SITE_KEY_INDEX:
-            keys.append(node.keys.site_public)
-    data: Sequence[bytes] = node.access.find_public_keys(reference)
-    if not data and not keys:
-        data = await _fetched(node, reference)
-    for each in data:
-        try:
-            keys.append(decode_public_key(each))
-        except ParseError:
-            continue  # of a kind that signs no events
-    return tuple(keys)
-
-
-async def _fetched(node: Node, reference: Reference) -> list[bytes]:
-    try:
-        query = Query(reference.handle)
-        answer = node.lookup.answer_now(query) or await node.lookup.answer(query)
-    except BiaoshiError:
-        return []
-    if answer.code != ResponseCode.SUCCESS:
-        return []
-    return [
-        value.data
-        for value in decode_values(answer.values)
-        if value.type.upper() == HS_PUBKEY and reference.index in (0, value.index)
-    ]
-
-
 def seal_of(
     state: Snapshot,
     stored: StoredEvent,
-    keys: Mapping[Reference, tuple[PublicKey, ...]],
+    keys: Mapping[Reference, Keys],
     log_keys: Sequence[bytes],
 ) -> Seal:
     """Check one event."""
@@ -114,7 +76,11 @@ def seal_of(
     if signer is None:
         return Seal("unsigned")
     number, size = _place(state, stored.sequence, log_keys)
-    return Seal(_signed(stored, keys.get(signer, ())), signer.text(), number, size)
+    found = keys.get(signer, UNKNOWN)
+    result = _signed(stored, found.keys)
+    if result == OK and found.trust not in _TRUSTED:
+        result = "loose"
+    return Seal(result, signer.text(), number, size)
 
 
 def _signed(stored: StoredEvent, keys: Sequence[PublicKey]) -> str:
@@ -159,7 +125,7 @@ def place_of_record(
 ) -> Logged | None:
     """Where this node's log has a record; None: it is not kept here, or no log of ours is."""
     raw = node.lookup.row(name)
-    if raw is None or not keys:
+    if raw is None or is_unseen(raw) or not keys:
         return None
     row = decode_row(raw)
     try:

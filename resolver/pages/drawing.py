@@ -12,7 +12,7 @@ from unicodedata import east_asian_width
 
 from protocol.epcis.identity import level_of
 from resolver.pages.life import Graph
-from resolver.pages.markup import Markup, join, tag
+from resolver.pages.markup import Markup, tag
 from resolver.pages.words import Words
 from resolver.trace.walk import Edge, EdgeKind
 
@@ -84,7 +84,7 @@ def lay_out(graph: Graph) -> Picture:
 def _ranks(graph: Graph) -> dict[str, int]:
     """The layer of each thing: below 0 what it comes from, above 0 what it went into."""
     ranks = {graph.start: 0}
-    for sign, reached in ((-1, graph.back), (1, graph.forward)):
+    for sign, reached in ((1, graph.forward), (-1, graph.back)):
         for id_, node in reached.items():
             ranks.setdefault(id_, sign * node.depth)
     return ranks
@@ -225,11 +225,3 @@ def short(text: str, columns: int) -> str:
 
 def _columns(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def standalone(picture: Markup, style: str) -> Markup:
-    """The picture as a file of its own. style: a sheet for it."""
-    cut = picture.index(">")
-    return join(
-        [Markup(picture[: cut + 1]), Markup(f"<style>{style}</style>"), Markup(picture[cut + 1 :])]
-    )

@@ -16,7 +16,6 @@ from aiohttp import web
 
 from protocol.epcis.identity import canonical_id
 from protocol.errors import BiaoshiError, ResponseCode, ServerBusy
-from protocol.keys import PublicKey
 from protocol.record import HandleValue, Reference, decode_values
 from registry.events.index import StoredEvent
 from registry.store import Snapshot
@@ -29,7 +28,6 @@ from resolver.pages import qr
 from resolver.pages.checks import (
     Logged,
     Seal,
-    find_keys,
     log_keys,
     place_of_record,
     seal_of,
@@ -41,6 +39,8 @@ from resolver.pages.product import read_product
 from resolver.pages.render import VIEWS, Renderer, Shown
 from resolver.pages.style import HEADERS, SCRIPT, SCRIPT_PATH
 from resolver.pages.words import Words, choose
+from resolver.trace.keybook import KeyBook, Keys
+from resolver.trace.reach import Reach
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -56,17 +56,23 @@ _MOST_SEALS: Final = 8_192
 class Pages:
     """The pages of one reader."""
 
-    def __init__(self, node: Node, resolve: Resolve, root: Root) -> None:
+    def __init__(self, node: Node, root: Root) -> None:
         self._node = node
-        self._resolve = resolve
+        self._reach = Reach(node)
+        self._resolve = Resolve(node, self._reach.recursion)
+        self._keys = KeyBook(node, self._reach.recursion)
         self.root = root
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         self._seals: dict[bytes, Seal] = {}
 
     def setup(self, app: web.Application) -> None:
-        """Mount the script."""
+        """Mount the script; close at the end what asked other nodes."""
         app.router.add_get(SCRIPT_PATH, self.script)
+        app.on_shutdown.append(self._end)
+
+    async def _end(self, _app: web.Application) -> None:
+        await self._reach.close()
 
     async def script(self, _request: web.Request) -> web.Response:
         """The one script, which never changes under its name."""
@@ -129,7 +135,7 @@ class Pages:
                     return None
                 verification = await self._verified(handle, values) if known else _UNKNOWN
                 signers = {one for v in life.views if (one := signer_of(v.stored)) is not None}
-                keys = await find_keys(self._node, signers)
+                keys = {one: await self._keys.find(one) for one in signers}
                 seals, logged = await asyncio.to_thread(self._checked, life, keys, handle, known)
         finally:
             self._waiting -= 1
@@ -183,7 +189,7 @@ class Pages:
     def _checked(
         self,
         life: Life,
-        keys: Mapping[Reference, tuple[PublicKey, ...]],
+        keys: Mapping[Reference, Keys],
         handle: bytes,
         known: bool,
     ) -> tuple[dict[str, Seal], Logged | None]:
@@ -200,7 +206,7 @@ class Pages:
         self,
         state: Snapshot,
         stored: StoredEvent,
-        keys: Mapping[Reference, tuple[PublicKey, ...]],
+        keys: Mapping[Reference, Keys],
         own: Sequence[bytes],
     ) -> Seal:
         """Checked once: neither the octets of an event nor what precedes it in the log change."""

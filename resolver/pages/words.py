@@ -122,6 +122,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "signature not checked: the key {key} was not found from here",
         "签名未核验：此处找不到密钥 {key}",
     ),
+    "seal_loose": (
+        "signature fits {key}, a key that was not verified itself",
+        "签名与密钥 {key} 相符，但该密钥本身未核验",
+    ),
     "seal_unsigned": ("unsigned", "未签名"),
     "logged": ("in the log, change {number} of {size}", "已入日志，第 {number} 项，共 {size} 项"),
     "not_logged": ("its place in the log was not checked", "未核验其日志位置"),

@@ -9,13 +9,14 @@ many places at once: for it only a DELETE at the same parent ends a span.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from protocol.epcis.event import Role
 from protocol.epcis.identity import level_of
-from resolver.trace.spans import ALWAYS, EVER, WHOLE, Span
+from resolver.trace.spans import ALWAYS, EVER, WHOLE, Covered, Span
 from resolver.trace.views import (
     AGGREGATION,
     ASSOCIATION,
@@ -28,8 +29,9 @@ from resolver.trace.views import (
 )
 
 RELATIONS: Final = {AGGREGATION: "aggregation", ASSOCIATION: "association"}
-_OWN: Final = (Role.EPC, Role.CHILD, Role.CHILD_QUANTITY, Role.INPUT)
-_ENDS: Final = (Role.EPC, Role.INPUT, Role.PARENT)
+_ENDS: Final = (Role.EPC, Role.INPUT)
+_WINDOWS_US: Final = (86_400_000_000, 30 * 86_400_000_000)
+"""How far ahead an end is looked for at first: what is used daily has events without number."""
 Order = tuple[int, int]
 _LAST: Final[Order] = (ALWAYS, 0)
 
@@ -58,7 +60,7 @@ class Containment:
     def __init__(self, views: Views) -> None:
         self._views = views
         self._stays: dict[str, tuple[Stay, ...]] = {}
-        self._enders: dict[str, tuple[View, ...]] = {}
+        self._ends: dict[tuple[str, bool], _Ends] = {}
 
     def of_child(self, child: str) -> tuple[Stay, ...]:
         """Every stay of a child, in the order of their beginning."""
@@ -79,23 +81,45 @@ class Containment:
                 if stay.parent == parent and stay.span.meet(during) is not None:
                     yield stay
 
-    def events(self, child: str) -> Iterator[tuple[View, Role]]:
-        """What may begin or end a stay of a child, in order."""
-        found = list(self._views.of(child, _OWN, WHOLE))
-        yield from sorted(found, key=lambda one: (one[0].order, one[1]))
+    def events(self, child: str) -> list[tuple[View, Role]]:
+        """What may begin a stay of a child or take it out again, in order."""
+        found = self._views.of(child, CHILDREN, WHOLE)
+        return sorted(found, key=lambda one: (one[0].order, one[1]))
 
-    def end_of(self, open_: _Open, before: Order) -> View | None:
-        """The first event of the parent itself that ends a stay, before another event."""
-        if open_.parent not in self._enders:
-            found = self._views.of(open_.parent, _ENDS, WHOLE)
-            enders = {view for view, role in found if _ends_parent(view, role)}
-            self._enders[open_.parent] = tuple(sorted(enders, key=lambda view: view.order))
-        for view in self._enders[open_.parent]:
-            if view.order >= before:
+    def end_of(self, id_: str, open_: _Open, before: Order, *, parent: bool) -> View | None:
+        """The first event of a thing itself that ends a stay, before another event.
+
+        parent: of what contains, else of what is contained.
+        """
+        ends = self._ends.setdefault((id_, parent), _Ends())
+        began = open_.began
+        for width in (*_WINDOWS_US, ALWAYS):
+            stop = min(began.time_us + width, before[0])
+            for span in ends.covered.add(Span(began.time_us, stop)):
+                self._read_ends(id_, ends, span, parent=parent)
+            at = bisect_right(ends.views, began.order, key=lambda view: view.order)
+            for view in ends.views[at:]:
+                if view.order >= before:
+                    return None
+                if _concerns(view, open_):
+                    return view
+            if stop == before[0]:
                 return None
-            if view.order > open_.began.order and _concerns(view, open_):
-                return view
         return None
+
+    def _read_ends(self, id_: str, ends: _Ends, span: Span, *, parent: bool) -> None:
+        roles = (*_ENDS, Role.PARENT) if parent else _ENDS
+        test = _ends_parent if parent else _ends_child
+        found = {view for view, role in self._views.of(id_, roles, span) if test(view, role)}
+        ends.views = sorted({*ends.views, *found}, key=lambda view: view.order)
+
+
+@dataclass(slots=True)
+class _Ends:
+    """What ends the stays with a thing, as far as was read. views: in order."""
+
+    covered: Covered = field(default_factory=Covered)
+    views: list[View] = field(default_factory=list)
 
 
 class _Reader:
@@ -109,13 +133,11 @@ class _Reader:
         self._stays: list[Stay] = []
 
     def stays(self) -> list[Stay]:
-        for view, role in self._containment.events(self._child):
-            self._ended_by_parents(view.order)
-            if role in CHILDREN and view.kind in RELATIONS:
+        for view, _ in self._containment.events(self._child):
+            self._ended(view.order)
+            if view.kind in RELATIONS:
                 self._contained(view, RELATIONS[view.kind])
-            elif self._single and _ends_child(view, role):
-                self._close(list(self._open), view)
-        self._ended_by_parents(_LAST)
+        self._ended(_LAST)
         self._close(list(self._open), None)
         return self._stays
 
@@ -131,11 +153,16 @@ class _Reader:
             self._close(same, view)
         self._open.append(_Open(view.parent, relation, view))
 
-    def _ended_by_parents(self, before: Order) -> None:
+    def _ended(self, before: Order) -> None:
+        """Close what ended by the parent's end, or the child's own."""
+        find = self._containment.end_of
         for one in list(self._open):
-            end = self._containment.end_of(one, before)
-            if end is not None:
-                self._close([one], end)
+            ends = [find(one.parent, one, before, parent=True)]
+            if self._single:
+                ends.append(find(self._child, one, before, parent=False))
+            found = [view for view in ends if view is not None]
+            if found:
+                self._close([one], min(found, key=lambda view: view.order))
 
     def _close(self, closing: list[_Open], view: View | None) -> None:
         for one in closing:

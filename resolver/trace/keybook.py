@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from protocol.challenge import HS_PUBKEY
 from protocol.errors import BiaoshiError, ParseError, ResponseCode
@@ -18,9 +18,7 @@ from protocol.record import HandleValue, Reference, decode_values
 from registry.signing import LOG_KEY_INDEX, SITE_KEY_INDEX
 from resolver.recursion import Recursion
 from resolver.steps import Path
-
-if TYPE_CHECKING:
-    from resolver.node import Node
+from resolver.trace.holder import Holder
 
 _KEPT_S: Final = 60.0
 _FAILED_S: Final = 5.0
@@ -42,7 +40,7 @@ UNKNOWN: Final = Keys()
 class KeyBook:
     """Finds keys for one reader."""
 
-    def __init__(self, node: Node, recursion: Callable[[], Recursion | None]) -> None:
+    def __init__(self, node: Holder, recursion: Callable[[], Recursion | None]) -> None:
         self._node = node
         self._recursion = recursion
         self._kept: dict[tuple[bytes, int], tuple[float, Keys]] = {}

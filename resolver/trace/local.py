@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from protocol.errors import ServerBusy
 from protocol.record import Reference
@@ -17,6 +17,7 @@ from registry.store import Snapshot
 from resolver.trace.asked import Asked
 from resolver.trace.evidence import Seals, evidence_of, log_head, signers
 from resolver.trace.foreign import FIRST, ForeignEvents, JoinedIndex
+from resolver.trace.holder import Holder
 from resolver.trace.keybook import KeyBook, Keys
 from resolver.trace.result import (
     Gap,
@@ -29,9 +30,6 @@ from resolver.trace.result import (
 )
 from resolver.trace.views import View, Views
 from resolver.trace.walk import Limits, Walk
-
-if TYPE_CHECKING:
-    from resolver.node import Node
 
 AT_ONCE: Final = 2
 """Traces that one reader walks at a time; more wait."""
@@ -60,7 +58,7 @@ class Walked:
 class LocalTraces:
     """Walks over one node's events."""
 
-    def __init__(self, node: Node, keys: KeyBook) -> None:
+    def __init__(self, node: Holder, keys: KeyBook) -> None:
         self._node = node
         self._keys = keys
         self._seals = Seals()

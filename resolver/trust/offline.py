@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from protocol import note
+from protocol import event_disclosure, note
 from protocol.chain import Roots
 from protocol.errors import BiaoshiError, ParseError, SettingsError, SignatureInvalid
 from protocol.handle_json import parse_values
@@ -25,7 +25,7 @@ from protocol.keys.sm2 import Sm2PublicKey
 from protocol.labels import open_values
 from protocol.name import PREFIX_RECORDS, fold_prefix
 from protocol.record import HandleValue, encode_values
-from protocol.signature import REVOKED, parse_certificate
+from protocol.signature import REVOKED, parse_certificate, require_record
 from protocol.signature import verify_record as verify_signature
 from protocol.strict_json import parse_json
 from registry.events.proof import FORMAT as EVENT_FORMAT
@@ -121,7 +121,7 @@ def _item(line: int, fields: Any) -> Item:
         raise ParseError(f"line {line} is no JSON object")
     if fields.get("format") == FORMAT:
         return Item(line, b"", (), parse_receipt(fields))
-    if fields.get("format") == EVENT_FORMAT:
+    if fields.get("format") in {EVENT_FORMAT, event_disclosure.FORMAT}:
         return Item(line, event_name(fields), (), None, event=fields)
     name = fields.get("handle", fields.get("identifier"))
     if isinstance(name, Mapping):
@@ -267,7 +267,7 @@ async def _signature(
     proven: Mapping[str, int],
     held: list[str],
 ) -> None:
-    public = open_values(item.values)
+    public = tuple(value for value in item.values if value.public)
     if trusted.signers:
         _by_key(item.handle, public, trusted, held)
         return
@@ -281,19 +281,22 @@ async def _signature(
 def _by_key(
     handle: bytes, values: Sequence[HandleValue], trusted: Trusted, held: list[str]
 ) -> None:
-    """A signature by a key that is believed without a chain."""
-    problem = "it has no HS_SIGNATURE value"
+    """Signatures by keys that are believed without a chain; together they cover the values."""
+    problem, sound = "it has no HS_SIGNATURE value", []
     for signature in signatures(values):
         for key in trusted.signers:
             report = verify_signature(handle, values, signature.data, key, trusted.now)
             try:
-                report.require()
+                report.require_sound()
             except SignatureInvalid as error:
                 problem = str(error)
             else:
+                sound.append(report)
                 held.append(f"signature {signature.index} holds for {len(report.verified)} values")
-                return
-    raise SignatureInvalid(problem)
+                break
+    if not sound:
+        raise SignatureInvalid(problem)
+    require_record(values, sound)
 
 
 def _fetch(records: Mapping[bytes, Item]) -> Callable[[bytes], Awaitable[Sequence[HandleValue]]]:

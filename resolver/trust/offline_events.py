@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocol.chain import Roots
 from protocol.errors import ParseError, SignatureInvalid
+from protocol.event_disclosure import FORMAT as DISCLOSURE
+from protocol.event_disclosure import Disclosed, read_signer, verify_disclosure
 from protocol.event_signature import read_claims
 from protocol.keys import PublicKey, decode_public_key
 from protocol.record import HandleValue, Reference
@@ -22,7 +24,12 @@ Fetch = Callable[[bytes], Awaitable[Sequence[HandleValue]]]
 
 
 def event_name(shape: Mapping[str, Any]) -> bytes:
-    """The eventID of an exported event. Raises ParseError."""
+    """The eventID of an exported event; none of a disclosure, whose signature says it.
+
+    Raises ParseError.
+    """
+    if shape.get("format") == DISCLOSURE:
+        return b""
     event = shape.get("event")
     name = event.get("eventID") if isinstance(event, Mapping) else None
     if not isinstance(name, str):
@@ -47,6 +54,10 @@ async def check_event(
     """
     held: list[str] = []
     keys = list(signers)
+    if shape.get("format") == DISCLOSURE:
+        if roots and not keys:
+            keys = await _keys_of(read_signer(shape), roots, now_s, fetch)
+        return _disclosed(verify_disclosure(shape, keys or _ed25519(log_keys)))
     if roots and not keys:
         keys = await _published(shape, roots, now_s, fetch)
         log_keys = log_keys or _log_keys(shape, keys)
@@ -78,7 +89,28 @@ async def _published(
     signature = shape.get("signature")
     if not isinstance(signature, str):
         raise ParseError("an exported event has a `signature`")
-    reference: Reference = read_claims(signature.encode("utf-8", "replace")).key
+    return await _keys_of(
+        read_claims(signature.encode("utf-8", "replace")).key, roots, now_s, fetch
+    )
+
+
+def _ed25519(log_keys: Sequence[bytes]) -> list[PublicKey]:
+    """A node signs disclosures with the key that signs its log."""
+    return [Ed25519PublicKey.from_public_bytes(key) for key in log_keys]
+
+
+def _disclosed(said: Disclosed) -> list[str]:
+    """What a verified disclosure proves, in words."""
+    names = ", ".join(sorted(said.fields)) or "no field"
+    return [
+        f"{said.signer.text()} says of {said.event_id} by {said.issuer}: {names} as disclosed",
+        f"captured by change {said.change} of its log, leaf {said.leaf[:16]}…",
+    ]
+
+
+async def _keys_of(
+    reference: Reference, roots: Sequence[PublicKey], now_s: int, fetch: Fetch
+) -> list[PublicKey]:
     values = await fetch(reference.handle)
     if not values:
         raise SignatureInvalid(

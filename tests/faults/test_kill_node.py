@@ -161,7 +161,7 @@ def wounded(node, chance, number):
     while pid is None:
         try:
             pid = pid_of(node, victim, chance)
-        except OSError:  # it ended while we looked
+        except (OSError, IndexError):  # it ended while we looked
             time.sleep(0.01)
     since = time.monotonic()
     os.kill(pid, signal.SIGKILL)

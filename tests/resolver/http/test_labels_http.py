@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from protocol.change import Change, Kind
+from protocol.errors import ServerBusy
 from protocol.labels import LABEL
 from protocol.record import HandleValue, Reference
 from protocol.values.hs_admin import Admin, encode_admin
@@ -15,6 +17,7 @@ from registry.grants import GRANT
 from registry.reads import CLOSED, changes_of, logged_reads
 from registry.rules import SIGN
 from registry.signing import NodeSigner, RecordGuard
+from resolver.reads_keeper import ReadsKeeper
 from tests.resolver.http.node_in_process import value
 
 SECRET_TEXT = "recipe 7 of steel"
@@ -30,6 +33,10 @@ LABELS = {
     "everything": {"*": {"class": "production", "level": 2}},
 }
 ADMIN = HandleValue(100, b"HS_ADMIN", encode_admin(Admin(0xFFF, b"0.NA/86.999", 200)))
+
+
+QR = re.compile(rb' d="M[^"]*"')
+"""The drawing of a QR code: of the name and nothing else."""
 
 
 def labelled(labels, *more):
@@ -127,7 +134,7 @@ async def test_a_record_with_hidden_values_answers_as_one_without_them(served, p
     bare = await get(served, path.format("86.999/xx-bare"), who)
     assert there.status == bare.status
     if "receipt" not in path:
-        assert len(there.body) == len(bare.body)
+        assert len(QR.sub(b"", there.body)) == len(QR.sub(b"", bare.body))
     if hidden >= {"2"}:
         assert SECRET_TEXT.encode() not in there.body.replace(b" 99", b"") or "3" not in hidden
         assert b'"index":2,' not in there.body
@@ -238,3 +245,69 @@ async def test_lists_leave_hidden_records_out_for_who_may_only_list(served):
     assert eve.status == 200
     assert "86.999/EVE" in eve.json["handles"]
     assert "86.999/HIDDEN" not in eve.json["handles"]
+
+
+async def test_grants_are_given_listed_and_taken_back_over_http(served):
+    """POST, GET and DELETE /api/grants work for administrators, and for nobody else."""
+    people(served)
+    register(served, b"86.999/x", labelled(LABELS["value 2"]))
+    path = "/api/grants?prefix=86.999"
+    made = await served.as_admin("POST", path, {"to": ALICE[0], "purpose": "quality"})
+    assert made.status == 201, made.body
+    shown = (await get(served, "/api/handles/86.999/x", ALICE)).json["values"]
+    assert 2 in {one["index"] for one in shown}
+    second = await served.as_admin("POST", path, {"to": EVE[0], "until": "2099-01-01T00:00:00Z"})
+    assert second.json["number"] == made.json["number"] + 1
+    listed = (await served.as_admin("GET", path)).json["grants"]
+    assert [one["to"] for one in listed] == [ALICE[0], EVE[0]]
+    gone = await served.as_admin("DELETE", f"{path}&number={made.json['number']}")
+    assert gone.status == 200, gone.body
+    shown = (await get(served, "/api/handles/86.999/x", ALICE)).json["values"]
+    assert 2 not in {one["index"] for one in shown}
+    for method in ("GET", "POST", "DELETE"):
+        assert (await served.ask(method, path, tls=True, user=EVE, body={})).status == 403
+        assert (await served.ask(method, path, tls=True, body={})).status == 401
+
+
+async def test_reads_by_grant_are_written_and_shown_to_administrators(served):
+    """What a reader gathered is in the log after one turn of its keeper."""
+    people(served)
+    register(served, b"86.999/x", labelled(LABELS["value 2"]))
+    grant(served, purpose="quality")
+    for _ in range(3):
+        await get(served, "/api/handles/86.999/x", ALICE)
+    await ReadsKeeper(served.node).write()
+    reads = (await served.as_admin("GET", "/api/audit?prefix=86.999")).json["reads"]
+    assert [(one["who"], one["what"]) for one in reads] == [(ALICE[0], "86.999/x")] * 3
+    assert (await served.ask("GET", "/api/audit", tls=True, user=EVE)).status == 403
+
+
+async def test_reads_wait_while_the_writer_does_not_answer(served):
+    """A batch that could not be written is written with the next."""
+    people(served)
+    register(served, b"86.999/x", labelled(LABELS["value 2"]))
+    grant(served, purpose="quality")
+    await get(served, "/api/handles/86.999/x", ALICE)
+    served.node.writer.error = ServerBusy("busy")
+    await ReadsKeeper(served.node).write()
+    served.node.writer.error = None
+    await ReadsKeeper(served.node).write()
+    with served.node.store.snapshot() as state:
+        assert len(list(logged_reads(state, b"86.999"))) == 1
+
+
+async def test_a_labels_member_labels_a_registration(served):
+    """PUT and POST /api/registrations take `labels` beside `values`."""
+    people(served)
+    values = [{"index": 1, "type": "URL", "data": "https://example.org"}]
+    values += [{"index": 2, "type": "BOM", "data": SECRET_TEXT}]
+    body = {"values": values, "labels": {"BOM": "production:2"}}
+    assert (await served.as_admin("PUT", "/api/handles/86.999/p", body)).status == 201
+    row = {"handle": "86.999/q", **body}
+    sent = await served.as_admin("POST", "/api/registrations", json.dumps(row).encode())
+    assert json.loads(sent.body.splitlines()[0])["status"] == "created", sent.body
+    for name in ("p", "q"):
+        shown = await served.ask("GET", f"/api/handles/86.999/{name}")
+        assert shown.status == 200
+        assert SECRET_TEXT.encode() not in shown.body
+        assert b"0.LABEL" not in shown.body

@@ -195,8 +195,8 @@ class Oracle:
         return first - SLACK <= row[0] < first
 
     def by_event(self, step, row):
-        id_, carrier, _during, _, _, certain = step
-        time, number, _issuer, event = row
+        id_, carrier, _, _, _, certain = step
+        time, number, _, event = row
         if id_ in named(event, carrier=carrier):
             self.events.add(number)
         if not carrier:

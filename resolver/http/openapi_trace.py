@@ -1,0 +1,210 @@
+"""The resources of traces in OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resolver.http.openapi_parts import (
+    FLAG,
+    NUMBER,
+    PROBLEM,
+    TEXT,
+    Json,
+    answer,
+    object_of,
+    operation,
+    parameter,
+)
+
+_TIME: Final[Json] = {"type": "string", "format": "date-time"}
+_TOKEN: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{16,64}$"}
+_WINDOW: Final[Json] = {
+    "type": "array",
+    "items": {"type": ["string", "null"]},
+    "minItems": 2,
+    "maxItems": 2,
+}
+_LIST: Final[Json] = {"type": "array", "items": {"type": "object"}}
+
+
+def _words(*words: str) -> Json:
+    return {"type": "string", "enum": list(words)}
+
+
+_SHAPE: Final = {"schema": {"$ref": "#/components/schemas/Trace"}}
+_REFUSED: Final = {
+    400: PROBLEM,
+    401: PROBLEM,
+    422: PROBLEM,
+    429: PROBLEM,
+    503: PROBLEM,
+}
+_ORDER: Final[Json] = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/TraceOrder"}}},
+}
+_ORDERED: Final = operation(
+    "Trace for a neighbour, which learns counts of what lies beyond; the answer is signed",
+    {
+        200: answer("the answer and its signature, a detached JWS", "TraceAnswer"),
+        **_REFUSED,
+        408: PROBLEM,
+        413: PROBLEM,
+        508: PROBLEM,
+    },
+    tag="trace",
+    body=_ORDER,
+)
+
+TRACE_PATHS: Final[Json] = {
+    "/api/trace/{id}": {
+        "get": operation(
+            "Where a thing came from, or where it went",
+            {
+                200: {
+                    "description": "the trace; as JSON lines, counts first",
+                    "content": {
+                        "application/json": _SHAPE,
+                        "application/x-ndjson": {"schema": TEXT},
+                    },
+                },
+                304: answer("not changed since that ETag"),
+                **_REFUSED,
+                404: PROBLEM,
+            },
+            tag="trace",
+            parameters=[
+                parameter(
+                    "id",
+                    {"type": "string", "minLength": 1, "maxLength": 4096},
+                    "in any spelling, percent-encoded",
+                    where="path",
+                ),
+                parameter("direction", _words("back", "forward"), "default: back"),
+                parameter("depth", {"type": "integer", "minimum": 0, "maximum": 200}, "most steps"),
+                parameter("at", _TIME, "with what it held at this moment; not with from and to"),
+                parameter("from", _TIME, "only what was from then on"),
+                parameter("to", _TIME, "only what was until then"),
+                parameter("classes", _words("0", "1"), "1: follow what is known by class alone"),
+                parameter(
+                    "hops", _words("none", "iterative", "delegated"), "how to ask other nodes"
+                ),
+                parameter(
+                    "events",
+                    _words("references", "whole", "proof"),
+                    "what is told of events; proof: with signature and receipt",
+                ),
+            ],
+        )
+    },
+    "/trace": {"post": _ORDERED},
+    "/api/trace": {"post": _ORDERED},
+}
+
+TRACE_SCHEMAS: Final[Json] = {
+    "Trace": object_of(
+        {
+            "traceId": TEXT,
+            "start": TEXT,
+            "direction": _words("back", "forward"),
+            "complete": FLAG,
+            "stats": {"type": "object", "additionalProperties": NUMBER},
+            "nodes": {
+                "type": "array",
+                "items": object_of(
+                    {
+                        "id": TEXT,
+                        "level": _words("item", "lot", "class", "other"),
+                        "depth": NUMBER,
+                        "certain": FLAG,
+                        "carrier": FLAG,
+                        "windows": {"type": "array", "items": _WINDOW},
+                        "holder": TEXT,
+                        "disposition": TEXT,
+                    },
+                    "id",
+                    "level",
+                    "certain",
+                    "carrier",
+                ),
+            },
+            "edges": {
+                "type": "array",
+                "items": object_of(
+                    {
+                        "from": TEXT,
+                        "to": TEXT,
+                        "kind": _words("transformation", "aggregation", "association", "lot"),
+                        "event": TEXT,
+                        "window": _WINDOW,
+                        "certain": FLAG,
+                        "signer": TEXT,
+                        "signature": TEXT,
+                        "quantity": {"type": "number"},
+                        "uom": TEXT,
+                        "cycle": FLAG,
+                    },
+                    "from",
+                    "to",
+                    "kind",
+                    "event",
+                    "window",
+                    "certain",
+                ),
+            },
+            "events": _LIST,
+            "gaps": {
+                "type": "array",
+                "items": object_of(
+                    {"id": TEXT, "step": TEXT, "reason": TEXT, "retriable": FLAG},
+                    "id",
+                    "step",
+                    "reason",
+                    "retriable",
+                ),
+            },
+            "evidence": _LIST,
+            "hops": {"type": "object"},
+            "beyond": {"type": "object"},
+        },
+        "traceId",
+        "start",
+        "direction",
+        "complete",
+        "nodes",
+        "edges",
+        "events",
+        "gaps",
+        "evidence",
+        "stats",
+    ),
+    "TraceOrder": {
+        **object_of(
+            {
+                "start": {"type": "string", "minLength": 1, "maxLength": 4096},
+                "direction": _words("back", "forward"),
+                "depth": {"type": "integer", "minimum": 0, "maximum": 200},
+                "budget": {"type": "integer", "minimum": 0, "maximum": 8},
+                "purpose": _words("recall", "quality", "audit", "service", "other"),
+                "nonce": _TOKEN,
+                "traceId": _TOKEN,
+                "visited": {
+                    "type": "array",
+                    "maxItems": 8,
+                    "items": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                },
+                "from": _TIME,
+                "to": _TIME,
+            },
+            "start",
+            "nonce",
+            "traceId",
+        ),
+        "additionalProperties": False,
+    },
+    "TraceAnswer": object_of(
+        {"answer": {"$ref": "#/components/schemas/Trace"}, "signature": TEXT},
+        "answer",
+        "signature",
+    ),
+}
