@@ -60,7 +60,7 @@ def tables(folder):
 def caught_up(mirror, size):
     def look():
         status = read_status(mirror)
-        return status.get("state") == "following" and status.get("size") == size
+        return status.get("state") == "following" and status.get("size", 0) >= size
 
     try:
         until(look)
