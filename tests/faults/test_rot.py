@@ -17,7 +17,7 @@ from registry.tree import root_at, tree_size
 from resolver.config import FaceSettings
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import Serving, biaoshi, make, until
-from tests.resolver.trust.test_mirror import caught_up, ports, tree_of
+from tests.resolver.trust.mirrored import caught_up, ports, tree_of
 
 NAMES = [b"86.999/P%d" % number for number in range(20)]
 

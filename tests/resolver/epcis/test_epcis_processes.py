@@ -220,7 +220,7 @@ def test_an_export_is_verified_offline(folder, tmp_path):
 
 def test_a_mirror_holds_the_events(tmp_path):
     """A mirror has the tables of its primary, answers from them and takes none itself."""
-    from tests.resolver.trust.test_mirror import caught_up, ports, tree_of
+    from tests.resolver.trust.mirrored import caught_up, ports, tree_of
 
     http, https = ports(2)
     primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))

@@ -15,7 +15,7 @@ from resolver.config import FaceSettings
 from resolver.trust.following import read_status
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import Serving, biaoshi, make, until
-from tests.resolver.trust.test_mirror import caught_up, ports, tree_of
+from tests.resolver.trust.mirrored import caught_up, ports, tree_of
 
 
 @pytest.fixture
