@@ -104,7 +104,7 @@ def test_a_running_child_homes_itself(tmp_path, serve, parent):
     _ok("prefix", "request", "--node", folder)
     _ok("prefix", "approve", "88.119", "--node", parent.folder)
     until(lambda: node.ask(b"88.119/x")[0] == ResponseCode.HANDLE_NOT_FOUND)
-    assert "homed" in node.events()
+    until(lambda: "homed" in node.events())
 
 
 def test_a_child_that_does_not_run_is_homed_by_the_command(tmp_path, parent):

@@ -93,8 +93,11 @@ async def exchange(served, parts, *, fast):
             connection.data_received(part)
         for _ in range(8):
             await asyncio.sleep(0)
-    for _ in range(12):
-        await asyncio.sleep(0)
+    idle = 0
+    while idle < 12:
+        busy = connection._current_request is not None and not wire.ended
+        await asyncio.sleep(0.001 if busy else 0)  # a page is made in a thread
+        idle = 0 if busy else idle + 1
     answer = bytes(wire.sent) + (b"<closed>" if wire.ended else b"")
     gate.fast = kept
     wire.close()
