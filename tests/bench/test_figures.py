@@ -148,7 +148,13 @@ def test_the_user_classes_follow_the_options():
         locust_command.chosen(["Register"], "", "")
 
 
+SPEED = {"p50_ms": 10.0, "p95_ms": 27.0, "events_a_trace": 17.0}
 RUNS = {
+    "trace": {
+        "growth": [{"events": 10_000, "back": SPEED, "forward": SPEED}],
+        "companies": {"events": 1_000, "back": SPEED, "forward": SPEED},
+        "capture": {"events_s": 2_400.0},
+    },
     "compare": {
         "summary": [
             {"mode": "http", "server": "Biaoshi", "us": 8.0},
