@@ -24,7 +24,7 @@ demo: $(STAMP) ## five nodes, real products, resolved and verified; ARGS=--once 
 	@$(BIN)/biaoshi demo $(ARGS)
 
 test: $(STAMP) ## every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 FAULTS := tests/faults tests/registry/test_crash.py tests/registry/test_store_faults.py
 FIGURES := docs/reliability.json
