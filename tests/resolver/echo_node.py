@@ -30,6 +30,7 @@ class Echo:
     def __init__(self, sockets):
         self.sockets = sockets
         self.held = []
+        self.answering = set()
         self.server = None
 
     async def start(self):
@@ -45,6 +46,7 @@ class Echo:
         sock.sendto(b"%d" % os.getpid(), peer)
 
     async def connection(self, reader, writer):
+        self.answering.add(asyncio.current_task())
         if await reader.read(100) == b"hold":
             writer.write(b"held ")
             stopping = asyncio.Event()
@@ -52,6 +54,7 @@ class Echo:
             await stopping.wait()
         writer.write(b"%d" % os.getpid())
         writer.close()
+        await writer.wait_closed()
 
     async def close(self, grace_s):
         for sock in self.sockets.udp:
@@ -59,8 +62,9 @@ class Echo:
         self.server.close()
         for stopping in self.held:
             stopping.set()
-        await self.server.wait_closed()
-        await asyncio.sleep(0.05 if self.held else 0)
+        for _ in range(10):  # what was accepted already gets its task
+            await asyncio.sleep(0)
+        await asyncio.wait([asyncio.create_task(asyncio.sleep(0)), *self.answering])
 
 
 class Idle:
