@@ -57,6 +57,9 @@ log = structlog.get_logger()
 
 _BACKLOG: Final = 1024
 _CERTIFICATE_CHECK_S: Final = 10.0
+_ACCEPTING_TURNS: Final = 4
+"""Turns of the loop from accepting a connection to its protocol and task: then it is parted from,
+not cut off."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -119,12 +122,13 @@ class HttpFace:
         """Accept nothing new, finish what is in flight within grace_s, cut off the rest."""
         for server in self._servers:
             server.close()
+        for _ in range(_ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         await asyncio.gather(*(gate.part(min(grace_s, PARTING_S)) for gate in self.gates))
         if self._watch is not None:
             self._watch.cancel()
         served = self._runner.server
         if served is not None:
-            await asyncio.sleep(0)  # what was accepted already gets its task
             served.pre_shutdown()
             await served.shutdown(grace_s)
         for gate in self.gates:
