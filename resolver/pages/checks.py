@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.errors import BiaoshiError, ParseError, SignatureInvalid
-from protocol.event_signature import read_claims, verify_event
-from protocol.keys import PublicKey
+from protocol.errors import BiaoshiError
 from protocol.record import Reference
 from registry.events.index import StoredEvent
 from registry.events.proof import prove, verify_logged
@@ -19,13 +17,13 @@ from registry.log import sequence_key
 from registry.receipt import Opened, make_receipt, verify_receipt, verify_record
 from registry.store import Snapshot, Table
 from registry.store.row import decode_row, is_unseen, public_body
+from resolver.trace.evidence import OK, checked, signer_of
 from resolver.trace.keybook import UNKNOWN, Keys
 from resolver.trust.signers import log_signer
 
 if TYPE_CHECKING:
     from resolver.node import Node
 
-OK: Final = "ok"
 _TRUSTED: Final = frozenset(("own", "local", "verified"))
 """Whose key it is was verified, or is known here."""
 
@@ -57,14 +55,6 @@ class Logged:
     problem: str = ""
 
 
-def signer_of(stored: StoredEvent) -> Reference | None:
-    """Whose key signed, as the signature says; None for one that cannot be read."""
-    try:
-        return read_claims(stored.signature).key
-    except ParseError:
-        return None
-
-
 def seal_of(
     state: Snapshot,
     stored: StoredEvent,
@@ -77,24 +67,10 @@ def seal_of(
         return Seal("unsigned")
     number, size = _place(state, stored.sequence, log_keys)
     found = keys.get(signer, UNKNOWN)
-    result = _signed(stored, found.keys)
+    result = checked(stored, found.keys)
     if result == OK and found.trust not in _TRUSTED:
         result = "loose"
     return Seal(result, signer.text(), number, size)
-
-
-def _signed(stored: StoredEvent, keys: Sequence[PublicKey]) -> str:
-    result = "no_key"
-    for key in keys:
-        try:
-            claims = verify_event(stored.raw, stored.signature, key)
-        except (SignatureInvalid, ParseError):
-            result = "invalid"
-            continue
-        if claims.issuer.text() != stored.issuer:
-            return "issuer"
-        return OK if claims.label == stored.label else "label"
-    return result
 
 
 def _place(state: Snapshot, sequence: int, log_keys: Sequence[bytes]) -> tuple[int, int]:

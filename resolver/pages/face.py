@@ -31,7 +31,6 @@ from resolver.pages.checks import (
     log_keys,
     place_of_record,
     seal_of,
-    signer_of,
 )
 from resolver.pages.life import Life, read_life
 from resolver.pages.names import Names, path_of
@@ -39,6 +38,7 @@ from resolver.pages.product import read_product
 from resolver.pages.render import VIEWS, Renderer, Shown
 from resolver.pages.style import HEADERS, SCRIPT, SCRIPT_PATH
 from resolver.pages.words import Words, choose
+from resolver.trace.evidence import signer_of
 from resolver.trace.keybook import KeyBook, Keys
 from resolver.trace.reach import Reach
 

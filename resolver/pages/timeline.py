@@ -16,11 +16,12 @@ from protocol.epcis.event import (
     read_point,
 )
 from resolver.http.page import is_web_address
-from resolver.pages.checks import OK, Seal
+from resolver.pages.checks import Seal
 from resolver.pages.life import Life, Moment
 from resolver.pages.markup import Child, Markup, join, tag
 from resolver.pages.names import Names
 from resolver.pages.words import Words
+from resolver.trace.evidence import OK
 from resolver.trace.views import CHILDREN, INPUTS, OUTPUTS, View
 
 FAMILIES: Final = ("production", "logistics", "service", "end-of-life", "other")

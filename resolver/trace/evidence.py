@@ -35,7 +35,7 @@ class Seals:
         mark = sha256(stored.signature + stored.raw + stored.issuer.encode()).digest()
         if mark in self._good:
             return OK
-        result = _checked(stored, keys)
+        result = checked(stored, keys)
         if result == OK:
             if len(self._good) >= _MOST:
                 self._good.popitem(last=False)
@@ -43,7 +43,10 @@ class Seals:
         return result
 
 
-def _checked(stored: StoredEvent, keys: Sequence[PublicKey]) -> str:
+def checked(stored: StoredEvent, keys: Sequence[PublicKey]) -> str:
+    """What a signed event's signature is worth under these keys: `ok`, `invalid`, `no_key`,
+    `issuer` (it was made for another) or `label` (another is told now).
+    """
     result = "no_key"
     for key in keys:
         try:

@@ -19,34 +19,16 @@ from tests.resolver.trust.mirrored import caught_up, ports, tree_of
 
 
 @pytest.fixture
-def pair(tmp_path):
-    """A primary on fixed ports that waits for its mirror, and the mirror; what runs is stopped."""
-    http, https = ports(2)
-    primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
-    settings = primary / "biaoshi.toml"
+def pair(pair):
+    """A primary that waits for its mirror, half a second at most."""
+    settings = pair[0] / "biaoshi.toml"
     text = settings.read_text()
     changed = text.replace('durable = "primary"', 'durable = "mirror"').replace(
         "durable_s = 5.0", "durable_s = 0.5"
     )
     assert changed != text
     settings.write_text(changed)
-    mirror = tmp_path / "mirror"
-    key = primary / "keys" / "admin_300.pem"
-    made = biaoshi(
-        *("init", mirror, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
-    )
-    assert made.returncode == 0, made.stderr
-    running = []
-
-    def serve(folder):
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    yield primary, mirror, serve
-    for one in running:
-        one.end()
+    return pair
 
 
 def register(folder, name):
