@@ -1,7 +1,7 @@
 """The composition root: `biaoshi serve` from the settings file to the exit code.
 
-The keeper runs serve() and forks the supervisor, which opens no store and no connection of its own. What a
-reader and the writer are made of is in resolver.reader and resolver.writer_process.
+The keeper runs serve() and forks the supervisor, which opens no store and no connection of its own.
+What a reader and the writer are made of is in resolver.reader and resolver.writer_process.
 """
 
 from __future__ import annotations
@@ -168,28 +168,32 @@ def _supervise(app: App, run: Path, *, first: bool) -> int:
         reread=app.reread,
         on_stop=app.close_sockets,
     )
-    try:
-        supervisor.start()
-    except Stopped:
-        return Exit.OK
-    except StartFailed as error:
-        print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the one plain line
-        return error.code
+
+    def ready() -> None:
+        app.board.ready = True
+        line = json.dumps(ready_line(app))
+        (run / STATE).write_text(line + "\n", encoding="utf-8")
+        with contextlib.suppress(OSError):
+            if first:
+                print(line, flush=True)  # noqa: T201 - what the caller waits for
+        log.info("ready", **asdict(app.ports))
+
     if first:
         try:
+            supervisor.start()
             probe(app.ports, app.settings.node.hosts)
+        except Stopped:
+            return Exit.OK
+        except StartFailed as error:
+            print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the one plain line
+            return error.code
         except FaceSilent as error:
             supervisor.kill()
             print(f"biaoshi: {error}", file=sys.stderr)  # noqa: T201 - the same
             return exit_code(error)
-    app.board.ready = True
-    line = json.dumps(ready_line(app))
-    (run / STATE).write_text(line + "\n", encoding="utf-8")
-    with contextlib.suppress(OSError):
-        if first:
-            print(line, flush=True)  # noqa: T201 - what the caller waits for
-    log.info("ready", **asdict(app.ports))
-    return supervisor.run()
+    else:
+        supervisor.resume()
+    return supervisor.run(ready)
 
 
 def ready_line(app: App) -> dict[str, Any]:

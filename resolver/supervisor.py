@@ -96,13 +96,7 @@ class Supervisor:
 
         Raises StartFailed (everything is stopped by then) or Stopped.
         """
-        self._board.supervisor = os.getpid()
-        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_stop)
-        signal.signal(signal.SIGHUP, self._asked_to_reload)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._listen()
         try:
             self._launch(self.writer)
             self._await_ready()
@@ -112,6 +106,24 @@ class Supervisor:
         except BaseException:
             self.kill()
             raise
+
+    def resume(self) -> None:
+        """Start all at once after a supervisor that was killed, and wait for none.
+
+        The node worked before, so that one which dies meanwhile is started again as ever.
+        """
+        self._listen()
+        for slot in (self.writer, *range(self._board.readers)):
+            self._launch(slot)
+
+    def _listen(self) -> None:
+        self._board.supervisor = os.getpid()
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        signal.signal(signal.SIGHUP, self._asked_to_reload)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _await_ready(self) -> None:
         while not all(child.ready for child in self._children.values()):
@@ -151,9 +163,16 @@ class Supervisor:
 
     # Running
 
-    def run(self) -> int:
-        """Keep the node alive until it is told to stop; gives the exit code."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> int:
+        """Keep the node alive until it is told to stop; gives the exit code.
+
+        on_ready: called once, when the writer and every reader are ready.
+        """
+        waiting = True
         while not self._stops:
+            if waiting and all(child and child.ready for child in self._current):
+                waiting = False
+                on_ready()
             self._wait(self._pause())
             for child in self._reap():
                 self._ended(child)

@@ -1,11 +1,11 @@
 """The hot GETs answered with stored octets, inside aiohttp's protocol and before its parser.
 
 Taken here: a whole GET or HEAD of /api/handles/{plain handle}, or of /{plain handle} where a URL
-value is redirected to, or a GET of a Digital Link that was redirected lately, with usual headers and nothing behind it, of an identifier whose prefix is
-homed here. Everything else gives None and goes to
-aiohttp untouched, which must answer these with the same octets apart from Date;
-tests/resolver/http/test_fastpath.py holds both to it. Figures: spec/performance.md §1 and
-`python -m bench.saturate` (about 4x fewer µs than the ordinary way).
+value is redirected to, or a GET of a Digital Link that was redirected lately, with usual headers
+and nothing behind it, of an identifier whose prefix is homed here. Everything else gives None and
+goes to aiohttp untouched, which must answer these with the same octets apart from Date;
+tests/resolver/http/test_fastpath.py holds both to it. Figures: docs/benchmark.md, by
+`python -m bench compare` (about 4x fewer µs than the ordinary way).
 
 The header block of a client is the same in each of its requests, so it is judged once and
 remembered; a body, an upgrade or a second request behind it make another block, which is not
