@@ -172,6 +172,7 @@ static void print_result(const struct plan *plan, struct usage server, double ow
            (unsigned long long)counts.wrong);
     printf("\"failed\":%llu,\"stray\":%llu,", (unsigned long long)counts.failed,
            (unsigned long long)counts.stray);
+    printf("\"retried\":%llu,", (unsigned long long)counts.retried);
     printf("\"per_second\":%.0f,", (double)counts.answered / options.seconds);
     printf("\"behind_max_us\":%.1f,\"client_cpu_us\":%.2f,", (double)plan->behind_max / 1000, own * each);
     printf("\"server\":{\"cpu_s\":%.2f,\"cpu_us_per_answer\":%.3f,", server.cpu_s, server.cpu_s * each);

@@ -58,7 +58,7 @@ struct request {
     uint8_t busy;
 };
 struct counts {
-    uint64_t sent, answered, wrong, lost, failed, stray;
+    uint64_t sent, answered, wrong, lost, failed, stray, retried;
 };
 extern struct request *requests;
 extern struct counts counts;

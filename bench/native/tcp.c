@@ -13,7 +13,7 @@
 #define EVENTS 256
 
 struct connection {
-    int fd, out_size, out_at, in_size;
+    int fd, out_size, out_at, in_size, reused;
     uint8_t out[MAX_REQUEST], in[MAX_REPLY];
 };
 static struct connection *connections;
@@ -33,12 +33,24 @@ static int dial(uint32_t slot) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u32 = slot};
     struct linger at_once = {1, 0}; /* no ports kept in TIME_WAIT: there are too few of them */
     int one = 1;
+    c->reused = 0;
     c->fd = socket(peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0) return -1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (options.mode == IRP_TCP_ONCE) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     if (connect(c->fd, (void *)&peer, peer_size) && errno != EINPROGRESS) return -1;
     return epoll_ctl(watched, EPOLL_CTL_ADD, c->fd, &event);
+}
+
+/* A server may close an idle connection just as a request is sent on it. HTTP clients then ask once
+ * more on a new one (RFC 9112 §9.3.1), and so is done here; 0 where that is not what happened. */
+static int ask_again(uint32_t slot) {
+    struct connection *c = &connections[slot];
+    if (options.mode != HTTP || !requests[slot].busy || !c->reused || c->in_size) return 0;
+    hang_up(c);
+    c->out_at = 0;
+    counts.retried++;
+    return dial(slot) == 0;
 }
 
 static void fail(uint32_t slot, uint64_t *as) {
@@ -100,6 +112,7 @@ static int read_some(uint32_t slot, uint64_t now) {
     ssize_t got = recv(c->fd, c->in + c->in_size, (size_t)(MAX_REPLY - 1 - c->in_size), 0);
     if (got < 0 && errno == EAGAIN) return 0;
     if (got <= 0) {
+        if (ask_again(slot)) return 0;
         fail(slot, &counts.failed); /* none under way: the server closed an idle connection */
         return 0;
     }
@@ -108,6 +121,7 @@ static int read_some(uint32_t slot, uint64_t now) {
     if (options.mode == IRP_TCP_ONCE || (options.mode == HTTP && http_is_last(c->in, c->in_size))) hang_up(c);
     finish(slot, now, right);
     c->in_size = 0;
+    c->reused = 1;
     return c->fd >= 0; /* once more: the server may have closed behind its reply */
 }
 
