@@ -51,6 +51,7 @@ class HandleNet:
 def measure(server: Running, load: Load) -> dict[str, Any]:
     """One run against one server, closed loop. Raises RuntimeError when it answers nothing."""
     load = replace(load, mode=server.mode, host=server.host, port=server.port)
+    server.before()
     figures = generator.run(replace(load, keys=server.keys, pids=server.pids)).figures
     if not figures["answered"]:
         raise RuntimeError(f"{server.name} gave no right answer to {server.mode}: {figures}")

@@ -8,9 +8,12 @@ out, so `biaoshi check` on such a store names every record as one without a chan
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,6 +149,30 @@ def names_of(file: Path, expected: str) -> Path:
 def _write_names(file: Path, names: Iterable[str]) -> None:
     with file.open("w") as out:
         out.writelines(f"{name}\n" for name in names)
+
+
+@contextmanager
+def in_memory(file: Path) -> Iterator[int]:
+    """Keep a file in the page cache meanwhile; gives its octets, 0 where that is not allowed.
+
+    Reading it is not enough: some machines take pages back that were not touched for seconds, and
+    a server that reads them from the disk again is charged with it. Needs RLIMIT_MEMLOCK.
+    """
+    size = read_whole(file)
+    library = ctypes.CDLL(None)
+    library.mmap.restype = ctypes.c_void_p  # Python's mmap tells no address of a read-only view
+    with file.open("rb") as data:
+        octets = ctypes.c_size_t(size)
+        view = library.mmap(
+            None, octets, mmap.PROT_READ, mmap.MAP_SHARED, data.fileno(), ctypes.c_long(0)
+        )
+    if view == ctypes.c_void_p(-1).value:
+        yield 0
+        return
+    try:
+        yield size if library.mlock(ctypes.c_void_p(view), octets) == 0 else 0
+    finally:
+        library.munmap(ctypes.c_void_p(view), octets)
 
 
 def read_whole(file: Path) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.table import Table as Grid
 
 from bench import results
+from bench.peers import cpu_s, family
 from bench.screen import console
 from protocol.change import Change, Kind, decode_change, encode_change
 from protocol.epcis.schema import check_document, check_rules
@@ -253,14 +253,7 @@ def _drive(node: Path, port: int, pid: int, events: int, batch: int) -> dict[str
 
 def _cpu_s(pid: int) -> float:
     """CPU of a process and all below it that live, seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(map(_cpu_s, _children(pid)))
-
-
-def _children(pid: int) -> list[int]:
-    found = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children"))
-    return [int(one) for each in found for one in each]
+    return sum(map(cpu_s, family(pid)))
 
 
 # --- the command

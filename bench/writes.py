@@ -28,7 +28,7 @@ from rich.table import Table as Grid
 
 from bench import results
 from bench.dataset import Shape, read_whole, value_set
-from bench.peers import family, ours
+from bench.peers import cpu_s, family, ours
 from bench.screen import console
 from protocol.change import Change, Kind
 from protocol.handle_json import format_values
@@ -315,14 +315,14 @@ def over_http(records: int, sent: Batches, folder: Path) -> dict[str, Any]:
     }
 
 
-def _cpu(supervisor: int) -> dict[str, float]:
-    """CPU seconds by process: the supervisor's children in order are the writer and the readers."""
-    tick = os.sysconf("SC_CLK_TCK")
-    found = {"supervisor": 0.0, "writer": 0.0, "readers": 0.0}
-    for at, pid in enumerate(sorted(family(supervisor))):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        name = ("supervisor", "writer", "readers")[min(at, 2)]
-        found[name] += (int(fields[11]) + int(fields[12])) / tick
+_PROCESSES = ("keeper", "supervisor", "writer", "readers")
+
+
+def _cpu(keeper: int) -> dict[str, float]:
+    """CPU seconds by process, which were started in this order."""
+    found = dict.fromkeys(_PROCESSES, 0.0)
+    for at, pid in enumerate(sorted(family(keeper))):
+        found[_PROCESSES[min(at, 3)]] += cpu_s(pid)
     return found
 
 

@@ -90,15 +90,32 @@ int http_request(uint8_t *out, const struct key *key) {
     return at + sprintf(to + at, " HTTP/1.1\r\nHost: %.200s:%d\r\n\r\n", options.host, options.port);
 }
 
+/* The octets of a chunked body with its end (RFC 9112 §7.1, without trailers); 0: not all is here. */
+static int chunked_size(uint8_t *body, int size) {
+    int at = 0;
+    for (;;) {
+        uint8_t *line = memchr(body + at, '\n', (size_t)(size - at));
+        if (!line) return 0;
+        long octets = strtol((char *)body + at, NULL, 16);
+        at = (int)(line - body) + 1;
+        if (octets < 0 || octets > size - at - 2) return 0;
+        at += (int)octets + 2;
+        if (!octets) return at;
+    }
+}
+
 /* The octets of a whole response; 0: not all of it is here. reply: with room for one more octet. */
 int http_size(uint8_t *reply, int size) {
     uint8_t *end = memmem(reply, (size_t)size, "\r\n\r\n", 4);
     if (!end) return 0;
+    int head = (int)(end - reply) + 4;
     *end = 0;
     const char *length = strcasestr((char *)reply, "\ncontent-length:");
+    const char *chunked = strcasestr((char *)reply, "\ntransfer-encoding: chunked");
     *end = '\r';
-    int whole = (int)(end - reply) + 4 + (length ? atoi(length + 16) : 0);
-    return size >= whole ? whole : 0;
+    int body = length ? atoi(length + 16) : 0;
+    if (chunked && !(body = chunked_size(reply + head, size - head))) return 0;
+    return size >= head + body ? head + body : 0;
 }
 
 /* A record without public values is an answer too: code 200 of the Handle interface. */

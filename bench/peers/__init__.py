@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ class NotHere(RuntimeError):
 class Running:
     """A server that answers. mode: the generator's; root: its first process.
 
-    face: which of ours it is compared with; empty: that of the same mode.
+    face: which of ours it is compared with; empty: that of the same mode. before: to be called
+    before each run.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Running:
     keys: Path
     root: int
     face: str = ""
+    before: Callable[[], None] = lambda: None
 
     @property
     def group(self) -> str:
@@ -68,6 +70,12 @@ def family(pid: int) -> tuple[int, ...]:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
             found += [int(child) for child in task.read_text().split()]
     return tuple(dict.fromkeys(found))
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
