@@ -123,6 +123,7 @@ class UdpFace:
         if batched and batch.available():
             self._batch = batch.Batch(sock, receive_bytes=_RECEIVE, send_bytes=MAX_DATAGRAM)
             self._addresses = batch.Addresses(sock, self._batch)
+            self._places = self._batch.places(*self._addresses.span)
             self._loop.add_reader(sock.fileno(), self._batch_readable)
         else:
             self._loop.add_reader(sock.fileno(), self._readable)
@@ -147,17 +148,14 @@ class UdpFace:
         """One loop without calls but the answer's: each costs 0.1 µs a datagram."""
         slots, answer, limit, tally = self._batch, self._plain.answer, self._limit, self._tally
         inbox, outbox, names, known = slots.inbox, slots.outbox, slots.names, limit.known
-        in_slot, out_slot, name_slot = slots.in_slot, slots.out_slot, batch.NAME_SLOT
         sizes, lengths, codes = slots.sizes, slots.lengths, tally.codes
         logged = -1 if tally.log is None else tally.log.within(waiting)
-        size_at, size_step, unsent = slots.size_at, slots.size_step, self._unsent
-        start, end = self._addresses.span
+        unsent = self._unsent
         first = received = given = 0
-        for slot in range(waiting):
-            at, name = slot * in_slot, slot * name_slot
-            size = sizes[slot * size_step + size_at]
+        for slot, size_at, at, address, out_at, length_at in self._places[:waiting]:
+            size = sizes[size_at]
             data = inbox[at : at + size]
-            octets = names[name + start : name + end]
+            octets = names[address]
             account = known.get(octets) or limit.learn(octets, self._addresses.of(slot)[0])
             account[0] += size
             try:
@@ -172,9 +170,8 @@ class UdpFace:
                     total = account[1] + size
                     if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
                         account[1] = total
-                        at = slot * out_slot
-                        outbox[at : at + size] = reply
-                        lengths[2 * slot + 1] = size
+                        outbox[out_at : out_at + size] = reply
+                        lengths[length_at] = size
                         continue
                 self._send_slots(first, slot)
                 first = slot + 1
