@@ -86,7 +86,7 @@ class EventGrants:
                 continue
             if about is None and not _names_none(grant):
                 about = _about(held.event_id, event)
-            if _names_none(grant) or any(grant.concerns(one, self._now_s) for one in about or ()):
+            if about is None or _is_about(grant, about):
                 yield grant
 
     def _granted(self, issuer: str) -> tuple[bytes, tuple[Grant, ...]]:
@@ -117,6 +117,14 @@ def _names_none(grant: Grant) -> bool:
 def _narrowness(grant: Grant) -> int:
     narrowed = (grant.identifier, grant.under, grant.event, grant.step, grant.type)
     return sum(one is not None for one in narrowed)
+
+
+def _is_about(grant: Grant, about: set[bytes]) -> bool:
+    """Whether one thing of those is named by a grant, and begins as it says."""
+    under = grant.under or b""
+    if grant.identifier is not None:
+        return grant.identifier in about and grant.identifier.startswith(under)
+    return any(one.startswith(under) for one in about)
 
 
 def _alike(grant: Grant, event: Event) -> bool:

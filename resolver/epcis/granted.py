@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from protocol.record import Reference
@@ -47,12 +48,16 @@ class Granted:
         # A view of its own: it is asked in threads, and remembers groups for this request alone.
         access = node.access.reading(node.access.values)
 
+        @cache
+        def named(home: bytes) -> tuple[Grant, ...]:
+            with access.knowing(groups):
+                grants = node.lookup.grants.of(home)
+                return tuple(grant for grant in grants if access.is_member(actor, grant.to))
+
         def granted(issuer: str) -> tuple[bytes, tuple[Grant, ...]]:
             prefix = prefix_of_actor(Reference.parse(issuer))
             home = prefix if prefix in homed else node.prefix
-            with access.knowing(groups):
-                named = (g for g in node.lookup.grants.of(home) if access.is_member(actor, g.to))
-                return home, tuple(named)
+            return home, named(home)
 
         return EventGrants(granted, node.now())
 
