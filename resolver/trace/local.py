@@ -16,7 +16,7 @@ from registry.labels import Viewer, visible
 from registry.store import Snapshot
 from resolver.trace.asked import Asked
 from resolver.trace.evidence import Seals, evidence_of, log_head, signers
-from resolver.trace.foreign import FIRST, ForeignEvents, JoinedIndex
+from resolver.trace.foreign import FIRST, NOTHING, ForeignEvents, JoinedIndex
 from resolver.trace.holder import Holder
 from resolver.trace.keybook import KeyBook, Keys
 from resolver.trace.result import (
@@ -36,7 +36,6 @@ AT_ONCE: Final = 2
 MOST_WAITING: Final = 32
 _BREATH: Final = 16
 """Steps between which a walk lets the reader's other work run."""
-NOTHING: Final = ForeignEvents()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,10 @@ class Walked:
 class LocalTraces:
     """Walks over one node's events."""
 
-    def __init__(self, node: Holder, keys: KeyBook) -> None:
+    def __init__(self, node: Holder, keys: KeyBook, *, walk_s: float | None = None) -> None:
+        """walk_s: seconds of one walk; None: as limits.trace_s says."""
         self._node = node
+        self._walk_s = node.settings.limits.trace_s if walk_s is None else walk_s
         self._keys = keys
         self._seals = Seals()
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -90,7 +91,7 @@ class LocalTraces:
         def seen(stored: StoredEvent) -> bool:
             return stored.sequence >= FIRST or visible(stored.label, viewer)
 
-        stop = _breathing(self._node.settings.limits.trace_s)
+        stop = _breathing(self._walk_s)
         with self._node.store.snapshot() as state:
             index = EventIndex(state)
             views = Views(JoinedIndex(index, foreign, seen) if len(foreign) else index, seen)

@@ -123,8 +123,9 @@ async def test_recall_lists_what_was_made_of_a_coil(works):
     """All three parts and blanks and the machine, each with where it was seen last."""
     _, html, checked = await page(works, f"/page/{COIL}?view=recall")
     rows = html[html.index("<tbody>") :]
-    for name in (*PARTS[1:], "stamped part 1", "86.999/BLANK-3"):
+    for name in (*PARTS[1:], "stamped part 1", "86.999/BLANK-3", "press machine 1"):
         assert name in rows
+    assert "PALLET" not in rows  # it only carried them
     assert len(checked.all("caption")) == 1
     assert all(attrs.get("scope") for attrs in checked.all("th"))
 
