@@ -406,10 +406,11 @@ def show_life(demo: Demo) -> None:
     for words in ("iron ore, lot 2601", "eastern hub", "needs replacement"):
         if words not in text:
             raise DemoFailed(f"{url} does not tell of: {words}")
-    count = text.count("✓ signature holds")
+    life = text[text.index('class="life"') :]
+    count = life.count("✓ signature holds")
     if count < 2 or "✗" in text:
         raise DemoFailed(f"{url} shows events that do not verify")
-    demo.did("its whole life, three companies", url, since)
+    demo.did("its whole life over three companies", f"?view=life, {count} seals hold", since)
 
 
 @contextmanager

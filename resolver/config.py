@@ -220,14 +220,9 @@ class LimitSettings:
     )
     trace_hops: int = setting(100, "Most questions to other nodes a trace.", least=0, most=1_000)
     page_hops: int = setting(
-        24,
-        "Most questions to other nodes for the whole life on a page; 0: pages ask nobody.",
-        least=0,
-        most=1_000,
+        24, "Questions of a page to other nodes; 0: none.", least=0, most=1_000
     )
-    page_s: float = setting(
-        2.0, "Seconds a page asks other nodes for a whole life.", least=0.1, most=60
-    )
+    page_s: float = setting(2.0, "Seconds a page asks other nodes.", least=0.1, most=60)
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )

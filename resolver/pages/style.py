@@ -142,7 +142,7 @@ SCRIPT: Final = """'use strict';
       if (own.contains(document.activeElement)) { asked.textContent = ''; return; }
       own.replaceWith(document.adoptNode(found));
       asked.textContent = found.dataset.said;
-      link.hidden = true;
+      link.hidden = document.activeElement !== link;
       liven();
       open();
     }).catch(function () { asked.textContent = own.dataset.failed; });

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from protocol.epcis.event import biz_location, read_point
-from protocol.errors import BiaoshiError, ServerBusy
+from protocol.errors import BiaoshiError
 from registry.labels import ANYBODY
 from resolver.doirp.limits import Buckets, network_of
 from resolver.flights import Flights
@@ -120,7 +120,7 @@ class Wholes:
             task = self._flights.join(key, lambda: self._gather(id_, kind))
             async with asyncio.timeout(patience_s):
                 return await asyncio.shield(task)
-        except (ServerBusy, TimeoutError):
+        except (BiaoshiError, TimeoutError):
             return kept
 
     def _is_fresh(self, whole: Whole) -> bool:
@@ -169,7 +169,7 @@ class Wholes:
             async with turn:
                 try:
                     values = await self._owners.values(names[0])
-                except (Failed, BiaoshiError):
+                except (Failed, BiaoshiError, TimeoutError):
                     return
             typed = ((value.type.upper(), text_of(value.data)) for value in values if value.public)
             texts = tuple((type_, text) for type_, text in typed if text and type_ in NAME_TYPES)
