@@ -19,7 +19,7 @@ $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## five nodes, real products, resolved and verified; ARGS=--once ends by itself
+demo: $(STAMP) ## six nodes, real products, resolved and verified; ARGS=--once ends by itself
 	@scripts=.ci/optional-packages; test -x $$scripts && $$scripts hwdata ieee-data || true
 	@$(BIN)/biaoshi demo $(ARGS)
 

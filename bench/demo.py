@@ -1,4 +1,4 @@
-"""`biaoshi demo`: five real nodes, real products, resolved and verified through the hierarchy.
+"""`biaoshi demo`: six real nodes, real products, resolved and verified through the hierarchy.
 
 Everything is done with the commands a user has: each node is a `biaoshi serve` process of its
 own in a folder under `.demo/`, and nothing is shared between them but sockets.
@@ -37,7 +37,7 @@ MARK = "made-by-biaoshi-demo"
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 app = typer.Typer(
-    help="Five nodes on this machine: enrol, register, resolve, verify, refuse.",
+    help="Six nodes on this machine: enrol, register, resolve, verify, refuse.",
     rich_markup_mode=None,
     epilog="""\b
 Examples:
@@ -316,6 +316,7 @@ def tell_story(demo: Demo) -> None:
     trace_back(demo, equipment)
     recall(demo, equipment)
     show_page(demo)
+    show_life(demo)
 
 
 def join(demo: Demo) -> Node:
@@ -396,6 +397,22 @@ def show_page(demo: Demo) -> None:
     demo.did(f"page of {story.SAMPLE}", f"{page_of(demo)} (中文, English)", since)
 
 
+def show_life(demo: Demo) -> None:
+    """The whole life on the page: ore to service, as three companies tell it."""
+    since = time.monotonic()
+    url = f"{page_of(demo)}?view=life"
+    with urllib.request.urlopen(f"{url}&lang=en", timeout=30) as reply:  # noqa: S310 - as above
+        text = reply.read().decode()
+    for words in ("iron ore, lot 2601", "eastern hub", "needs replacement"):
+        if words not in text:
+            raise DemoFailed(f"{url} does not tell of: {words}")
+    life = text[text.index('class="life"') :]
+    count = life.count("✓ signature holds")
+    if count < 2 or "✗" in text:
+        raise DemoFailed(f"{url} shows events that do not verify")
+    demo.did("its whole life over three companies", f"?view=life, {count} seals hold", since)
+
+
 @contextmanager
 def folder_for(path: Path) -> Iterator[Path]:
     """A fresh folder; only one that an earlier demo made is ever removed."""
@@ -429,7 +446,8 @@ def what_next(demo: Demo, sample: str) -> None:
     console.print("Try next:")
     for line in (
         page_of(demo),
-        f"{page_of(demo)}?view=recall",
+        f"{page_of(demo)}?view=life",
+        f"{demo.nodes['steel'].url}/page/{quote(story.BAD_COIL)}?view=recall-all",
         f"{node.url}/api/handles/{quote(sample)}?pretty",
         f"{node.url}/{quote(sample)}?noredirect",
         f"{node.url}/metrics",
@@ -486,7 +504,7 @@ def main(
     for number in (signal.SIGTERM, signal.SIGHUP):  # or the nodes would go on without us
         signal.signal(number, signal.default_int_handler)
     console.record = svg is not None
-    console.print("Biaoshi: five nodes on loopback, nothing leaves this machine.")
+    console.print("Biaoshi: six nodes on loopback, nothing leaves this machine.")
     demo: Demo | None = None
     try:
         with folder_for(folder.resolve()) as fresh:

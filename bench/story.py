@@ -154,19 +154,27 @@ def steel_works() -> Iterator[Booking]:
                 "packed", _day(5, 7 + n), "packing", _blank(b), _pallet(n), yard, group=pack
             )
         yield Booking(
-            "seen", _day(6), "shipping", _pallet(n), "", yard, "in_transit", to=f"{EQUIPMENT}/GATE"
+            "seen",
+            _day(6),
+            "shipping",
+            _pallet(n),
+            "",
+            yard,
+            "in_transit",
+            to=f"{CARRIER}/HUB-EAST",
         )
 
 
 def carrier_works() -> Iterator[Booking]:
     """Pallets on the road, as the carrier's drivers scan them."""
     for n in range(1, COILS + 1):
-        for day, step, place in (
-            (6, "loading", f"{STEEL}/YARD"),
-            (7, "departing", f"{CARRIER}/HUB-EAST"),
-            (8, "arriving", f"{CARRIER}/HUB-WEST"),
+        for day, step, place, to in (
+            (6, "loading", f"{STEEL}/YARD", ""),
+            (7, "departing", f"{CARRIER}/HUB-EAST", ""),
+            (8, "arriving", f"{CARRIER}/HUB-WEST", f"{EQUIPMENT}/GATE"),
         ):
-            yield Booking("seen", _day(day, 10 + n), step, _pallet(n), "", place, "in_transit")
+            when = _day(day, 10 + n)
+            yield Booking("seen", when, step, _pallet(n), "", place, "in_transit", to=to)
 
 
 def equipment_works() -> Iterator[Booking]:

@@ -219,6 +219,8 @@ class LimitSettings:
         300.0, "How far the clocks of two companies may differ, in a trace.", least=0, most=86_400
     )
     trace_hops: int = setting(100, "Most questions to other nodes a trace.", least=0, most=1_000)
+    page_hops: int = setting(24, "Questions of a page to others; 0: none.", least=0, most=1_000)
+    page_s: float = setting(2.0, "Seconds a page asks other nodes.", least=0.1, most=60)
     delegation_requests: int = setting(
         1_000, "Delegation requests that may wait for approval.", least=0, most=1_000_000
     )

@@ -181,7 +181,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     ):
         app.router.add_route("*", path, by_method(handlers))
     draw = random.SystemRandom().random
-    pages = Pages(node, Root(node.settings, senders))
+    pages = Pages(node, Root(node.settings, senders), senders)
     pages.setup(app)
     links = Links(node, senders, pages, draw=draw)
     LinksetResource(node, links).setup(app)

@@ -101,9 +101,11 @@ class Links:
         try:
             found = await self._records.of(link, self._caller(request, parameters))
         except LookupFailed as failed:
-            return _failure(failed.answer)
+            known = await self._pages.without_record(request, link.identity) if page else None
+            return known or _failure(failed.answer)
         if not found:
-            return self._unknown(request, link, subject)
+            known = await self._pages.without_record(request, link.identity) if page else None
+            return known or self._unknown(request, link, subject)
         subject = replace(
             subject,
             levels=levels_of(link, [(one.level, one.links) for one in found]),

@@ -36,13 +36,16 @@ class Seal:
     unsigned.
 
     key: who signed, as `index:handle`. number, size: of the change and of the log, where its
-    place was proved; 0 where it was not.
+    place was proved; 0 where it was not. trust: what vouches for the key: own, local (a record
+    kept here) or verified (up to a trusted root). log: whose log, where it is another node's.
     """
 
     state: str
     key: str = ""
     number: int = 0
     size: int = 0
+    trust: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,21 @@ def seal_of(
     result = checked(stored, found.keys)
     if result == OK and found.trust not in _TRUSTED:
         result = "loose"
-    return Seal(result, signer.text(), number, size)
+    return Seal(result, signer.text(), number, size, found.trust)
+
+
+def seal_of_foreign(evidence: Mapping[str, Any]) -> Seal:
+    """What resolver.trace.checked found of an event before it was taken from another node."""
+    receipt = evidence.get("receipt") or {}
+    proved = bool(receipt.get("verified"))
+    return Seal(
+        str(evidence["signature"]),
+        str(evidence["signer"]),
+        receipt["index"] + 1 if proved else 0,
+        receipt["size"] if proved else 0,
+        str(evidence["trust"]),
+        str(receipt.get("log", "")),
+    )
 
 
 def _place(state: Snapshot, sequence: int, log_keys: Sequence[bytes]) -> tuple[int, int]:

@@ -82,9 +82,9 @@ def lay_out(graph: Graph) -> Picture:
 
 
 def _ranks(graph: Graph) -> dict[str, int]:
-    """The layer of each thing: below 0 what it comes from, above 0 what it went into."""
+    """The layer of each thing: below 0 what it comes from or holds, above 0 what it went into."""
     ranks = {graph.start: 0}
-    for sign, reached in ((1, graph.forward), (-1, graph.back)):
+    for sign, reached in ((-1, graph.back), (1, graph.forward)):
         for id_, node in reached.items():
             ranks.setdefault(id_, sign * node.depth)
     return ranks

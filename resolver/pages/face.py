@@ -1,13 +1,15 @@
 """GET /page/{identifier}: what people see, made of a record and of the public events about it.
 
-`?view=recall`, `?view=certificate`, `?lang=zh|en`; `/page/{identifier}/qr.svg` is the code alone.
+`?view=life` and `?view=recall-all` join what other companies' nodes tell anybody; `?view=recall`,
+`?view=certificate`, `?lang=zh|en`; `/page/{identifier}/qr.svg` is the code alone.
 Pages are for everybody: whoever asks gets what is public, and no credentials are looked at.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -20,7 +22,7 @@ from protocol.record import HandleValue, Reference, decode_values
 from registry.events.index import StoredEvent
 from registry.store import Snapshot
 from registry.tree import epoch_of
-from resolver.http.asked import Parameters, raw_path
+from resolver.http.asked import Parameters, Senders, raw_path
 from resolver.http.naming import Root
 from resolver.http.resolve import Resolve
 from resolver.lookup import Query
@@ -31,14 +33,17 @@ from resolver.pages.checks import (
     log_keys,
     place_of_record,
     seal_of,
+    seal_of_foreign,
 )
 from resolver.pages.life import Life, read_life
 from resolver.pages.names import Names, path_of
 from resolver.pages.product import read_product
-from resolver.pages.render import VIEWS, Renderer, Shown
+from resolver.pages.render import VIEWS, WHOLE, Renderer, Shown
 from resolver.pages.style import HEADERS, SCRIPT, SCRIPT_PATH
+from resolver.pages.whole import Whole, Wholes
 from resolver.pages.words import Words, choose
 from resolver.trace.evidence import signer_of
+from resolver.trace.foreign import FIRST, NOTHING
 from resolver.trace.keybook import KeyBook, Keys
 from resolver.trace.reach import Reach
 
@@ -56,11 +61,13 @@ _MOST_SEALS: Final = 8_192
 class Pages:
     """The pages of one reader."""
 
-    def __init__(self, node: Node, root: Root) -> None:
+    def __init__(self, node: Node, root: Root, senders: Senders) -> None:
         self._node = node
+        self._senders = senders
         self._reach = Reach(node)
         self._resolve = Resolve(node, self._reach.recursion)
         self._keys = KeyBook(node, self._reach.recursion)
+        self.wholes = Wholes(node, self._keys)
         self.root = root
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
@@ -72,6 +79,7 @@ class Pages:
         app.on_shutdown.append(self._end)
 
     async def _end(self, _app: web.Application) -> None:
+        await self.wholes.close()
         await self._reach.close()
 
     async def script(self, _request: web.Request) -> web.Response:
@@ -124,25 +132,27 @@ class Pages:
         words = Words(choose(asked, ", ".join(request.headers.getall("Accept-Language", []))))
         view = parameters.first("view") or ""
         view = view if view in VIEWS else ""
-        if self._waiting >= MOST_WAITING:
-            raise ServerBusy(f"{self._waiting} pages wait already; ask again", 2.0)
-        self._waiting += 1
-        try:
-            async with self._turn:
-                ids = _event_ids(shown, handle)
-                life = await asyncio.to_thread(self._life, ids, recall=view == "recall")
-                if not known and life.empty:
-                    return None
-                verification = await self._verified(handle, values) if known else _UNKNOWN
-                signers = {one for v in life.views if (one := signer_of(v.stored)) is not None}
-                keys = {one: await self._keys.find(one) for one in signers}
-                seals, logged = await asyncio.to_thread(self._checked, life, keys, handle, known)
-        finally:
-            self._waiting -= 1
+        recall = view in {"recall", "recall-all"}
+        async with self._slot():
+            ids = _event_ids(shown, handle)
+            life = await asyncio.to_thread(self._life, ids, recall=recall)
+            if not known and life.empty:
+                return None
+            if view not in WHOLE:
+                verification, seals, logged = await self._verify(life, handle, values, known)
+        whole: Whole | None = None
+        if view in WHOLE:
+            # What takes time is waited for without a slot: other pages are as quick as ever.
+            if request.method == "GET":
+                whole = await self.wholes.of(life.id, WHOLE[view], self._senders.host(request))
+            async with self._slot():
+                life = await asyncio.to_thread(self._life_of, life.id, whole, recall=recall)
+                verification, seals, logged = await self._verify(life, handle, values, known)
         text = handle.decode("utf-8", "replace")
         path = path_of(shown) or "/" + quote(shown, safe="/:").lstrip("/")
         tail = f"?lang={words.language}" if asked else ""
-        names = Names(self._node.lookup, words.language, tail)
+        far = {} if whole is None else whole.names
+        names = Names(self._node.lookup, words.language, tail, far)
         product = read_product(values, shown, words)
         names.called(life.id, product.name)
         made = Shown(
@@ -161,10 +171,35 @@ class Pages:
             logged,
             note,
             known,
+            whole,
+            self.wholes.open,
         )
         html = await asyncio.to_thread(lambda: Renderer(made, words, names).page(view))
         headers = {**HEADERS, "Cache-Control": "no-cache", "Content-Language": words.tag}
         return web.Response(body=html.encode("utf-8", "replace"), headers=headers)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the few pages that are read at a time. Raises ServerBusy."""
+        if self._waiting >= MOST_WAITING:
+            raise ServerBusy(f"{self._waiting} pages wait already; ask again", 2.0)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._waiting -= 1
+
+    async def _verify(
+        self, life: Life, handle: bytes, values: Sequence[HandleValue], known: bool
+    ) -> tuple[Mapping[str, Any], dict[str, Seal], Logged | None]:
+        """What holds of the record and of the events of a life."""
+        verification = await self._verified(handle, values) if known else _UNKNOWN
+        own = [view.stored for view in life.views if view.stored.sequence < FIRST]
+        signers = {one for stored in own if (one := signer_of(stored)) is not None}
+        keys = {one: await self._keys.find(one) for one in signers}
+        seals, logged = await asyncio.to_thread(self._checked, life, keys, handle, known)
+        return verification, seals, logged
 
     def _code(self, request: web.BaseRequest, shown: str) -> web.Response:
         path = path_of(shown) or "/" + quote(shown, safe="/:").lstrip("/")
@@ -186,6 +221,11 @@ class Pages:
                 life = read_life(state, other, recall=recall)
         return life
 
+    def _life_of(self, id_: str, whole: Whole | None, *, recall: bool) -> Life:
+        with self._node.store.snapshot() as state:
+            foreign = NOTHING if whole is None else whole.foreign
+            return read_life(state, id_, recall=recall, whole=foreign)
+
     def _checked(
         self,
         life: Life,
@@ -196,7 +236,9 @@ class Pages:
         with self._node.store.snapshot() as state:
             own = log_keys(self._node, epoch_of(state))
             seals = {
-                view.stored.event_id: self._seal(state, view.stored, keys, own)
+                view.stored.event_id: seal_of_foreign(life.foreign.evidence(view.stored.sequence))
+                if view.stored.sequence >= FIRST
+                else self._seal(state, view.stored, keys, own)
                 for view in life.views
             }
             logged = place_of_record(self._node, state, handle, own) if known else None

@@ -6,7 +6,7 @@ Reads one snapshot through EventIndex, within bounds; everything here may run in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,11 +16,22 @@ from registry.events.index import EventIndex, StoredEvent
 from registry.labels import ANYBODY, visible
 from registry.store import Snapshot
 from resolver.trace.containment import Containment
+from resolver.trace.foreign import NOTHING, ForeignEvents, JoinedIndex
 from resolver.trace.spans import WHOLE, Span
-from resolver.trace.views import CHILDREN, INPUTS, OBJECTS, OUTPUTS, View, Views
+from resolver.trace.views import (
+    CHILDREN,
+    INPUTS,
+    OBJECTS,
+    OUTPUTS,
+    TRANSFORMATION,
+    View,
+    Views,
+)
 from resolver.trace.walk import Direction, Edge, Limits, Reached, Walk, first_step
 
 MOST_EVENTS: Final = 200
+MOST_WHOLE: Final = 300
+"""Events of a whole life."""
 MOST_DEEP: Final = 8
 """Containers in containers."""
 PICTURE: Final = Limits(depth=12, nodes=120, events=4_000)
@@ -34,12 +45,15 @@ _CARRIER: Final = (*OBJECTS, *CHILDREN, *INPUTS)
 @dataclass(slots=True)
 class Moment:
     """One event of a life. roles: of the thing, or of what carried it. via: what carried it then,
-    outermost last; () for its own events.
+    outermost last; () for its own events. of: in a whole life, the things of its trace that the
+    event is about; () for its own. carrier: those only carried what belongs to the trace.
     """
 
     view: View
     roles: set[Role] = field(default_factory=set)
     via: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+    carrier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +73,16 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What was found of one thing. more: there are events beyond the bound."""
+    """What was found of one thing. more: there are events beyond the bound. foreign: the events
+    of other nodes among them.
+    """
 
     id: str
     moments: tuple[Moment, ...]
     graph: Graph
     withdrawn: int = 0
     more: bool = False
+    foreign: ForeignEvents = NOTHING
 
     @property
     def empty(self) -> bool:
@@ -85,16 +102,53 @@ def public(stored: StoredEvent) -> bool:
     return visible(stored.label, ANYBODY)
 
 
-def read_life(state: Snapshot, id_: str, *, recall: bool = False) -> Life:
-    """The life of a thing as anybody may see it. id_: canonical."""
-    index = EventIndex(state)
+def read_life(
+    state: Snapshot, id_: str, *, recall: bool = False, whole: ForeignEvents | None = None
+) -> Life:
+    """The life of a thing as anybody may see it. id_: canonical.
+
+    whole: what other nodes gave; then its life is that of all it was made of and went into.
+    """
+    foreign = NOTHING if whole is None else whole
+    own = EventIndex(state)
+    index = JoinedIndex(own, foreign, public) if len(foreign) else own
     views = Views(index, public)
     moments, more = _moments(views, id_)
     if recall:
         graph = _graph(index, id_, (Direction.FORWARD,), RECALL, RECALL_S)
     else:
         graph = _graph(index, id_, (Direction.BACK, Direction.FORWARD), PICTURE, PICTURE_S)
-    return Life(id_, moments, graph, len(views.withdrawn), more)
+    if whole is not None and not recall:
+        others = _of_others(graph, {one.view.stored.sequence for one in moments})
+        every = [*moments, *others]
+        more |= len(every) > MOST_WHOLE or graph.cut
+        moments = tuple(sorted(every[:MOST_WHOLE], key=lambda one: one.view.order))
+    return Life(id_, moments, graph, len(views.withdrawn), more, foreign)
+
+
+def _of_others(graph: Graph, told: Collection[int]) -> list[Moment]:
+    """The events of the trace that are not of the thing itself, by time."""
+    reached = {**graph.forward, **graph.back}
+    found = []
+    for view in sorted(graph.views, key=lambda one: one.order):
+        if view.stored.sequence in told:
+            continue
+        about = _about(view, reached)
+        if about:
+            roles = {one.role for one in view.mentions if one.id in about}
+            carrier = all(reached[id_].carrier for id_ in about)
+            found.append(Moment(view, roles, of=about, carrier=carrier))
+    return found
+
+
+def _about(view: View, reached: Mapping[str, Reached]) -> tuple[str, ...]:
+    """What of a trace an event is about: what it makes, moves or packs, before what it uses."""
+    order = (OUTPUTS, INPUTS) if view.kind == TRANSFORMATION else (CHILDREN, OBJECTS)
+    for roles in (*order, (Role.PARENT,)):
+        ids = tuple(dict.fromkeys(one.id for one in view.of_roles(roles) if one.id in reached))
+        if ids:
+            return ids
+    return ()
 
 
 def _moments(views: Views, id_: str) -> tuple[tuple[Moment, ...], bool]:
@@ -126,7 +180,11 @@ def _moments(views: Views, id_: str) -> tuple[tuple[Moment, ...], bool]:
 
 
 def _graph(
-    index: EventIndex, id_: str, directions: Iterable[Direction], limits: Limits, most_s: float
+    index: EventIndex | JoinedIndex,
+    id_: str,
+    directions: Iterable[Direction],
+    limits: Limits,
+    most_s: float,
 ) -> Graph:
     reached: dict[Direction, dict[str, Reached]] = {}
     edges: dict[Edge, None] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from protocol.errors import BiaoshiError
-from protocol.record import decode_values
+from protocol.record import HandleValue, decode_values
 from protocol.value_slices import join
 from resolver.http.naming import digital_link_of
 from resolver.pages.product import NAME_TYPES, pick_names, text_of
@@ -20,10 +21,19 @@ MOST_NAMES: Final = 400
 
 
 class Names:
-    """Names for one page in one language. tail: query of every address."""
+    """Names for one page in one language. tail: query of every address. far: what records at
+    other nodes call their things.
+    """
 
-    def __init__(self, lookup: Lookup, language: str, tail: str = "") -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        language: str,
+        tail: str = "",
+        far: Mapping[str, Sequence[tuple[bytes, str]]] = MappingProxyType({}),
+    ) -> None:
         self._lookup = lookup
+        self._far = far
         self._language = language
         self._tail = tail
         self._known: dict[str, str] = {}
@@ -43,11 +53,11 @@ class Names:
     def _read(self, id_: str) -> str:
         try:
             found = self._lookup.public_values(id_.encode("utf-8", "replace"), NAME_TYPES)
-            values = decode_values(join(found))
+            values: Sequence[HandleValue] = decode_values(join(found))
         except BiaoshiError:
-            return ""
+            values = ()
         texts = [(one.type.upper(), text) for one in values if (text := text_of(one.data))]
-        named = pick_names(texts, self._language)
+        named = pick_names(texts or self._far.get(id_, ()), self._language)
         return named[0] if named else ""
 
     def address(self, id_: str) -> str | None:

@@ -18,13 +18,29 @@ from resolver.pages.markup import Child, Markup, tag
 from resolver.pages.names import Names
 from resolver.pages.product import Product
 from resolver.pages.style import SCRIPT_PATH, STYLE
-from resolver.pages.timeline import seal_text, shown_time, thing, timeline, when
+from resolver.pages.timeline import (
+    WRONG,
+    said_by,
+    seal_text,
+    shown_time,
+    thing,
+    timeline,
+    when,
+)
+from resolver.pages.whole import Kind, Whole
 from resolver.pages.words import Words
+from resolver.trace.evidence import OK
+from resolver.trace.foreign import FIRST
+from resolver.trace.result import Gap
 from resolver.trace.spans import ALWAYS, EVER
 from resolver.trace.views import View
-from resolver.trace.walk import Edge
+from resolver.trace.walk import Edge, EdgeKind
 
-VIEWS: Final = ("", "recall", "certificate")
+VIEWS: Final = ("", "life", "recall", "recall-all", "certificate")
+WHOLE: Final[Mapping[str, Kind]] = {"life": "life", "recall-all": "recall"}
+"""Views that join what other nodes say."""
+_MOST_MISSING: Final = 8
+_MOST_TEXT: Final = 120
 MOST_RELATIONS: Final = 200
 MOST_ROWS: Final = 1_000
 _YEAR_9999: Final = 253_370_764_800
@@ -34,6 +50,7 @@ _YEAR_9999: Final = 253_370_764_800
 class Shown:
     """Everything that one page says. id: as events name it. handle: of the record. address: what
     the QR code leads to. base: path of the page. tail: its `?lang=`. node: who serves it.
+    whole: what other nodes gave, on a view of WHOLE. asks: whether other nodes are ever asked.
     """
 
     id: str
@@ -51,6 +68,8 @@ class Shown:
     logged: Logged | None
     note: str = ""
     known: bool = True
+    whole: Whole | None = None
+    asks: bool = True
 
 
 class Renderer:
@@ -63,11 +82,8 @@ class Renderer:
 
     def page(self, view: str) -> str:
         """The whole document of a view."""
-        body = {"recall": self._recall, "certificate": self._certificate}.get(view, self._overview)
-        words, name = self._words, self._shown.product.name
-        title = {"": name, "recall": words("recall_title", name=name)}.get(
-            view, f"{words('cert_title')}: {name}"
-        )
+        body, title = self._view(view)
+        words = self._words
         head = [
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width,initial-scale=1"),
@@ -76,7 +92,7 @@ class Renderer:
             tag("style", Markup(STYLE)),
             tag("script", src=SCRIPT_PATH, defer=True),
         ]
-        main = tag("main", body(), id="content", tabindex="-1")
+        main = tag("main", body, id="content", tabindex="-1")
         document = tag(
             "html",
             tag("head", head),
@@ -85,19 +101,34 @@ class Renderer:
         )
         return f"<!DOCTYPE html>\n{document}\n"
 
+    def _view(self, view: str) -> tuple[Child, str]:
+        words, name = self._words, self._shown.product.name
+        if view in {"recall", "recall-all"}:
+            return self._recall(view), words("recall_title", name=name)
+        if view == "certificate":
+            return self._certificate(), f"{words('cert_title')}: {name}"
+        return self._overview(view), words("whole_title", name=name) if view else name
+
     # --- around it
 
     def _top(self, view: str) -> Markup:
         words = self._words
-        views = (("", "overview"), ("recall", "recall"), ("certificate", "certificate"))
+        views = (
+            ("", "overview"),
+            ("life", "whole"),
+            ("recall", "recall"),
+            ("certificate", "certificate"),
+        )
         links: list[Child] = [
             tag(
                 "a",
                 words(key),
                 href=self._address(one),
-                aria_current="page" if one == view else None,
+                rel="nofollow" if one in WHOLE else None,
+                aria_current="page" if one == view.removesuffix("-all") else None,
             )
             for one, key in views
+            if one not in WHOLE or self._shown.asks
         ]
         other = "en" if words.language == "zh" else "zh"
         links.append(
@@ -125,16 +156,107 @@ class Renderer:
 
     # --- the overview
 
-    def _overview(self) -> Child:
+    def _overview(self, view: str) -> Child:
         words, shown = self._words, self._shown
+        whole = view in WHOLE
+        told = timeline(shown.life, shown.seals, words, self._names, whole=whole)
+        parts = [
+            [self._told(), self._companies(), self._missing()] if whole else None,
+            self._picture(),
+            _section("life", words("whole" if whole else "life"), told),
+        ]
         return [
             self._head(),
             _section("checks", words("checks"), [self._badges(), _note(words("checks_note"))]),
-            self._picture(),
-            _section("life", words("life"), timeline(shown.life, shown.seals, words, self._names)),
+            self._joined(view, "life", "whole_link", parts),
             self._links(),
             self._record(),
         ]
+
+    # --- what other nodes say
+
+    def _joined(self, view: str, other: str, key: str, parts: Child) -> Child:
+        """The part of a view that the script replaces by what all companies say, and its link."""
+        words, shown = self._words, self._shown
+        if view in WHOLE:
+            done = shown.whole is not None
+            count = len({one.stored.issuer for one in shown.life.views})
+            said = words("whole_shown", count=count) if done else words("whole_failed")
+            state = "whole" if done else "busy"
+            return tag("div", parts, id="whole", data_state=state, data_said=said)
+        if not shown.asks:
+            return tag("div", parts, id="whole")
+        link = tag("a", words(key), href=self._address(other), rel="nofollow")
+        asking, failed = words("whole_asking"), words("whole_failed")
+        return [
+            tag("p", link, " ", tag("span", id="asked", role="status"), class_="more"),
+            tag("div", parts, id="whole", data_asking=asking, data_failed=failed),
+        ]
+
+    def _told(self) -> Markup:
+        words, whole = self._words, self._shown.whole
+        if whole is None:
+            return _note(words("whole_busy" if self._shown.asks else "whole_off"))
+        return _note(
+            words(
+                "whole_text",
+                time=shown_time(int(whole.at_s * 1e6), ""),
+                questions=whole.questions,
+                count=len(whole.foreign),
+            )
+        )
+
+    def _companies(self) -> Markup | None:
+        """Each company that says something, and how much of it was verified."""
+        words, shown = self._words, self._shown
+        seals: dict[str, list[Seal | None]] = {}
+        nodes: dict[str, dict[str, None]] = {}
+        for view in shown.life.views:
+            issuer = view.stored.issuer
+            seals.setdefault(issuer, []).append(shown.seals.get(view.stored.event_id))
+            given = words("kept_here")
+            if view.stored.sequence >= FIRST:
+                given = words("given_by", node=shown.life.foreign.source(view.stored.sequence))
+            nodes.setdefault(issuer, {})[given] = None
+        rows = []
+        for issuer, found in sorted(seals.items()):
+            good = sum(seal is not None and seal.state == OK for seal in found)
+            bad = any(seal is not None and seal.state in WRONG for seal in found)
+            state = "bad" if bad else "good" if good == len(found) else "open"
+            trusts = dict.fromkeys(s.trust for s in found if s is not None and s.state == OK)
+            text = [words("company_events", count=len(found), good=good)]
+            text += [words(f"trust_{trust}") for trust in trusts if trust]
+            text += nodes[issuer]
+            rows.append(_badge(state, self._names.company(issuer), "; ".join(text)))
+        if not rows:
+            return None
+        return _section("companies", words("companies"), tag("ul", rows, class_="badges"))
+
+    def _missing(self) -> Markup | None:
+        """Where nothing came from: the same words for what is absent and what is denied."""
+        words, whole = self._words, self._shown.whole
+        if whole is None:
+            return None
+        found: dict[str, dict[str, None]] = {}
+        for gap in whole.gaps:
+            found.setdefault(_kind_of(gap), {})[gap.id] = None
+        if not found:
+            return _section("missing", words("missing"), tag("p", words("missing_none")))
+        rows = []
+        for kind, ids in found.items():
+            names = [self._called(id_) for id_ in list(ids)[:_MOST_MISSING]]
+            left = len(ids) - len(names)
+            more = " " + words("and_more", count=left) if left else ""
+            text = words("missing_of", things=", ".join(names) + more)
+            state = "bad" if kind == "bad" else "open"
+            rows.append(_badge(state, words(f"missing_{kind}"), text))
+        return _section("missing", words("missing"), tag("ul", rows, class_="badges"))
+
+    def _called(self, id_: str) -> str:
+        graph = self._shown.life.graph
+        if id_ in graph.back or id_ in graph.forward:
+            return self._names.of(id_)
+        return id_ if len(id_) <= _MOST_TEXT else id_[:_MOST_TEXT] + "…"
 
     def _head(self) -> Markup:
         words, shown = self._words, self._shown
@@ -251,7 +373,8 @@ class Renderer:
             text = f"{words('quantity')}: {edge.quantity} {edge.uom or ''}"
             rows.append(tag("p", text))
         if view is not None:
-            said = words("says", who=names.company(view.stored.issuer))
+            whole = self._shown.whole is not None
+            said = said_by(view, self._shown.life, words, names, whole=whole)
             rows.append(tag("p", words.step(view.step), "; ", said))
         rows.append(tag("p", seal_text(self._shown.seals.get(edge.event), words)))
         rows.append(tag("p", words("by_event"), ": ", tag("code", edge.event), class_="dim"))
@@ -284,17 +407,31 @@ class Renderer:
 
     # --- recall
 
-    def _recall(self) -> Child:
+    def _recall(self, view: str) -> Child:
+        name = self._shown.product.name
+        title = tag("h1", self._words("recall_title", name=name))
+        parts = [
+            [self._told(), self._companies(), self._missing()] if view in WHOLE else None,
+            self._recalled(view),
+        ]
+        joined = self._joined(view, "recall-all", "recall_link", parts)
+        return [title, self._identity(), joined]
+
+    def _recalled(self, view: str) -> Child:
         words, shown = self._words, self._shown
         graph, name = shown.life.graph, shown.product.name
+        # What only carries is not recalled; what a part was fitted to is.
+        fitted = {edge.target for edge in graph.edges if edge.kind is EdgeKind.ASSOCIATION}
         nodes = [
-            node for node in graph.forward.values() if node.id != graph.start and not node.carrier
+            node
+            for node in graph.forward.values()
+            if node.id != graph.start and (not node.carrier or node.id in fitted)
         ]
         sure = sum(node.certain for node in nodes)
         text = words("recall_text", count=len(nodes), sure=sure, maybe=len(nodes) - sure)
-        head = [tag("h1", words("recall_title", name=name)), self._identity()]
+        here = _note(words("recall_all" if view in WHOLE and shown.whole else "recall_here"))
         if not nodes:
-            return [head, tag("p", words("recall_none")), _note(words("recall_here"))]
+            return [tag("p", words("recall_none")), here]
         last = _last_seen(graph.views)
         inorder = sorted(nodes, key=lambda node: (not node.certain, node.depth, node.id))
         rows = [
@@ -313,13 +450,13 @@ class Renderer:
         caption = tag("caption", words("recall_title", name=name), class_="dim")
         table = tag("table", caption, tag("thead", header), tag("tbody", rows))
         return [
-            head,
+            tag("h2", words("recall")),
             tag("p", text),
             tag("p", words("graph_cut")) if graph.cut or len(rows) < len(nodes) else None,
             tag(
                 "div", table, class_="wide", tabindex="0", role="region", aria_label=words("recall")
             ),
-            _note(words("recall_here")),
+            here,
             _note(words("public_only")),
         ]
 
@@ -385,6 +522,15 @@ class Renderer:
         event = view.stored.json()
         place = read_point(event) or biz_location(event)
         return self._names.of(place) if place else ""
+
+
+def _kind_of(gap: Gap) -> str:
+    """What a gap is called on a page; whoever is silent, absent and denied are not told apart."""
+    if gap.reason == "invalid_signature":
+        return "bad"
+    if gap.reason == "limit":
+        return "limit"
+    return "silent" if gap.retriable else "unknown"
 
 
 def _section(id_: str, title: str, inner: Child) -> Markup:

@@ -1,6 +1,7 @@
 """The style sheet and the script of the pages, each named by its hash in the policy or its path.
 
-The script only adds comfort: filters of the timeline, highlights in the picture, a print button.
+The script only adds comfort: filters of the timeline, highlights in the picture, a print button,
+and what the link to the whole life leads to, in its place.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ font-size:.85rem;color:var(--o)}
 .production .chip,.chip.production{color:var(--p)}.logistics .chip,.chip.logistics{color:var(--l)}
 .service .chip,.chip.service{color:var(--s)}.end-of-life .chip,.chip.end-of-life{color:var(--e)}
 li.inherited{opacity:.92}li.inherited h3{font-weight:500;font-style:italic}
-p.facts{margin:.1rem 0;overflow-wrap:anywhere}
+p.facts{margin:.1rem 0;overflow-wrap:anywhere}p.more{margin:1.4rem 0 0}
 details{margin:.3rem 0}summary{cursor:pointer}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:.6rem;font-size:.8rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
@@ -87,43 +88,65 @@ SCRIPT: Final = """'use strict';
 (function () {
   var one = function (name) { return document.querySelector(name); };
   var all = function (name) { return Array.prototype.slice.call(document.querySelectorAll(name)); };
-  var filters = one('.filters');
-  if (filters) {
-    filters.hidden = false;
-    filters.addEventListener('click', function (event) {
-      var button = event.target.closest('button');
-      if (!button) { return; }
-      all('.filters button').forEach(function (other) {
-        other.setAttribute('aria-pressed', String(other === button));
-      });
-      all('ol.life > li').forEach(function (item) {
-        var wanted = button.dataset.family;
-        item.hidden = Boolean(wanted) && !item.classList.contains(wanted);
-      });
-    });
-  }
-  var print = one('.print');
-  if (print) {
-    print.hidden = false;
-    print.addEventListener('click', function () { window.print(); });
-  }
   var light = function (id, on) {
     all('.graph [data-of]').forEach(function (part) {
       if (part.dataset.of.split(' ').indexOf(id) >= 0) { part.classList.toggle('lit', on); }
     });
   };
-  all('.graph [data-node]').forEach(function (node) {
-    [['mouseenter', true], ['focusin', true], ['mouseleave', false], ['focusout', false]]
-      .forEach(function (pair) {
-        node.addEventListener(pair[0], function () { light(node.dataset.node, pair[1]); });
+  var liven = function () {
+    var filters = one('.filters');
+    if (filters) {
+      filters.hidden = false;
+      filters.addEventListener('click', function (event) {
+        var button = event.target.closest('button');
+        if (!button) { return; }
+        all('.filters button').forEach(function (other) {
+          other.setAttribute('aria-pressed', String(other === button));
+        });
+        all('ol.life > li').forEach(function (item) {
+          var wanted = button.dataset.family;
+          item.hidden = Boolean(wanted) && !item.classList.contains(wanted);
+        });
       });
-  });
+    }
+    all('.graph [data-node]').forEach(function (node) {
+      [['mouseenter', true], ['focusin', true], ['mouseleave', false], ['focusout', false]]
+        .forEach(function (pair) {
+          node.addEventListener(pair[0], function () { light(node.dataset.node, pair[1]); });
+        });
+    });
+  };
+  var print = one('.print');
+  if (print) {
+    print.hidden = false;
+    print.addEventListener('click', function () { window.print(); });
+  }
   var open = function () {
     var found = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
     if (found && found.tagName === 'DETAILS') { found.open = true; found.scrollIntoView(); }
   };
   window.addEventListener('hashchange', open);
   open();
+  liven();
+  var asked = one('#asked');
+  var link = one('p.more a');
+  if (asked && link && window.fetch && window.DOMParser) {
+    var own = one('#whole');
+    asked.textContent = own.dataset.asking;
+    fetch(link.href, {credentials: 'omit'}).then(function (reply) {
+      if (!reply.ok) { throw reply.status; }
+      return reply.text();
+    }).then(function (text) {
+      var found = new DOMParser().parseFromString(text, 'text/html').getElementById('whole');
+      if (!found || found.dataset.state !== 'whole') { throw 0; }
+      if (own.contains(document.activeElement)) { asked.textContent = ''; return; }
+      own.replaceWith(document.adoptNode(found));
+      asked.textContent = found.dataset.said;
+      link.hidden = document.activeElement !== link;
+      liven();
+      open();
+    }).catch(function () { asked.textContent = own.dataset.failed; });
+  }
 }());
 """
 SCRIPT_PATH: Final = f"/api/page-{sha256(SCRIPT.encode()).hexdigest()[:16]}.js"
@@ -131,7 +154,7 @@ _STYLE_HASH: Final = b64encode(sha256(STYLE.encode()).digest()).decode()
 
 HEADERS: Final = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; script-src 'self'; "
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; script-src 'self'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Frame-Options": "DENY",

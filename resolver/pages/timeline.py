@@ -22,7 +22,8 @@ from resolver.pages.markup import Child, Markup, join, tag
 from resolver.pages.names import Names
 from resolver.pages.words import Words
 from resolver.trace.evidence import OK
-from resolver.trace.views import CHILDREN, INPUTS, OUTPUTS, View
+from resolver.trace.foreign import FIRST
+from resolver.trace.views import CHILDREN, INPUTS, OUTPUTS, TRANSFORMATION, View
 
 FAMILIES: Final = ("production", "logistics", "service", "end-of-life", "other")
 _MOST_THINGS: Final = 5
@@ -32,11 +33,16 @@ Seals = Mapping[str, Seal]
 """By event id."""
 
 
-def timeline(life: Life, seals: Seals, words: Words, names: Names) -> Markup:
-    """All moments as an ordered list, with buttons to filter it for those with script."""
+def timeline(
+    life: Life, seals: Seals, words: Words, names: Names, *, whole: bool = False
+) -> Markup:
+    """All moments as an ordered list, with buttons to filter it for those with script.
+
+    whole: over all companies; each event then says whose node gave it.
+    """
     if not life.moments:
         return tag("p", words("no_events"))
-    rows = [_moment(one, life, seals, words, names) for one in life.moments]
+    rows = [_moment(one, life, seals, words, names, whole=whole) for one in life.moments]
     present = {family(one.view.stored.json()) for one in life.moments}
     notes = [tag("p", words("public_only"), class_="dim")]
     if life.more:
@@ -63,12 +69,18 @@ def _filters(present: Iterable[str], words: Words) -> Markup:
     )
 
 
-def _moment(moment: Moment, life: Life, seals: Seals, words: Words, names: Names) -> Markup:
+def _moment(
+    moment: Moment, life: Life, seals: Seals, words: Words, names: Names, *, whole: bool
+) -> Markup:
     view = moment.view
     event = view.stored.json()
     kind = family(event)
     title = [words.step(view.step), " ", tag("span", words(kind), class_="chip")]
-    facts: list[Child] = [_where(event, words, names), _what(moment, life.id, words, names)]
+    facts: list[Child] = [
+        _whose(moment, words, names),
+        _where(event, words, names),
+        _what(moment, life.id, words, names),
+    ]
     state = words.disposition(disposition(event))
     if state:
         facts.append(words("state", state=state))
@@ -78,11 +90,30 @@ def _moment(moment: Moment, life: Life, seals: Seals, words: Words, names: Names
         tag("p", when(view), class_="facts dim"),
         [tag("p", fact, class_="facts") for fact in facts if fact],
         _papers(event, words),
-        tag("p", words("says", who=names.company(view.stored.issuer)), class_="facts"),
+        tag("p", said_by(view, life, words, names, whole=whole), class_="facts by"),
         tag("p", seal_text(seals.get(view.stored.event_id), words), class_="facts"),
         _data(view, words),
     ]
-    return tag("li", inner, class_=kind + (" inherited" if moment.via else ""))
+    other = moment.via or moment.carrier
+    return tag("li", inner, class_=kind + (" inherited" if other else " of" if moment.of else ""))
+
+
+def said_by(view: View, life: Life, words: Words, names: Names, *, whole: bool) -> str:
+    """Which company says it, and in a whole life whose node gave it."""
+    who = words("says", who=names.company(view.stored.issuer))
+    if not whole:
+        return who
+    if view.stored.sequence < FIRST:
+        return f"{who}; {words('kept_here')}"
+    return f"{who}; {words('given_by', node=life.foreign.source(view.stored.sequence))}"
+
+
+def _whose(moment: Moment, words: Words, names: Names) -> Child:
+    """Of a whole life: the things of the trace that an event is about."""
+    if not moment.of:
+        return None
+    key = "about_carrier" if moment.carrier else "about"
+    return _sentence(words, key, "things", _things(moment.of, words, names))
 
 
 def when(view: View) -> Markup:
@@ -132,6 +163,8 @@ def _what(moment: Moment, id_: str, words: Words, names: Names) -> Child:
     if moment.roles & set(INPUTS):
         ids = [one.id for one in view.of_roles(OUTPUTS)]
         return _sentence(words, "made_into", "things", _things(ids, words, names))
+    if moment.of and view.kind == TRANSFORMATION:
+        return None
     if moment.roles & set(CHILDREN) and view.parent:
         key = {"ADD": "put_into", "DELETE": "taken_out"}.get(view.action or "", "seen_in")
         return _sentence(words, key, "parent", _things([view.parent], words, names))
@@ -204,16 +237,18 @@ def seal_text(seal: Seal | None, words: Words) -> Markup:
     """What was checked of one event, no more."""
     if seal is None:
         return tag("span", words("seal_unsigned"), class_="seal open")
-    state = "good" if seal.state == OK else "bad" if seal.state in _WRONG else "open"
+    state = "good" if seal.state == OK else "bad" if seal.state in WRONG else "open"
     mark = {"good": "✓ ", "bad": "✗ ", "open": "○ "}[state]
     said = mark + words(f"seal_{seal.state}", key=seal.key)
-    placed = (
-        words("logged", number=seal.number, size=seal.size) if seal.size else words("not_logged")
-    )
-    return join([tag("span", said, class_=f"seal {state}"), "; ", placed])
+    placed = words("not_logged")
+    if seal.size:
+        key = "logged_at" if seal.log else "logged"
+        placed = words(key, number=seal.number, size=seal.size, log=seal.log)
+    vouched = [", ", words(f"trust_{seal.trust}")] if seal.state == OK and seal.trust else None
+    return join([tag("span", said, class_=f"seal {state}"), vouched, "; ", placed])
 
 
-_WRONG: Final = frozenset(("invalid", "issuer", "label"))
+WRONG: Final = frozenset(("invalid", "issuer", "label"))
 
 
 def _data(view: View, words: Words) -> Markup:

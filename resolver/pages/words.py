@@ -100,6 +100,78 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "at": ("at {place}", "地点：{place}"),
     "then": ("afterwards at {place}", "之后位于：{place}"),
     "state": ("state: {state}", "状态：{state}"),
+    "kept_here": ("kept at this node", "保存于本节点"),
+    "given_by": ("given by the node of {node}", "由 {node} 的节点提供"),
+    "about": ("about {things}", "对象：{things}"),
+    "about_carrier": (
+        "about {things}, which carried part of it meanwhile",
+        "对象：{things}，当时承载着其中的一部分",
+    ),
+    "whole": ("Whole life", "完整生命周期"),
+    "whole_link": (
+        "Show the whole life, with what other companies' nodes say",
+        "显示完整生命周期，包括其他企业节点的内容",
+    ),
+    "whole_title": ("The whole life of {name}", "{name} 的完整生命周期"),
+    "whole_text": (
+        (
+            "What this node keeps, and what the nodes of other companies told anybody at {time}: "
+            "{questions} questions, {count} events. Each was checked before it was shown."
+        ),
+        "本节点所存内容，以及其他企业的节点在 {time} 公开提供的内容：{questions} 次询问，{count} 个事件。每个事件在显示前均已核验。",
+    ),
+    "whole_busy": (
+        (
+            "The other nodes were not asked now: too many pages wait for that. This is what this node "
+            "keeps; load the page again in a moment."
+        ),
+        "等待的页面过多，此刻未询问其他节点。以下为本节点所存内容；请稍后重新加载。",
+    ),
+    "whole_off": (
+        "This node asks no others for its pages; this is what it keeps itself.",
+        "本节点的页面不询问其他节点；以下为本节点所存内容。",
+    ),
+    "whole_asking": ("Asking the nodes of the other companies …", "正在询问其他企业的节点……"),
+    "whole_shown": (
+        "The whole life is shown, as {count} companies tell it.",
+        "已显示完整生命周期，来自 {count} 家企业。",
+    ),
+    "whole_failed": (
+        "The other companies' nodes could not be asked now; the link asks again.",
+        "此刻无法询问其他企业的节点；可点击链接重试。",
+    ),
+    "companies": ("Who says so", "声明方"),
+    "company_events": (
+        "{count} events, {good} with a signature that holds",
+        "{count} 个事件，其中 {good} 个签名有效",
+    ),
+    "missing": ("What is missing", "缺失内容"),
+    "missing_none": (
+        "Everybody who was asked has answered. What is not public is not told.",
+        "所有被询问的节点均已答复。未公开的内容不会提供。",
+    ),
+    "missing_silent": ("Somebody's node did not answer", "有节点没有答复"),
+    "missing_unknown": (
+        "Nothing more is told: not known, or not public",
+        "没有更多内容：未知或未公开",
+    ),
+    "missing_bad": (
+        "EVENTS WERE GIVEN THAT DO NOT VERIFY; they are left out",
+        "收到未通过核验的事件，已略去",
+    ),
+    "missing_limit": (
+        "There is more than a page gathers",
+        "内容超出页面收集的范围",
+    ),
+    "missing_of": ("Concerns {things}.", "涉及：{things}。"),
+    "recall_link": (
+        "Follow it at the nodes of the other companies too",
+        "同时在其他企业的节点上追踪",
+    ),
+    "recall_all": (
+        "This is what this node and the other companies' nodes tell anybody.",
+        "以上依据本节点及其他企业的节点公开的内容。",
+    ),
     "says": ("said by {who}", "声明方：{who}"),
     "carried": ("while it was in {parent}", "当时位于 {parent} 之中"),
     "made_of": ("made of {things}", "由 {things} 制成"),
@@ -127,6 +199,16 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "签名与密钥 {key} 相符，但该密钥本身未核验",
     ),
     "seal_unsigned": ("unsigned", "未签名"),
+    "trust_own": ("by this node's own key", "密钥为本节点自有"),
+    "trust_local": ("by a key whose record is kept here", "密钥的记录保存于本节点"),
+    "trust_verified": (
+        "by a key vouched for up to a trusted root",
+        "密钥经证书链可追溯至可信根",
+    ),
+    "logged_at": (
+        "in the log {log}, change {number} of {size}",
+        "已入日志 {log}，第 {number} 项，共 {size} 项",
+    ),
     "logged": ("in the log, change {number} of {size}", "已入日志，第 {number} 项，共 {size} 项"),
     "not_logged": ("its place in the log was not checked", "未核验其日志位置"),
     "badge_values": ("Values as signed", "值与签名一致"),

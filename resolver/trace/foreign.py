@@ -24,7 +24,9 @@ _HEAD: Final = HASH + 1 + 8
 
 @dataclass(frozen=True, slots=True)
 class ForeignEvent:
-    """An event that another node gave. raw: the signed JCS octets. evidence: what was checked."""
+    """An event that another node gave. raw: the signed JCS octets. evidence: what was checked.
+    source: the node that gave it.
+    """
 
     event_id: str
     raw: bytes
@@ -33,6 +35,7 @@ class ForeignEvent:
     signature: bytes
     record_us: int
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 class ForeignEvents:
@@ -73,6 +76,10 @@ class ForeignEvents:
         """What was checked of an event."""
         return self.events[sequence - FIRST].evidence
 
+    def source(self, sequence: int) -> str:
+        """The node that gave an event."""
+        return self.events[sequence - FIRST].source
+
     def of(self, id_: str) -> list[Hit]:
         """The hits of an identifier, in the order of time."""
         return sorted(self._hits.get(hash16(canonical_id(id_)), ()), key=_when)
@@ -80,6 +87,9 @@ class ForeignEvents:
     def group(self, text: str) -> list[int]:
         """The sequences of one transformation."""
         return self._groups.get(text, [])
+
+
+NOTHING: Final = ForeignEvents()
 
 
 class JoinedIndex:

@@ -35,8 +35,33 @@ if TYPE_CHECKING:
 
 ROUNDS: Final = 12
 _SIDE_BY_SIDE: Final = 4
-_MOST_LOOKUPS: Final = 2_000
 _TOO_MANY: Final = Gap("", "query", "limit", retriable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one trace may take of other nodes.
+
+    questions: to all of them. lookups: of things whose owners are sought. events: taken of them.
+    strict: a question that is not answered within within_s ends as one that timed out; else it
+    may take as long as its connection does.
+    """
+
+    questions: int
+    within_s: float
+    lookups: int = 2_000
+    events: int = 1_000_000
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A walk over own and foreign events. questions: asked. events: what others gave."""
+
+    walked: Walked
+    gaps: frozenset[Gap]
+    questions: int
+    events: tuple[ForeignEvent, ...]
 
 
 class Question(NamedTuple):
@@ -59,6 +84,8 @@ class _State:
     """(thing, party): nobody to ask, or nothing said. A gap where nobody else says it."""
     questions: int = 0
     left_out: bool = False
+    end: float | None = None
+    """When nothing is asked any more, on the clock of the loop; None: while a connection lives."""
 
     def failed(self, id_: str, party: str, failed: Failed) -> None:
         """Write down a question without an answer."""
@@ -83,34 +110,52 @@ class Hops:
 
     async def run(self, asked: Asked, viewer: Viewer) -> Result | None:
         """The whole trace; None where nobody knows anything of the start."""
-        state = _State()
-        walked = await self._local.walk(asked, viewer)
-        end = asyncio.get_running_loop().time() + self._node.settings.limits.trace_s
+        limits = self._node.settings.limits
+        found = await self.gather(asked, viewer, Bounds(limits.trace_hops, limits.trace_s))
+        if found.walked.empty:
+            return None
+        more = {"hops": {"mode": "iterative", "questions": found.questions}}
+        return await self._local.result(asked, found.walked, sorted(found.gaps), more)
+
+    async def gather(
+        self,
+        asked: Asked,
+        viewer: Viewer,
+        bounds: Bounds,
+        known: Iterable[ForeignEvent] = (),
+    ) -> Gathered:
+        """Ask whoever may know more, round by round. known: events that others gave before."""
+        now = asyncio.get_running_loop().time
+        end = now() + bounds.within_s
+        state = _State(end=end if bounds.strict else None)
+        state.events.update(((one.event_id, one.raw), one) for one in known)
+        walked = await self._walk(asked, viewer, state)
         for _ in range(ROUNDS):
-            wanted = await self._wanted(asked, walked, state)
-            left = end - asyncio.get_running_loop().time()
-            if not wanted or left <= 0:
+            wanted = await self._wanted(asked, walked, state, bounds)
+            if not wanted or now() >= end:
                 state.left_out |= bool(wanted)
                 break
-            await self._ask_all(asked, wanted, state, identified=viewer.administrator)
-            walked = await self._local.walk(asked, viewer, ForeignEvents(state.events.values()))
+            await self._ask_all(asked, wanted, state, bounds, identified=viewer.administrator)
+            walked = await self._walk(asked, viewer, state)
         else:
             state.left_out = True
-        if walked.empty:
-            return None
         gaps = state.gaps | set(_missed(asked, walked, state))
         if state.left_out:
             gaps.add(replace(_TOO_MANY, id=asked.start))
-        more = {"hops": {"mode": "iterative", "questions": state.questions}}
-        return await self._local.result(asked, walked, sorted(gaps), more)
+        return Gathered(walked, frozenset(gaps), state.questions, tuple(state.events.values()))
+
+    async def _walk(self, asked: Asked, viewer: Viewer, state: _State) -> Walked:
+        return await self._local.walk(asked, viewer, ForeignEvents(state.events.values()))
 
     # --- whom to ask what
 
-    async def _wanted(self, asked: Asked, walked: Walked, state: _State) -> list[Question]:
+    async def _wanted(
+        self, asked: Asked, walked: Walked, state: _State, bounds: Bounds
+    ) -> list[Question]:
         """The questions that are new, in order. Failed look-ups become gaps."""
         found: dict[tuple[Place, str], Question] = {}
         for lookups, (id_, hint) in enumerate(hints(asked, walked)):
-            if lookups > _MOST_LOOKUPS:
+            if lookups > bounds.lookups:
                 state.left_out = True
                 break
             span = span_of(walked, id_, asked)
@@ -119,16 +164,19 @@ class Hops:
                 if held is None or span.start < held.start or span.stop > held.stop:
                     found.setdefault((place, id_), Question(place, id_, hint, span))
         made = [found[key] for key in sorted(found)]
-        left = self._node.settings.limits.trace_hops - state.questions
+        left = bounds.questions - state.questions
         state.left_out |= len(made) > left
         return made[: max(0, left)]
 
     async def _places(self, id_: str, hint: str, state: _State) -> tuple[Place, ...]:
         try:
-            return await self._owners.of(hint or id_)
+            async with asyncio.timeout_at(state.end):
+                return await self._owners.of(hint or id_)
+        except TimeoutError:
+            state.failed(id_, hint, Failed("resolve", "timeout", retriable=True))
         except Failed as failed:
             state.failed(id_, hint, failed)
-            return ()
+        return ()
 
     # --- asking
 
@@ -137,6 +185,7 @@ class Hops:
         asked: Asked,
         wanted: Iterable[Question],
         state: _State,
+        bounds: Bounds,
         *,
         identified: bool,
     ) -> None:
@@ -146,15 +195,33 @@ class Hops:
             state.asked[question.place.name, question.id] = question.span
             state.questions += 1
             async with turn:
+                end = state.end
+                if end is not None:  # half of the time, so that who is silent leaves some to others
+                    now = asyncio.get_running_loop().time()
+                    if now >= end:
+                        state.left_out = True
+                        return
+                    end = min(end, now + bounds.within_s / 2)
                 try:
-                    await self._ask(asked, question, state, identified=identified)
+                    async with asyncio.timeout_at(end):
+                        await self._ask(asked, question, state, bounds, identified=identified)
+                except TimeoutError:
+                    self._reach.silent(question.place)
+                    silent = Failed("connect", "timeout", retriable=True)
+                    state.failed(question.id, question.party, silent)
                 except Failed as failed:
                     state.failed(question.id, question.party, failed)
 
         await asyncio.gather(*map(one, wanted))
 
     async def _ask(
-        self, asked: Asked, question: Question, state: _State, *, identified: bool
+        self,
+        asked: Asked,
+        question: Question,
+        state: _State,
+        bounds: Bounds,
+        *,
+        identified: bool,
     ) -> None:
         place, id_ = question.place, question.id
         path = _path(asked, id_, question.span)
@@ -183,12 +250,18 @@ class Hops:
                         gap.get("retriable") is True,
                     )
                 )
-        await self._take(events, id_, state)
+        await self._take(events, question, state, bounds)
 
-    async def _take(self, events: list[Any], id_: str, state: _State) -> None:
+    async def _take(
+        self, events: list[Any], question: Question, state: _State, bounds: Bounds
+    ) -> None:
+        id_, source = question.id, question.place.name
         for at, shape in enumerate(events):
             if at % 32 == 0:
                 await asyncio.sleep(0)
+            if len(state.events) >= bounds.events:
+                state.left_out = True
+                return
             try:
                 event = await checked(shape, self._keys)
             except (SignatureInvalid, ParseError):
@@ -196,7 +269,10 @@ class Hops:
             except BiaoshiError:
                 state.gaps.add(Gap(id_, "verify", "refused"))
             else:
-                state.events[event.event_id, event.raw] = event
+                key = event.event_id, event.raw
+                before = state.events.get(key)
+                if before is None or source < before.source:
+                    state.events[key] = replace(event, source=source)
 
 
 def hints(asked: Asked, walked: Walked) -> list[tuple[str, str]]:

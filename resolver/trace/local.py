@@ -19,7 +19,7 @@ from registry.store import Snapshot
 from resolver.epcis.granted import opened
 from resolver.trace.asked import Asked
 from resolver.trace.evidence import Seals, evidence_of, log_head, signers
-from resolver.trace.foreign import FIRST, ForeignEvents, JoinedIndex
+from resolver.trace.foreign import FIRST, NOTHING, ForeignEvents, JoinedIndex
 from resolver.trace.holder import Holder
 from resolver.trace.keybook import KeyBook, Keys
 from resolver.trace.result import (
@@ -39,7 +39,6 @@ AT_ONCE: Final = 2
 MOST_WAITING: Final = 32
 _BREATH: Final = 16
 """Steps between which a walk lets the reader's other work run."""
-NOTHING: Final = ForeignEvents()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,20 @@ def _note_nothing(_viewer: Viewer, _opened: Sequence[OpenedEvent | None]) -> Non
 class LocalTraces:
     """Walks over one node's events."""
 
-    def __init__(self, node: Holder, keys: KeyBook, note: Note = _note_nothing) -> None:
-        """note: logs what grants opened of a result, before it is told."""
+    def __init__(
+        self,
+        node: Holder,
+        keys: KeyBook,
+        note: Note = _note_nothing,
+        *,
+        walk_s: float | None = None,
+    ) -> None:
+        """note: logs what grants opened of a result, before it is told. walk_s: seconds of one
+        walk; None: as limits.trace_s says.
+        """
         self._node = node
         self._note = note
+        self._walk_s = node.settings.limits.trace_s if walk_s is None else walk_s
         self._keys = keys
         self._seals = Seals()
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -109,7 +118,7 @@ class LocalTraces:
                 known[stored.sequence] = seen(stored, viewer)
             return known[stored.sequence]
 
-        stop = _breathing(self._node.settings.limits.trace_s)
+        stop = _breathing(self._walk_s)
         with self._node.store.snapshot() as state:
             index = EventIndex(state)
             joined = JoinedIndex(index, foreign, may_see) if len(foreign) else index

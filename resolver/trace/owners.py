@@ -62,18 +62,18 @@ class Owners:
         return kept[1]
 
     async def _find(self, id_: str) -> tuple[Place, ...]:
-        names = _names(id_)
+        names = names_of(id_)
         if not names:
             raise Failed("resolve", "not_found")
         for name in names:
-            places = self._linked(await self._values(name), name)
+            places = self._linked(await self.values(name), name)
             if places:
                 return places
         if any(self._node.prefixes.responsible(whole_name(name)) for name in names):
             return ()
         return await self._site(names[0])
 
-    async def _values(self, name: bytes) -> tuple[HandleValue, ...]:
+    async def values(self, name: bytes) -> tuple[HandleValue, ...]:
         """The public values of a name; none where there is no such record. Raises Failed."""
         query = Query(name, do_not_refer=True)
         lookup = self._node.lookup
@@ -174,7 +174,7 @@ def parties_of(event: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _names(id_: str) -> tuple[bytes, ...]:
+def names_of(id_: str) -> tuple[bytes, ...]:
     """The names under which records of a thing may lie: its own, its lot's, its class's."""
     found: dict[bytes, None] = {}
     for text in (id_, *parents_of(id_)):

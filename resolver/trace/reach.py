@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
-from protocol.errors import BiaoshiError, SettingsError, SignatureInvalid, UpstreamError
+from protocol.errors import BiaoshiError, SettingsError, SignatureInvalid
 from protocol.keys.signing import SHA_256, sign_octets
 from protocol.values.hs_site import Transport
 from registry.signing import SITE_KEY_INDEX
@@ -71,14 +71,17 @@ class _Kept:
 class Reach:
     """The way to other nodes, for one reader."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, most_bytes: int = MOST_BYTES) -> None:
+        """most_bytes: of one answer."""
         self._node = node
+        self._most_bytes = most_bytes
         self._own: Recursion | None = None
         self._tried = False
         self._session: aiohttp.ClientSession | None = None
         self._answers: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
         self._bytes = 0
         self._denied: dict[tuple[Any, ...], tuple[float, Failed]] = {}
+        self._silent: dict[Place, float] = {}
         self._pins: dict[Place, tuple[float, aiohttp.Fingerprint]] = {}
         self._sessions: dict[Place, tuple[float, str]] = {}
 
@@ -100,6 +103,8 @@ class Reach:
 
     async def get(self, place: Place, path: str, *, identified: bool) -> bytes:
         """The body of a GET, perhaps a kept one. Raises Failed."""
+        if self._silent.get(place, 0.0) > self._node.now():
+            raise Failed("connect", "timeout", retriable=True)
         key = (place, path, identified)
         denied = self._denied.get(key)
         if denied is not None and denied[0] > self._node.now():
@@ -119,6 +124,12 @@ class Reach:
         if tag:
             self._keep(key, _Kept(tag, body))
         return body
+
+    def silent(self, place: Place) -> None:
+        """Ask a node nothing for a while: it kept us waiting for longer than we had time."""
+        if len(self._silent) >= _KEPT:
+            self._silent.clear()
+        self._silent[place] = self._node.now() + _DENIED_S
 
     async def post(self, place: Place, path: str, shape: Any, *, identified: bool) -> bytes:
         """The body of the answer to an order. Raises Failed."""
@@ -187,7 +198,7 @@ class Reach:
                 allow_redirects=False,
                 ssl=tls,
             ) as reply:
-                body = await _read(reply)
+                body = await _read(reply, self._most_bytes)
                 return reply.status, body, reply.headers.get("ETag", "")
         except TimeoutError:
             raise Failed("connect", "timeout", retriable=True) from None
@@ -282,12 +293,12 @@ class Reach:
 _JSON: Final = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
-async def _read(reply: aiohttp.ClientResponse) -> bytes:
+async def _read(reply: aiohttp.ClientResponse, most: int) -> bytes:
     data = bytearray()
     async for chunk in reply.content.iter_chunked(65_536):
         data += chunk
-        if len(data) > MOST_BYTES:
-            raise UpstreamError(f"an answer above {MOST_BYTES} octets")
+        if len(data) > most:
+            raise Failed("query", "limit")
     return bytes(data)
 
 

@@ -35,6 +35,7 @@ def test_the_demo_enrols_registers_resolves_verifies_and_refuses(tmp_path: Path)
         "traced back to the ore",
         "4 machines of 32",
         "/page/88.118.9/PRESS-005",
+        "its whole life over three companies",
         "tampered with on disk: refused",
     ):
         assert words in done.stdout

@@ -111,6 +111,17 @@ class Browser:
 
         (folder / f"{name}.png").write_bytes(b64decode(shot["data"]))
 
+    def open(self, url):
+        """Go to a page and wait until it asks nothing more for the place of what all companies say."""
+        self.driver.get(url)
+        WebDriverWait(self.driver, 60).until(
+            lambda driver: driver.execute_script(
+                "const asked = document.getElementById('asked'), "
+                "whole = document.getElementById('whole');"
+                "return !asked || asked.textContent !== whole.dataset.asking;"
+            )
+        )
+
     def one(self, selector):
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
@@ -152,14 +163,14 @@ def _look(browser, base, size, language, shots):
     page = f"{base}/page/{PARTS[0]}"
     heading = {"en": "stamped part 1", "zh-CN": "冲压件 1"}[language]
     tag = {"en": "en", "zh-CN": "zh-Hans"}[language]
-    for view in ("", "?view=recall", "?view=certificate"):
-        browser.driver.get(page + view)
+    for view in ("", "?view=life", "?view=recall", "?view=recall-all", "?view=certificate"):
+        browser.open(page + view)
         assert browser.one("html").get_attribute("lang") == tag
         assert heading in browser.one("main").text
         _accessible(browser)
         _fits(browser)
         browser.shoot(shots, f"{size}-{tag}-{view.rpartition('=')[2] or 'page'}")
-    browser.driver.get(page)
+    browser.open(page)
     _explore(browser)
     errors = [entry for entry in browser.driver.get_log("browser") if entry["level"] != "INFO"]
     assert errors == []
@@ -180,7 +191,7 @@ def _explore(browser):
     box = browser.one(f".graph a[data-node][href*='{MACHINE}']")
     driver.execute_script("arguments[0].dispatchEvent(new FocusEvent('focusin'))", box)
     assert "lit" in box.get_attribute("class")
-    driver.get(
+    browser.open(
         driver.execute_script(
             "return new URL(arguments[0], location).href", box.get_dom_attribute("href")
         )

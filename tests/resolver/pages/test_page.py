@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from tests.resolver.pages.works import COIL, MACHINE, PALLET, PARTS
+from tests.resolver.pages.works import BLANKS, COIL, MACHINE, PALLET, PARTS
 
 VOID = {"meta", "link", "br", "hr", "input", "img"}
 
@@ -123,8 +124,9 @@ async def test_recall_lists_what_was_made_of_a_coil(works):
     """All three parts and blanks and the machine, each with where it was seen last."""
     _, html, checked = await page(works, f"/page/{COIL}?view=recall")
     rows = html[html.index("<tbody>") :]
-    for name in (*PARTS[1:], "stamped part 1", "86.999/BLANK-3"):
+    for name in (*PARTS[1:], "stamped part 1", "86.999/BLANK-3", "press machine 1"):
         assert name in rows
+    assert "PALLET" not in rows  # it only carried them
     assert len(checked.all("caption")) == 1
     assert all(attrs.get("scope") for attrs in checked.all("th"))
 
@@ -187,3 +189,27 @@ async def test_a_digital_link_has_a_page(works):
         _, html, _ = await page(works, path)
         assert "<h1>Pump P7</h1>" in html
         assert f"http://127.0.0.1:{works.http}/01/09521234543213/21/S1" in html
+
+
+async def test_who_asks_for_ever_new_lives_has_to_wait(works):
+    """One network gets so many new lives at once; then what is kept here, with a word that it is."""
+    told = []
+    for thing in (COIL, PALLET, MACHINE, *BLANKS, *PARTS):
+        for view in ("life", "recall-all"):
+            _, html, checked = await page(works, f"/page/{thing}?view={view}")
+            told.append("The other nodes were not asked now" in html)
+            assert any(one.get("id") == "whole" for one in checked.all("div"))
+    assert not any(told[:10]) and any(told[10:])
+    _, html, _ = await page(works, f"/page/{COIL}?view=life")
+    assert "The other nodes were not asked now" not in html  # kept from the first time
+
+
+async def test_a_node_may_ask_no_others_for_its_pages(works):
+    """With limits.page_hops at 0 there is no link, and the address of the view says so."""
+    settings = works.node.settings
+    limits = replace(settings.limits, page_hops=0)
+    works.node.settings = replace(settings, limits=limits)
+    _, html, _ = await page(works, f"/page/{COIL}")
+    assert "view=life" not in html and 'id="asked"' not in html
+    _, html, _ = await page(works, f"/page/{COIL}?view=life")
+    assert "This node asks no others for its pages" in html
