@@ -28,12 +28,13 @@ from protocol.errors import (
 )
 from registry import tree
 from registry.fence import fence_write
-from registry.follow import PORTION, append
+from registry.follow import PORTION, append, withheld
 from registry.generation import Generation
 from registry.replay import epoch_of_origin, read_checkpoint
 from registry.store import Store, Table, Write
 from registry.store.lmdb_store import LmdbStore
 from resolver.config import Settings
+from resolver.metrics import Metrics
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
 from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
@@ -46,6 +47,7 @@ PRIMARY: Final = "primary.checkpoint"
 STATUS: Final = "run/mirror.json"
 DIVERGED_KEY: Final = b"diverged"
 """Row of the meta table: why the mirror stopped for good, UTF-8."""
+STATES: Final = ("following", "waiting", "diverged")
 MOST_PAUSE_S: Final = 1.0
 """Between attempts while the primary is silent: a healed network is noticed within it."""
 DEAD_AFTER_S: Final = 2.0
@@ -118,6 +120,7 @@ class Follower:
             )
         if newest.size == size:
             self._require_beginning(newest)
+            self._require_content()
             self._say_held(source, newest)
             return size, newest.size
         wanted = min(size + PORTION, newest.size)
@@ -154,6 +157,20 @@ class Follower:
                     f"the primary's log of {said.size} changes is not the beginning of what this "
                     "mirror verified: its history was altered"
                 )
+
+    def _require_content(self) -> None:
+        """Raise SignatureInvalid where content was kept from us: an old record would stay served.
+
+        Called with all that a checkpoint covers which was asked for after the last content: an
+        erasure, which comes after what it takes away, is among it.
+        """
+        with self._store.snapshot() as state:
+            lacking = withheld(state)
+        if lacking:
+            raise SignatureInvalid(
+                f"change {min(lacking)} came without its content, and no change erased it: the "
+                f"primary withholds the content of {len(lacking)} changes"
+            )
 
     def _size(self) -> int:
         with self._store.snapshot() as state:
@@ -204,7 +221,9 @@ class Following:
         store: Store,
         generation: Generation | None,
         sites: Sequence[bytes] = (),
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._folder = folder
         self._every_s = settings.mirror.every_s
         self._store = store
@@ -267,6 +286,11 @@ class Following:
             report = log.info if state == "following" else log.error
             report("mirror_" + state, **facts)
             self._told = state
+        if self._metrics is not None:
+            for one in STATES:
+                self._metrics.mirror_state[one].set(one == state)
+            if "behind" in facts:
+                self._metrics.mirror_behind.set(facts["behind"])
         status = {"state": state, "at": time.time(), **facts}
         aside = self._folder / (STATUS + ".new")
         with contextlib.suppress(OSError):
