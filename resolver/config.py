@@ -76,6 +76,13 @@ class ProcessSettings:
     writer_watchdog_s: float = setting(
         60.0, "The same for the writer, which may wait for a slow disk.", least=5, most=3600
     )
+    supervisor_watchdog_s: float = setting(
+        30.0,
+        "A supervisor silent for so many seconds is replaced, and with it all processes, which go "
+        "on until then.",
+        least=5,
+        most=3600,
+    )
     start_s: float = setting(
         60.0, "A process that is not ready after so many seconds is replaced.", least=1, most=3600
     )
@@ -543,7 +550,9 @@ class MirrorSettings:
         most=3600,
     )
     name: str = setting(
-        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
+        "",
+        "A mirror: what the primary calls it; each has its own. Empty: the machine's name and a "
+        "word made of the folder's.",
     )
     durable: str = setting(
         "primary",
