@@ -77,11 +77,7 @@ class ProcessSettings:
         60.0, "The same for the writer, which may wait for a slow disk.", least=5, most=3600
     )
     supervisor_watchdog_s: float = setting(
-        30.0,
-        "A supervisor silent for so many seconds is replaced, and with it all processes, which go "
-        "on until then.",
-        least=5,
-        most=3600,
+        30.0, "The same for the supervisor; all processes go with it.", least=5, most=3600
     )
     start_s: float = setting(
         60.0, "A process that is not ready after so many seconds is replaced.", least=1, most=3600
@@ -549,11 +545,7 @@ class MirrorSettings:
         least=0.05,
         most=3600,
     )
-    name: str = setting(
-        "",
-        "A mirror: what the primary calls it; each has its own. Empty: the machine's name and a "
-        "word made of the folder's.",
-    )
+    name: str = setting("", "A mirror: its name at the primary. Empty: of machine and folder.")
     durable: str = setting(
         "primary",
         "A primary: when a registration is acknowledged: once it lies durably here (primary), or "
