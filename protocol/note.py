@@ -97,11 +97,12 @@ class Note:
     signatures: tuple[Signature, ...]
 
     def encode(self) -> bytes:
-        lines = (
-            f"— {s.name} {base64.b64encode(s.key_id + s.octets).decode()}\n"
-            for s in self.signatures
-        )
-        return (self.text + "\n" + "".join(lines)).encode()
+        return (self.text + "\n" + "".join(map(format_signature, self.signatures))).encode()
+
+
+def format_signature(one: Signature) -> str:
+    """A signature as a line of a note, its newline included."""
+    return f"— {one.name} {base64.b64encode(one.key_id + one.octets).decode()}\n"
 
 
 def sign(text: str, name: str, private: Ed25519PrivateKey | Sm2PrivateKey) -> Signature:

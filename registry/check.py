@@ -81,7 +81,7 @@ def check_node(
 def _records(state: Snapshot) -> Iterator[str]:
     """Each row decodes, lies under its own name, and is what its change made of it."""
     last = last_sequence(state.get(Table.META, SEQUENCE_KEY))
-    why = {finding.key: finding.why for finding in quarantined(state)}
+    why = {one.key: one.why for one in quarantined(state) if one.table is Table.RECORDS}
     for key, raw in state.scan(Table.RECORDS):
         if raw == QUARANTINED:
             yield f"records: {key[:80]!r} is quarantined: {why.get(key, 'nothing says why')}"

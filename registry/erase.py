@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from protocol.change import Change, Kind
-from protocol.errors import InvalidValue
+from protocol.errors import InvalidValue, StoreError
 from protocol.identifier import key_of
+from registry.events.keys import END
+from registry.events.mending import ASIDE, logged_event
 from registry.events.row import decode_event_row
 from registry.events.writing import stored_event
 from registry.log import decode_body, read_sequence, sequence_key
@@ -45,9 +47,32 @@ def erase_writes(state: Snapshot, sequences: Iterable[int]) -> list[Write]:
         made.append(Write(Table.BODIES, key, None))
         raw = state.get(Table.EVENTS, key)
         if raw is not None:
-            rows = stored_event(decode_event_row(raw)).writes(number)
+            rows = _event_rows(state, number, raw)
             made += [Write(write.table, write.key, None) for write in rows]
+            made.append(Write(Table.QUARANTINE, ASIDE + key, None))
     return made
+
+
+def _event_rows(state: Snapshot, number: int, raw: bytes) -> list[Write]:
+    """The rows of an event; those that its change wrote, where its own row does not hold."""
+    try:
+        return stored_event(decode_event_row(raw)).writes(number)
+    except StoreError:
+        try:
+            made = logged_event(state, number)
+        except InvalidValue:
+            made = None
+        if made is not None:
+            return made.writes(number)
+        # What it was found by is not known any more: every row of the indexes is looked at, so
+        # that none of an erased event stays.
+        key = sequence_key(number)
+        return [Write(Table.EVENTS, key, b"")] + [
+            Write(table, found, b"")
+            for table, stop in ((Table.TRACE, None), (Table.SECONDARY, END))
+            for found, _ in state.scan(table, b"", stop)
+            if found.endswith(key)
+        ]
 
 
 def erasures(kind: str, attributes: Mapping[str, Any] | None) -> tuple[int, ...]:

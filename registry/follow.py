@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from protocol import merkle, note
-from protocol.change import Kind
+from protocol.change import Kind, pack, unpack
 from protocol.errors import InvalidValue, SignatureInvalid, StoreError
 from protocol.name import described_prefix
 from protocol.record import Record
@@ -29,6 +29,8 @@ from registry.store.row import decode_row, decode_values_of, no_rows, rows
 
 PORTION = 4_096
 """Changes applied in one transaction, about."""
+WITHHELD_KEY = b"withheld"
+"""Row of a mirror's meta table: changes that came without content and that nothing erased yet."""
 
 
 class Tables:
@@ -39,14 +41,18 @@ class Tables:
         self._made: dict[tuple[Table, bytes], Write] = {}
         self._events: dict[int, list[Write]] = {}
         self.prefixes_changed = False
+        self.withheld = withheld(state)
 
     def take(self, opened: Opened) -> None:
         """Do one change. Without its body nothing is known of it and nothing done."""
         body = opened.body
         if body is None or opened.key is None:
+            self.withheld.add(opened.sequence)
             return
         if body.kind == Kind.ERASE:
-            self._erase(erasures(body.kind, body.attributes))
+            gone = erasures(body.kind, body.attributes)
+            self.withheld.difference_update(gone)
+            self._erase(gone)
             return
         if body.kind == EPOCH_KIND:
             epoch = int((body.attributes or {}).get("epoch", 0))
@@ -116,6 +122,12 @@ class Tables:
         return list(self._made.values())
 
 
+def withheld(state: Snapshot) -> set[int]:
+    """Changes that came without their content although no change that came erased it."""
+    raw = state.get(Table.META, WITHHELD_KEY)
+    return set() if raw is None else set(unpack(raw))
+
+
 def sets_record(body: Body) -> bool:
     """Whether a change wrote or deleted its record: changes of a prefix need not."""
     return body.attributes is None or body.before != body.after
@@ -143,7 +155,7 @@ def append(
     """
     with store.snapshot() as state:
         replay, tables = replay_from(state), Tables(state)
-        first = replay.size
+        first, before = replay.size, set(tables.withheld)
         taken: list[Logged] = []
         for logged in found:
             tables.take(replay.take(logged))
@@ -163,11 +175,18 @@ def append(
             *_log_rows(taken),
             *tables.writes(),
             *growth.writes,
+            *_withheld_row(before, tables.withheld),
             Write(Table.CHECKPOINTS, sequence_key(said.size), checkpoint),
             Write(Table.META, SEQUENCE_KEY, sequence_key(said.size)),
         ]
     )
     return said.size, tables.prefixes_changed
+
+
+def _withheld_row(before: set[int], after: set[int]) -> list[Write]:
+    if before == after:
+        return []
+    return [Write(Table.META, WITHHELD_KEY, pack(sorted(after)) if after else None)]
 
 
 def _log_rows(taken: Iterable[Logged]) -> Iterator[Write]:

@@ -28,7 +28,6 @@ from registry.log import (
     sequence_key,
 )
 from registry.replay import Logged, read_checkpoint
-from registry.scrub import in_tree
 from registry.store import Snapshot, Store, Table, Write
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.place import sync_folder
@@ -136,7 +135,7 @@ def _own(store: Store, number: int) -> Logged | None:
     try:
         with store.snapshot() as state:
             leaf, body = state.get(Table.CHANGES, key), state.get(Table.BODIES, key)
-            if leaf is None or not in_tree(state, number, leaf):
+            if leaf is None or not tree.has_leaf(state, number, leaf):
                 return None
         if body is not None and not commits_to(decode_leaf(leaf), decode_body(body)[0], body):
             return None

@@ -1,17 +1,18 @@
-"""The scrub: every record compared with what its change committed to, digests of SHA-256 included.
+"""The scrub: every record and every event compared with what its change committed to, digests of SHA-256 included.
 
 A fast checksum guards each read; it cannot tell a row that was exchanged for another valid one.
 What does not hold is quarantined: the row is set aside with the reason, and in its place stands a
-mark that no reader takes for a row. `biaoshi check --repair` makes it again.
+mark that no reader takes for a row. `biaoshi check --repair` makes it again. An event, which is
+nothing but what its change says, is made again at once where the log is sound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
-from protocol import merkle, tiles
 from protocol.change import pack, unpack
 from protocol.errors import ParseError, StoreError
 from protocol.identifier import key_of
@@ -19,53 +20,71 @@ from protocol.naptr import domain_of
 from protocol.record import Record
 from registry import tree
 from registry.content import same_content
+from registry.events.mending import ASIDE, distrust_event, mend_or_set_aside
 from registry.log import (
     SEQUENCE_KEY,
     commits_to,
     decode_body,
     decode_leaf,
     last_sequence,
+    read_sequence,
     sequence_key,
 )
 from registry.store import Snapshot, Store, Table, Write
 from registry.store.row import QUARANTINED, Row, decode_row, decode_values_of, rows, store_key
 
 PORTION: Final = 256
-"""Records compared in one snapshot."""
+"""Rows compared in one snapshot."""
 
 
 class Finding(NamedTuple):
-    """A record that cannot be trusted. key: its store key."""
+    """A record or an event that cannot be trusted. key: in its table."""
 
     key: bytes
     why: str
+    table: Table = Table.RECORDS
+
+    def name(self) -> bytes:
+        """What it is called where people read it: the store key, or `event 17`."""
+        if self.table is Table.EVENTS:
+            return b"event %d" % read_sequence(self.key)
+        return self.key
+
+    def mended(self) -> Finding:
+        """The same, told after it was put right."""
+        return self._replace(why=f"{self.why}; it was made again from the log")
 
 
 @dataclass(slots=True)
 class Scrub:
-    """Walks the records in portions, again and again."""
+    """Walks the records and then the events in portions, again and again."""
 
     store: Store
+    table: Table = Table.RECORDS
     after: bytes = b""
     rows: int = 0
     passes: int = 0
 
     def portion(self, most: int = PORTION) -> list[Finding]:
-        """The next records; what is wrong with them. Raises StoreError: unreadable pages."""
+        """The next rows; what is wrong with them. Raises StoreError: unreadable pages."""
         found: list[Finding] = []
         with self.store.snapshot() as state:
             last = last_sequence(state.get(Table.META, SEQUENCE_KEY))
             at = self.after
             seen = 0
-            for key, raw in state.scan(Table.RECORDS, at + b"\0" if at else b"", limit=most):
+            for key, raw in state.scan(self.table, at + b"\0" if at else b"", limit=most):
                 seen += 1
                 self.after = key
                 if raw != QUARANTINED:
-                    found += [Finding(key, why) for why in distrust(state, key, raw, last)][:1]
+                    look = _LOOK[self.table]
+                    found += [Finding(key, why, self.table) for why in look(state, key, raw, last)][
+                        :1
+                    ]
         self.rows += seen
         if seen < most:
             self.after = b""
-            self.passes += 1
+            self.passes += self.table is Table.EVENTS
+            self.table = Table.EVENTS if self.table is Table.RECORDS else Table.RECORDS
         return found
 
     def whole(self) -> list[Finding]:
@@ -102,7 +121,7 @@ def distrust(state: Snapshot, key: bytes, raw: bytes, last: int) -> Iterator[str
 def _against_log(state: Snapshot, key: bytes, row: Row) -> Iterator[str]:
     at = sequence_key(row.version)
     leaf, body = state.get(Table.CHANGES, at), state.get(Table.BODIES, at)
-    if leaf is None or body is None or not in_tree(state, row.version, leaf):
+    if leaf is None or body is None or not tree.has_leaf(state, row.version, leaf):
         return
     try:
         name, content = decode_body(body)
@@ -116,41 +135,55 @@ def _against_log(state: Snapshot, key: bytes, row: Row) -> Iterator[str]:
         yield f"its digest is not the one in change {row.version}"
 
 
-def in_tree(state: Snapshot, sequence: int, leaf: bytes) -> bool:
-    """Whether a leaf is the one that the tree has at its place."""
-    index, offset = divmod(sequence - 1, tiles.WIDTH)
-    hashes = tree.tile_reader(state)(0, index)
-    start = offset * merkle.HASH_SIZE
-    return hashes[start : start + merkle.HASH_SIZE] == merkle.leaf_hash(leaf)
+_LOOK: Final = {Table.RECORDS: distrust, Table.EVENTS: distrust_event}
 
 
-def quarantine(store: Store, finding: Finding, now_s: int) -> bool:
-    """Set a record aside, unless it changed since it was found; whether it was."""
+class Done(StrEnum):
+    """What became of a finding."""
+
+    NOTHING = ""
+    ASIDE = "aside"
+    MENDED = "mended"
+
+
+def quarantine(store: Store, finding: Finding, now_s: int) -> Done:
+    """Set a row aside or mend it, unless it changed since it was found."""
     key = finding.key
     with store.snapshot() as state:
-        raw = state.get(Table.RECORDS, key)
+        raw = state.get(finding.table, key)
         last = last_sequence(state.get(Table.META, SEQUENCE_KEY))
-        if raw is None or raw == QUARANTINED or not any(distrust(state, key, raw, last)):
-            return False
-        ready = state.get(Table.JSON, key)
-        domain = domain_of(key)
-        named = domain is not None and state.get(Table.NAPTR, domain.key) is not None
-    kept = pack({"json": ready, "record": raw, "time": now_s, "why": finding.why})
+        look = _LOOK[finding.table]
+        if raw is None or raw == QUARANTINED or not any(look(state, key, raw, last)):
+            return Done.NOTHING
+        if finding.table is Table.EVENTS:
+            writes, whole = mend_or_set_aside(state, key, raw, finding.why, now_s)
+            done = Done.MENDED if whole else Done.ASIDE
+        else:
+            writes, done = _record_aside(state, key, raw, finding.why, now_s), Done.ASIDE
+    store.apply(writes)
+    return done
+
+
+def _record_aside(state: Snapshot, key: bytes, raw: bytes, why: str, now_s: int) -> list[Write]:
+    kept = pack({"json": state.get(Table.JSON, key), "record": raw, "time": now_s, "why": why})
     writes = [
         Write(Table.QUARANTINE, key, kept),
         Write(Table.RECORDS, key, QUARANTINED),
         Write(Table.JSON, key, QUARANTINED),
     ]
-    if domain is not None and named:
+    domain = domain_of(key)
+    if domain is not None and state.get(Table.NAPTR, domain.key) is not None:
         writes.append(Write(Table.NAPTR, domain.key, QUARANTINED))
-    store.apply(writes)
-    return True
+    return writes
 
 
 def quarantined(state: Snapshot) -> Iterator[Finding]:
     """What is set aside, and why."""
-    for key, raw in state.scan(Table.QUARANTINE):
+    for stored, raw in state.scan(Table.QUARANTINE):
+        event = stored.startswith(ASIDE)
+        key = stored.removeprefix(ASIDE) if event else stored
+        table = Table.EVENTS if event else Table.RECORDS
         try:
-            yield Finding(key, str(unpack(raw)["why"]))
+            yield Finding(key, str(unpack(raw)["why"]), table)
         except (ParseError, KeyError, TypeError):
-            yield Finding(key, "the reason was damaged as well")
+            yield Finding(key, "the reason was damaged as well", table)

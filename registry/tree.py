@@ -221,3 +221,11 @@ def nodes(tile: Tile) -> merkle.Nodes:
             ) from error
 
     return node
+
+
+def has_leaf(state: Snapshot, sequence: int, leaf: bytes) -> bool:
+    """Whether a leaf is the one that the tree has at its place."""
+    index, offset = divmod(sequence - 1, tiles.WIDTH)
+    hashes = tile_reader(state)(0, index)
+    start = offset * merkle.HASH_SIZE
+    return hashes[start : start + merkle.HASH_SIZE] == merkle.leaf_hash(leaf)

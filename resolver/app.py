@@ -137,6 +137,8 @@ def serve(folder: Path, readers: int | None = None) -> int:
         keeper = Keeper(
             lambda first: _supervise(app, run, first=first),
             was_ready=lambda: app.board.ready,
+            beats=lambda: app.board.beats,
+            watchdog_s=settings.processes.supervisor_watchdog_s,
             on_stop=app.close_sockets,
         )
         try:

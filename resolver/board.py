@@ -14,7 +14,7 @@ from resolver.metrics import CELLS, Metrics, clear_gauges, layout
 _HEAD: Final = 64
 """Numbers before the table of pids."""
 _AT: Final = {attribute: at for attribute, _, at in layout()}
-_READY, _DRAINING, _READER_RESTARTS, _WRITER_RESTARTS, _SUPERVISOR, _RELOADS = range(6)
+_READY, _DRAINING, _READER_RESTARTS, _WRITER_RESTARTS, _SUPERVISOR, _RELOADS, _BEATS = range(7)
 
 
 class Board:
@@ -84,6 +84,15 @@ class Board:
     @supervisor.setter
     def supervisor(self, pid: int) -> None:
         self._view[_SUPERVISOR] = pid
+
+    @property
+    def beats(self) -> int:
+        """How often the supervisor looked around; it stands still while that hangs."""
+        return int(self._view[_BEATS])
+
+    def beat(self) -> None:
+        """The supervisor lives."""
+        self._view[_BEATS] += 1
 
     @property
     def ready(self) -> bool:

@@ -76,6 +76,9 @@ class ProcessSettings:
     writer_watchdog_s: float = setting(
         60.0, "The same for the writer, which may wait for a slow disk.", least=5, most=3600
     )
+    supervisor_watchdog_s: float = setting(
+        30.0, "The same for the supervisor; all processes go with it.", least=5, most=3600
+    )
     start_s: float = setting(
         60.0, "A process that is not ready after so many seconds is replaced.", least=1, most=3600
     )
@@ -544,9 +547,7 @@ class MirrorSettings:
         least=0.05,
         most=3600,
     )
-    name: str = setting(
-        "", "A mirror: what the primary calls it; each has its own. Empty: the machine's name."
-    )
+    name: str = setting("", "A mirror: its name at the primary. Empty: of machine and folder.")
     durable: str = setting(
         "primary",
         "A primary: when a registration is acknowledged: once it lies durably here (primary), or "

@@ -191,8 +191,19 @@ SPECS: Final[Mapping[str, Spec]] = {
     "bad_rows": _counter("bad_rows", "Rows of the store that failed their check."),
     "store_read_only": _gauge("store_read_only", "1 since a write or a sync of the store failed."),
     "rows_quarantined": _gauge("rows_quarantined", "Damaged rows set aside by the scrub."),
+    "rows_mended": _counter(
+        "mended_rows", "Damaged rows of events that the scrub made again from the log."
+    ),
     "scrubbed": _counter("scrubbed_rows", "Rows whose digests the scrub compared."),
     "mirrored": _gauge("mirrored_changes", "The last change that a mirror confirmed."),
+    "mirror_behind": _gauge(
+        "mirror_behind_changes", "At a mirror: changes of the primary that are not here yet."
+    ),
+    "mirror_state": _gauge(
+        "mirror_state",
+        "At a mirror, 1 for one of: it follows, the primary is awaited, it stopped for good.",
+        state=("following", "waiting", "diverged"),
+    ),
 }
 
 
@@ -285,8 +296,11 @@ class Metrics:
     bad_rows: Family
     store_read_only: Family
     rows_quarantined: Family
+    rows_mended: Family
     scrubbed: Family
     mirrored: Family
+    mirror_behind: Family
+    mirror_state: Family
 
     def __init__(self, bank: memoryview | None = None) -> None:
         if bank is None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from protocol.errors import BiaoshiError, StoreError
-from registry.scrub import PORTION, Finding, Scrub, quarantine
+from registry.scrub import PORTION, Done, Finding, Scrub, quarantine
 from registry.store import Store, Table
 from resolver.metrics import Metrics
 
@@ -52,7 +52,7 @@ class Scrubbing:
         scrub, done = Scrub(self._store), list[Finding]()
         while not scrub.passes:
             done += await self._portion(scrub)
-        return [[finding.key, finding.why] for finding in done]
+        return [[finding.name(), finding.why] for finding in done]
 
     async def _watch(self, scrub: Scrub) -> None:
         while True:
@@ -65,7 +65,8 @@ class Scrubbing:
     def _pause(self) -> float:
         """Seconds between portions, for one pass in the hours that were set."""
         with self._store.snapshot() as state:
-            portions = state.count(Table.RECORDS) / PORTION + 1
+            count = state.count(Table.RECORDS) + state.count(Table.EVENTS)
+        portions = count / PORTION + 2
         return min(max(self._hours * 3600 / portions, _LEAST_PAUSE_S), _MOST_PAUSE_S)
 
     async def _portion(self, scrub: Scrub) -> list[Finding]:
@@ -75,14 +76,20 @@ class Scrubbing:
         self._metrics.scrubbed.inc(scrub.rows - before)
         done: list[Finding] = []
         for finding in found:
-            aside: list[bool] = []
+            became: list[Done] = []
 
-            def work(one: Finding = finding, told: list[bool] = aside) -> None:
+            def work(one: Finding = finding, told: list[Done] = became) -> None:
                 told.append(quarantine(self._store, one, int(time.time())))
 
             with contextlib.suppress(BiaoshiError):  # a read-only store: reported all the same
                 await self._between(work)
-            log.error("row_quarantined", key=finding.key, why=finding.why, aside=bool(aside))
+            what = became[0] if became else Done.NOTHING
+            if what is Done.MENDED:
+                log.error("row_mended", key=finding.name(), why=finding.why)
+                finding = finding.mended()
+                self._metrics.rows_mended.inc()
+            else:
+                log.error("row_quarantined", key=finding.name(), why=finding.why, aside=bool(what))
             done.append(finding)
         if found:
             self._count()

@@ -185,6 +185,7 @@ class Supervisor:
 
     def _wait(self, seconds: float) -> None:
         """Sleep until a child speaks, a signal comes or the time is over."""
+        self._board.beat()
         for key, _ in self._selector.select(seconds):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):

@@ -274,7 +274,9 @@ async def start_writer(
     running = WriterProcess(store, writer, settings, metrics, Mirrors(folder), republish)
     if settings.node.role == "mirror":
         sites = make_sites(settings, ports, keys, read_site_info(folder).serial)
-        running.follow(Following(folder, settings, store, writer.generation, encoded(sites)))
+        running.follow(
+            Following(folder, settings, store, writer.generation, encoded(sites), metrics)
+        )
     await running.start(run)
     return running
 

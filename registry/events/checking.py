@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from protocol.change import Kind
-from protocol.errors import InvalidValue, StoreError
+from protocol.change import Kind, unpack
+from protocol.errors import InvalidValue, ParseError, StoreError
 from registry.events.keys import END
+from registry.events.mending import ASIDE
 from registry.events.row import decode_event_row
 from registry.events.writing import captured, stored_event
 from registry.log import decode_body, decode_leaf, read_sequence
 from registry.store import Snapshot, Table
+from registry.store.row import QUARANTINED
 
 
 def check_events(state: Snapshot) -> Iterator[str]:
@@ -19,13 +21,17 @@ def check_events(state: Snapshot) -> Iterator[str]:
     expected = Counter[Table]()
     for key, raw in state.scan(Table.EVENTS):
         sequence = read_sequence(key)
+        if raw == QUARANTINED:
+            why = _why(state.get(Table.QUARANTINE, ASIDE + key))
+            yield f"events: {sequence} is quarantined: {why}"
+            continue
         try:
             event = stored_event(decode_event_row(raw))
             body = state.get(Table.BODIES, key)
             if body is not None:
                 logged = decode_body(body)[1]
                 made = captured(logged.handle, logged.attributes)
-                if logged.kind != Kind.EVENT or made.row.encode() != raw:
+                if logged.kind != Kind.EVENT or made.row != event.row:
                     yield f"events: {sequence} is not what its change wrote"
         except (StoreError, InvalidValue) as error:
             yield f"events: {sequence}: {error}"
@@ -36,6 +42,13 @@ def check_events(state: Snapshot) -> Iterator[str]:
                 yield f"{write.table}: event {sequence} lacks a row of its index"
     yield from _surplus(state, expected)
     yield from _missing(state)
+
+
+def _why(kept: bytes | None) -> str:
+    try:
+        return str(unpack(kept or b"")["why"])
+    except (ParseError, KeyError, TypeError):
+        return "nothing says why"
 
 
 def _surplus(state: Snapshot, expected: Counter[Table]) -> Iterator[str]:

@@ -112,9 +112,9 @@ def check(
 def _scrub(node: Path, settings: Settings) -> None:
     from resolver.trust.repairing import scrub
 
-    for finding in scrub(node, settings):
-        shown = finding.key.decode("utf-8", "replace")
-        print(f"quarantined {shown}: {finding.why}", file=sys.stderr)
+    for name, why in scrub(node, settings):
+        shown = name.decode("utf-8", "replace")
+        print(f"quarantined {shown}: {why}", file=sys.stderr)
 
 
 def _repair(node: Path, settings: Settings, url: str, auth: str, cert: Path | None) -> None:

@@ -16,6 +16,8 @@ from protocol.errors import InvalidValue, SettingsError
 from resolver.exits import Exit
 
 if TYPE_CHECKING:
+    from protocol.record import HandleValue
+    from registry.prefixes import PrefixRow
     from resolver.dns.keys import Entry, KeyRing
     from resolver.dns.zones import Apex, Zone
 
@@ -231,13 +233,7 @@ def delegate(
     remove: Annotated[bool, typer.Option("--remove", help="Lead nowhere any more.")] = False,
 ) -> None:
     """Publish in this node's zone the name servers of a prefix that it gave away."""
-    from protocol.change import Change, Kind
-    from protocol.name import prefix_record
-    from registry.prefixes import DELEGATED, Prefixes
-    from registry.records import read_record
-    from registry.store.lmdb_store import LmdbStore
     from resolver.dns.cuts import ATTRIBUTE, parse_ds, parse_server
-    from resolver.writer_link import open_writer
 
     servers, digests = ns or [], ds or []
     if bool(servers) == remove:
@@ -246,6 +242,86 @@ def delegate(
         parse_server(server)
     for digest in digests:
         parse_ds(digest)
+    record, _, values = _delegated(node, prefix)
+    _write_delegation(node, record, values, {ATTRIBUTE: {"ns": servers, "ds": digests}})
+    print(f"{prefix}: {f'{len(servers)} name servers' if servers else 'no name servers'}.")
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  biaoshi dnssec follow 2.999.5 --node ./top
+  biaoshi dnssec follow 2.999.5 --node ./top --dry-run
+\b
+Asks the name servers of the delegation for the child's CDS and CDNSKEY records (RFC 7344), believes
+them by the DS records published now, and publishes what they name. Run it from a timer, so that a
+child's `biaoshi dnssec roll` needs no word to this operator. The first DS record is given by hand.
+\b
+Exit codes: 0 published, or nothing to change; 1 not proved, or not to be done; 2 the folder cannot
+be used; 3 no name server answers."""
+)
+def follow(
+    prefix: Annotated[str, typer.Argument(metavar="P", help="The prefix, such as 2.999.5.")],
+    node: NodeOption = Path(),
+    server: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Ask these instead of the delegation's own; repeat."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the name servers.")] = 53,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+) -> None:
+    """Publish the DS records that a child zone asks for."""
+    from protocol.errors import SignatureInvalid, UpstreamError
+    from resolver.config_file import load_settings
+    from resolver.dns.child import ask, wanted
+    from resolver.dns.cuts import ATTRIBUTE, format_ds
+    from resolver.dns.face import branch_zone
+
+    record, row, values = _delegated(node, prefix)
+    zone = branch_zone(prefix, load_settings(node).dns).text
+    held = dict(row.attributes.get(ATTRIBUTE) or {})
+    addresses = server or [word for text in held.get("ns", ()) for word in text.split()[1:]]
+    if not addresses:
+        raise InvalidValue(
+            f"the delegation of {prefix} names no address; say which server to ask with --server"
+        )
+    said, silent = [], list[str]()
+    for address in addresses:
+        try:
+            said.append(ask(zone, address, port))
+        except UpstreamError as error:
+            silent.append(str(error))
+    for line in silent:
+        print(f"biaoshi: {line}", file=sys.stderr)
+    if not said:
+        raise UpstreamError(f"no name server of {zone} answers")
+    before = [format_ds(text) for text in held.get("ds", ())]
+    try:
+        asked = wanted(zone, before, said, time.time())
+        if asked.signed_at < int(held.get("cds", 0)):
+            raise SignatureInvalid(
+                f"what {zone} asks for was signed before what it asked for last: it is an old answer"
+            )
+    except (SignatureInvalid, InvalidValue) as error:
+        print(f"biaoshi: nothing changed: {error}", file=sys.stderr)
+        raise typer.Exit(Exit.REFUSED) from None
+    if set(asked.ds) == set(before):
+        print(f"{prefix}: nothing to change.")
+        return
+    for text in asked.ds:
+        print(f"{zone.rstrip('.')}. IN DS {text}")
+    if not dry_run:
+        said_now = held | {"ds": list(asked.ds), "cds": asked.signed_at}
+        _write_delegation(node, record, values, {ATTRIBUTE: said_now})
+
+
+def _delegated(node: Path, prefix: str) -> tuple[bytes, PrefixRow, tuple[HandleValue, ...]]:
+    """A delegated prefix: its record's name, its row, the record's values. Raises InvalidValue."""
+    from protocol.name import prefix_record
+    from registry.prefixes import DELEGATED, Prefixes
+    from registry.records import read_record
+    from registry.store.lmdb_store import LmdbStore
+
     record = prefix_record(prefix.encode())
     store = LmdbStore.open(node / "store", readonly=True)
     try:
@@ -254,13 +330,20 @@ def delegate(
         store.close()
     if row is None or row.state != DELEGATED or held is None:
         raise InvalidValue(f"{prefix} is not delegated here; see `biaoshi prefix approve`")
-    said = {ATTRIBUTE: {"ns": servers, "ds": digests}}
+    return record, row, held.values
+
+
+def _write_delegation(
+    node: Path, record: bytes, values: tuple[HandleValue, ...], said: dict[str, Any]
+) -> None:
+    from protocol.change import Change, Kind
+    from resolver.writer_link import open_writer
+
     with open_writer(node.resolve()) as writer:
-        (outcome,) = writer.submit([Change(Kind.DELEGATE, record, held.values, attributes=said)])
+        (outcome,) = writer.submit([Change(Kind.DELEGATE, record, values, attributes=said)])
     if outcome.status == "refused":
         print(f"biaoshi: {outcome.error}", file=sys.stderr)
         raise typer.Exit(Exit.REFUSED)
-    print(f"{prefix}: {f'{len(servers)} name servers' if servers else 'no name servers'}.")
 
 
 @app.command(

@@ -55,6 +55,13 @@ def parse_ds(text: str) -> bytes:
     return head + digest
 
 
+def format_ds(text: str) -> str:
+    """A DS record in one spelling. Raises InvalidValue."""
+    rdata = parse_ds(text)
+    tag = int.from_bytes(rdata[:2], "big")
+    return f"{tag} {rdata[2]} {rdata[3]} {rdata[4:].hex().upper()}"
+
+
 def cut_records(
     attributes: Mapping[str, Any], owner: bytes, ttl: int
 ) -> tuple[RRset, RRset | None, tuple[RRset, ...]] | None:

@@ -141,7 +141,7 @@ class ZoneName:
 
 def zone_names(dns: DnsSettings) -> list[ZoneName]:
     """The zones that the settings name, branches instead of their trees. Raises SettingsError."""
-    found = [_branch(prefix, dns) for prefix in dns.branches]
+    found = [branch_zone(prefix, dns) for prefix in dns.branches]
     for tree, what, oids in (
         (dns.ors_zone, "dns.ors_zone", True),
         (dns.ons_zone, "dns.ons_zone", False),
@@ -157,7 +157,8 @@ def zone_names(dns: DnsSettings) -> list[ZoneName]:
     return found
 
 
-def _branch(prefix: str, dns: DnsSettings) -> ZoneName:
+def branch_zone(prefix: str, dns: DnsSettings) -> ZoneName:
+    """The zone of a prefix below a tree that is set. Raises SettingsError."""
     first, *digits = prefix.upper().encode().split(b".")
     if is_oid(prefix.encode()) and dns.ors_zone:
         labels = tuple(reversed(prefix.encode().split(b".")))

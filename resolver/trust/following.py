@@ -12,6 +12,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
 from typing import Any, Final
@@ -28,12 +29,13 @@ from protocol.errors import (
 )
 from registry import tree
 from registry.fence import fence_write
-from registry.follow import PORTION, append
+from registry.follow import PORTION, append, withheld
 from registry.generation import Generation
 from registry.replay import epoch_of_origin, read_checkpoint
-from registry.store import Store, Table, Write
+from registry.store import Snapshot, Store, Table, Write
 from registry.store.lmdb_store import LmdbStore
 from resolver.config import Settings
+from resolver.metrics import Metrics
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
 from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
@@ -46,6 +48,7 @@ PRIMARY: Final = "primary.checkpoint"
 STATUS: Final = "run/mirror.json"
 DIVERGED_KEY: Final = b"diverged"
 """Row of the meta table: why the mirror stopped for good, UTF-8."""
+STATES: Final = ("following", "waiting", "diverged")
 MOST_PAUSE_S: Final = 1.0
 """Between attempts while the primary is silent: a healed network is noticed within it."""
 DEAD_AFTER_S: Final = 2.0
@@ -70,6 +73,11 @@ def read_status(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return status
+
+
+def own_name(folder: Path) -> str:
+    """What a mirror without a name is called: two on one machine are two."""
+    return f"{gethostname()}-{sha256(str(folder).encode()).hexdigest()[:8]}"
 
 
 class Follower:
@@ -118,6 +126,7 @@ class Follower:
             )
         if newest.size == size:
             self._require_beginning(newest)
+            self._require_content()
             self._say_held(source, newest)
             return size, newest.size
         wanted = min(size + PORTION, newest.size)
@@ -125,7 +134,11 @@ class Follower:
         said = newest if raw is newest_raw else self._checked(raw, key)
         if not size < said.size <= newest.size:
             raise UpstreamError("the primary gave another checkpoint than was asked for")
-        size, prefixes = append(self._store, source.rows(size + 1, said.size), raw, said)
+        try:
+            size, prefixes = append(self._store, source.rows(size + 1, said.size), raw, said)
+        except SignatureInvalid as error:
+            with self._store.snapshot() as state:
+                raise SignatureInvalid(f"{error}{self._later_epoch(state, said)}") from None
         if prefixes and self._generation is not None:
             self._generation.bump()
         write_kept(self._folder / PRIMARY, Kept(key, raw))
@@ -138,7 +151,7 @@ class Follower:
         told, at = self._said or (-1, now)
         if said.size == told and now - at < HELD_EVERY_S:
             return
-        name = self._settings.mirror.name or gethostname()
+        name = self._settings.mirror.name or own_name(self._folder)
         source.held(name, said.size, said.root, self._sites)
         self._said = (said.size, now)
 
@@ -152,8 +165,33 @@ class Follower:
             if tree.root_at(state, said.size) != said.root:
                 raise SignatureInvalid(
                     f"the primary's log of {said.size} changes is not the beginning of what this "
-                    "mirror verified: its history was altered"
+                    f"mirror verified: its history was altered{self._later_epoch(state, said)}"
                 )
+
+    def _later_epoch(self, state: Snapshot, said: note.Checkpoint) -> str:
+        """What to do where the primary is a promoted mirror that had less than this one."""
+        epoch = epoch_of_origin(said.origin, self._name)
+        if epoch <= tree.epoch_of(state):
+            return ""
+        return (
+            f", or it was promoted (epoch {epoch}) without changes that this mirror holds, up to "
+            f"{tree.tree_size(state)}: what it lacks is here; promote the mirror that is furthest, "
+            "and make this one anew"
+        )
+
+    def _require_content(self) -> None:
+        """Raise SignatureInvalid where content was kept from us: an old record would stay served.
+
+        Called with all that a checkpoint covers which was asked for after the last content: an
+        erasure, which comes after what it takes away, is among it.
+        """
+        with self._store.snapshot() as state:
+            lacking = withheld(state)
+        if lacking:
+            raise SignatureInvalid(
+                f"change {min(lacking)} came without its content, and no change erased it: the "
+                f"primary withholds the content of {len(lacking)} changes"
+            )
 
     def _size(self) -> int:
         with self._store.snapshot() as state:
@@ -204,7 +242,9 @@ class Following:
         store: Store,
         generation: Generation | None,
         sites: Sequence[bytes] = (),
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._folder = folder
         self._every_s = settings.mirror.every_s
         self._store = store
@@ -267,6 +307,11 @@ class Following:
             report = log.info if state == "following" else log.error
             report("mirror_" + state, **facts)
             self._told = state
+        if self._metrics is not None:
+            for one in STATES:
+                self._metrics.mirror_state[one].set(one == state)
+            if "behind" in facts:
+                self._metrics.mirror_behind.set(facts["behind"])
         status = {"state": state, "at": time.time(), **facts}
         aside = self._folder / (STATUS + ".new")
         with contextlib.suppress(OSError):

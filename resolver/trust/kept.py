@@ -6,9 +6,12 @@ replaced as a whole, durably, before anything is told to others.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -74,6 +77,37 @@ def read_kept(path: Path) -> Kept | None:
         return Kept(note.Key.parse(line.decode()).public, rest or None)
     except (ParseError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} holds no kept checkpoint: {error}") from None
+
+
+def log_of(origin: str) -> str:
+    """The log that an origin line is of, whatever its epoch (registry.tree.origin_of)."""
+    head, mark, digits = origin.rpartition("/epoch/")
+    return head if mark and digits.isascii() and digits.isdigit() else origin
+
+
+def state_file(place: Path, name: str) -> Path:
+    """Where a witness keeps a log: the file itself, or one in a folder by the log's name.
+
+    name: as log_of() gives it. An epoch goes on in the same tree, so all of them lie in one file.
+    """
+    if not place.is_dir():
+        return place
+    return place / (sha256(name.encode()).hexdigest()[:32] + ".kept")
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold a state file for a check and what it writes, against other threads and processes."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingsError(f"{lock} cannot be made: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_kept(path: Path, kept: Kept) -> None:

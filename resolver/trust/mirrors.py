@@ -59,8 +59,10 @@ class Mirrors:
 
     def learn(self, name: str, sites: Sequence[bytes]) -> bool:
         """Where a mirror answers; whether that is news. Raises ParseError."""
-        known = {other: held for other, held in self._known.items() if other != name}
         told = list(sites)
+        known = {
+            other: held for other, held in self._known.items() if other != name and held != told
+        }  # the same place under another name: it was called otherwise before
         if not told or told == self._known.get(name):
             return False
         if len(told) > _MOST_SITES or sum(map(len, known.values())) + len(told) > MOST_MIRRORS:

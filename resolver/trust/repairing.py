@@ -9,7 +9,7 @@ from protocol.errors import BiaoshiError, SettingsError
 from registry.fence import Known
 from registry.keys import load_keys
 from registry.repair import Repaired, repair
-from registry.scrub import Finding, Scrub, quarantine
+from registry.scrub import Done, Scrub, quarantine
 from resolver.config import Settings
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
@@ -21,16 +21,18 @@ from resolver.writer_link import ask_running
 from resolver.writer_process import open_store
 
 
-def scrub(folder: Path, settings: Settings) -> list[Finding]:
-    """Compare every record with its digests now and quarantine what does not hold."""
+def scrub(folder: Path, settings: Settings) -> list[tuple[bytes, str]]:
+    """Compare every record and event with its digests now; what did not hold, by name, and why."""
     if is_served(folder):
-        return [Finding(key, why) for key, why in ask_running(folder, "scrub", None)]
+        return [(bytes(key), str(why)) for key, why in ask_running(folder, "scrub", None)]
     store = open_store(folder, settings)
     try:
-        found = Scrub(store).whole()
-        for finding in found:
-            quarantine(store, finding, int(time.time()))
-        return found
+        told = []
+        for finding in Scrub(store).whole():
+            done = quarantine(store, finding, int(time.time()))
+            one = finding.mended() if done is Done.MENDED else finding
+            told.append((one.name(), one.why))
+        return told
     finally:
         store.close()
 

@@ -226,6 +226,10 @@ def unpack_rows(data: bytes) -> Iterator[Logged]:
             if len(leaf) + len(body or b"") > MAX_BODY_BYTES:
                 raise UpstreamError(f"change {sequence} is above {MAX_BODY_BYTES} octets")
             yield Logged(sequence, leaf, body)
+        if unpacker.tell() != len(
+            data
+        ):  # a row was begun: cut off on the way, and no proof of lies
+            raise UpstreamError("the node's answer ends within a change")
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise UpstreamError(f"the node sent rows that cannot be read: {error}") from None
 

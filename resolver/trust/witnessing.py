@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol import merkle, note
 from protocol.errors import SignatureInvalid
 from registry.replay import read_checkpoint
-from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
+from resolver.trust.kept import (
+    Kept,
+    follow_key,
+    log_of,
+    only_one,
+    read_kept,
+    state_file,
+    write_kept,
+)
 from resolver.trust.source import LogSource
 
 
@@ -27,18 +35,20 @@ def cosign(
 ) -> bytes:
     """The log's newest checkpoint with the witness's cosignature on it.
 
-    log_key: pinned; else the kept one, else the one the log names at the first contact.
+    state: a file, or a folder for the files of several logs. log_key: pinned; else the kept one, else the one the log names at the first contact.
     Raises SignatureInvalid or ParseError, and nothing is signed.
     """
-    kept = read_kept(state)
-    pinned = log_key or (kept.log_key if kept is not None else source.log_key())
     raw = source.checkpoint()
-    pinned = follow_key(pinned, raw, source.handovers, now_s)
-    newest = read_checkpoint(raw, pinned)
-    earlier = kept.checkpoint if kept is not None else None
-    if earlier is not None:
-        _require_extension(source, earlier, newest)
-    write_kept(state, Kept(pinned, raw))
+    path = state_file(state, log_of(note.parse_checkpoint(note.decode(raw).text).origin))
+    with only_one(path):
+        kept = read_kept(path)
+        pinned = log_key or (kept.log_key if kept is not None else source.log_key())
+        pinned = follow_key(pinned, raw, source.handovers, now_s)
+        newest = read_checkpoint(raw, pinned)
+        earlier = kept.checkpoint if kept is not None else None
+        if earlier is not None:
+            _require_extension(source, earlier, newest)
+        write_kept(path, Kept(pinned, raw))
     signed = note.decode(raw)
     mine = note.cosign(signed.text, name, key, now_s)
     return note.Note(signed.text, (*signed.signatures, mine)).encode()

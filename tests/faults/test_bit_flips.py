@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.change import Change, Kind
 from protocol.errors import BiaoshiError
-from protocol.record import HandleValue
+from protocol.record import HandleValue, Reference
 from registry.check import check_node
+from registry.events.capture import EventSigner, make_change, operator_of
+from registry.events.row import decode_event_row
 from registry.store import Table
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.row import checked, decode_row
@@ -35,8 +37,26 @@ TABLES = (
     Table.TILES,
     Table.CHECKPOINTS,
     Table.PREFIXES,
+    Table.EVENTS,
 )
 MAP = 1 << 26
+
+
+def captured(number):
+    described = {
+        "type": "ObjectEvent",
+        "eventID": f"urn:uuid:00000000-0000-4000-8000-{number:012d}",
+        "eventTime": "2026-03-01T10:00:00.000+08:00",
+        "eventTimeZoneOffset": "+08:00",
+        "epcList": [f"https://id.gs1.org/01/09506000134352/21/{number}"],
+        "action": "OBSERVE",
+        "bizStep": "shipping",
+    }
+    prefix = b"88.118.8"
+    signer = EventSigner(Reference(b"0.NA/88.118.8", 302), SIGNER.key)
+    return make_change(
+        described, issuer=operator_of(prefix), signer=signer, now_us=1_800_000_000_000_000
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +70,7 @@ def whole(tmp_path_factory):
     for number in range(RECORDS):
         value = HandleValue(1, b"URL", b"http://example.org/%d/" % number + b"x" * 200)
         writer.commit([Change(Kind.CREATE, b"88.118.8/%d" % number, (value,))])
+        writer.commit([captured(number)])
     (folder / "store").mkdir()
     store.copy(folder / "store")
     with store.snapshot() as state:
@@ -86,6 +107,9 @@ def test_every_flip_in_a_row_is_found(whole, tmp_path):
             if table in {Table.RECORDS, Table.JSON}:
                 with pytest.raises(BiaoshiError):
                     checked(store.get(table, key))
+            if table is Table.EVENTS:
+                with pytest.raises(BiaoshiError):
+                    decode_event_row(store.get(table, key))
         finally:
             store.close()
             shutil.rmtree(path)

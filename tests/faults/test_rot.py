@@ -17,6 +17,7 @@ from registry.tree import root_at, tree_size
 from resolver.config import FaceSettings
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.trace.test_companies import at, capture, gtin
 from tests.resolver.trust.mirrored import caught_up, ports, tree_of
 
 NAMES = [b"86.999/P%d" % number for number in range(20)]
@@ -27,6 +28,19 @@ def register(folder):
         value = HandleValue(1, b"URL", b"http://example.org/")
         changes = [Change(Kind.CREATE, name, (value,)) for name in NAMES]
         assert all(one.error is None for one in writer.submit(changes))
+
+
+def flipped(row, at=-50):
+    made = bytearray(row)
+    made[at] ^= 1
+    return bytes(made)
+
+
+ZONE = "86.999"
+EVENTS = [
+    at(minute, "ObjectEvent", action="OBSERVE", epcList=[gtin("steel", 1) + f"/21/C{minute}"])
+    for minute in range(1, 6)
+]
 
 
 def damage(folder, *, log=False):
@@ -45,13 +59,23 @@ def damage(folder, *, log=False):
         *forged,
         Write(Table.JSON, NAMES[2], ready[:-3] + b"\0" + ready[-2:]),
     ]
+    with store.snapshot() as state:
+        captured = state.last(Table.EVENTS) if log else None
+    if captured is not None:
+        writes += [
+            Write(Table.EVENTS, captured[0], flipped(captured[1])),
+            Write(Table.BODIES, captured[0], flipped(store.get(Table.BODIES, captured[0]))),
+        ]
     if log:
-        for table, at in ((Table.CHANGES, 5), (Table.BODIES, 6), (Table.BODIES, 9)):
-            key = at.to_bytes(8, "big")
+        for table, number in ((Table.CHANGES, 5), (Table.BODIES, 6), (Table.BODIES, 9)):
+            key = number.to_bytes(8, "big")
             row = store.get(table, key)
             writes.append(Write(table, key, row[:-1] + bytes([row[-1] ^ 1])))
     store.apply(writes)
     store.close()
+
+
+TABLES = (Table.RECORDS, Table.EVENTS, Table.TRACE)
 
 
 def state_of(folder):
@@ -60,7 +84,7 @@ def state_of(folder):
         assert check_node(store) == []
         with store.snapshot() as state:
             size = tree_size(state)
-            return root_at(state, size), list(state.scan(Table.RECORDS))
+            return root_at(state, size), *(list(state.scan(table)) for table in TABLES)
     finally:
         store.close()
 
@@ -114,11 +138,57 @@ def test_a_background_scrub(tmp_path):
         node.end()
 
 
+def test_rotten_events(tmp_path):
+    """Refused at once; made again from the log by the scrub; set aside where the log is rotten too."""
+    folder = make(tmp_path / "node", ZONE)
+    capture(folder, ZONE, *EVENTS)
+    store = LmdbStore.open(folder / "store")
+    with store.snapshot() as state:
+        (first, second, third, fourth, fifth) = state.scan(Table.EVENTS)
+    numbers = [int.from_bytes(row[0], "big") for row in (first, second, third, fourth, fifth)]
+    body = store.get(Table.BODIES, third[0])
+    store.apply(
+        [
+            Write(Table.EVENTS, first[0], flipped(first[1])),
+            Write(Table.EVENTS, second[0], fourth[1]),  # valid, and of another event
+            Write(Table.EVENTS, third[0], flipped(third[1])),
+            Write(Table.BODIES, third[0], flipped(body)),
+        ]
+    )
+    store.close()
+    node = Serving(folder)
+
+    def told(number):
+        return node.get(f"/epcis/events/{EVENTS[number]['eventID']}")[0]
+
+    try:
+        assert [told(number) for number in (0, 2, 3, 4)] == [500, 500, 200, 200]
+        assert (
+            node.get("/epcis/events")[0] == 500
+        )  # not an answer that lacks one and does not say so
+        done = biaoshi("check", folder, "--scrub")
+        assert done.returncode == 1
+        for number in numbers[:2]:
+            line = next(x for x in done.stderr.splitlines() if f"event {number}:" in x)
+            assert "made again from the log" in line
+        assert f"events: {numbers[2]} is quarantined" in done.stdout
+        assert node.events().count("row_mended") == 2
+        assert node.events().count("row_quarantined") == 1
+        assert [told(number) for number in range(5)] == [200, 200, 500, 200, 200]
+        _, found = node.get(f"/epcis/events/{EVENTS[1]['eventID']}")
+        assert EVENTS[1]["epcList"][0] in str(found)
+    finally:
+        node.end()
+    done = biaoshi("check", folder, "--repair")
+    assert (done.returncode, "damaged as well" in done.stderr) == (3, True), done
+
+
 def test_repair_from_a_mirror(tmp_path):
     """What rotted in the log as well comes from a mirror, and the root is the one that was signed."""
     http, https = ports(2)
     primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
     register(primary)
+    capture(primary, ZONE, *EVENTS)
     key = primary / "keys" / "admin_300.pem"
     auth = f"300:0.NA/86.999={key}"
     mirror = tmp_path / "mirror"
@@ -143,7 +213,7 @@ def test_repair_from_a_mirror(tmp_path):
         assert (done.returncode, "damaged as well" in done.stderr) == (3, True), done
         url = f"https://127.0.0.1:{copy.ready['https']}"
         done = biaoshi("check", primary, "--repair-from", url, "--auth", auth)
-        assert (done.returncode, "3 of them from the mirror" in done.stderr) == (0, True), done
+        assert (done.returncode, "4 of them from the mirror" in done.stderr) == (0, True), done
         assert state_of(primary) == before
     finally:
         first.end()

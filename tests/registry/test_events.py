@@ -12,7 +12,7 @@ from protocol.change import Kind
 from protocol.epcis.event import Role
 from protocol.epcis.identity import canonical_id, parents_of
 from protocol.epcis.jcs import canonical
-from protocol.errors import SignatureInvalid
+from protocol.errors import SignatureInvalid, StoreError
 from protocol.event_signature import EventClaims, read_claims, sign_event, verify_event
 from protocol.jws import parse_jws
 from protocol.record import Reference
@@ -20,11 +20,15 @@ from registry.check import check_node
 from registry.erase import erase_writes
 from registry.events.capture import EventSigner, make_change, signed_change
 from registry.events.index import EventIndex
-from registry.events.keys import Index
+from registry.events.keys import Index, sequence_of
+from registry.events.row import decode_event_row
 from registry.follow import copy_log
+from registry.log import sequence_key
 from registry.receipt import Opened, make_receipt
+from registry.scrub import Done, Scrub, quarantine, quarantined
 from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore, create
+from registry.store.row import QUARANTINED
 from tests.registry.conftest import ADMIN, STRANGER, admin, url
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\7" * 32)
@@ -312,6 +316,97 @@ def test_plain_items_are_canonical(text):
     """What is taken for canonical without looking is what the careful way makes of it."""
     assert canonical_id(text) == text
     assert parents_of(text) == (text.rsplit("/", 2)[0],)
+
+
+def flipped(raw, bit):
+    made = bytearray(raw)
+    made[bit // 8] ^= 1 << bit % 8
+    return bytes(made)
+
+
+def scrubbed(desk):
+    """What a whole pass finds, after it was seen to: (name, why, what became of it)."""
+    return [
+        (one.name(), one.why, quarantine(desk.store, one, 1)) for one in Scrub(desk.store).whole()
+    ]
+
+
+def test_every_flipped_bit_of_an_event_is_refused(desk):
+    """No event is read from a row with a flipped bit, and the scrub makes it again from the log."""
+    (one,) = capture(desk, event())
+    key = sequence_key(one.sequence)
+    raw = desk.store.get(Table.EVENTS, key)
+    for bit in range(len(raw) * 8):
+        with pytest.raises(StoreError):
+            decode_event_row(flipped(raw, bit))
+    desk.store.apply([Write(Table.EVENTS, key, flipped(raw, 1000))])
+    with pytest.raises(StoreError), desk.store.snapshot() as state:
+        EventIndex(state).event(one.sequence)
+    ((name, why, done),) = scrubbed(desk)
+    assert (name, done) == (b"event %d" % one.sequence, Done.MENDED)
+    assert "checksum" in why
+    assert desk.store.get(Table.EVENTS, key) == raw
+    assert check_node(desk.store) == scrubbed(desk) == []
+
+
+def test_an_exchanged_event_is_told_by_its_digest(desk):
+    """A valid row of another event is found although its checksum holds; so is a lost index row."""
+    one, two = capture(desk, event(1), event(2))
+    before = tables(desk.store)
+    raw = desk.store.get(Table.EVENTS, sequence_key(two.sequence))
+    with desk.store.snapshot() as state:
+        lost = next(key for key, _ in state.scan(Table.TRACE) if sequence_of(key) == two.sequence)
+    desk.store.apply(
+        [Write(Table.EVENTS, sequence_key(one.sequence), raw), Write(Table.TRACE, lost, None)]
+    )
+    assert [done for _, _, done in scrubbed(desk)] == [Done.MENDED, Done.MENDED]
+    assert tables(desk.store) == before
+    assert check_node(desk.store) == []
+
+
+def test_an_event_without_a_sound_log_is_set_aside(desk):
+    """Rotten in both places: set aside with the reason, refused, named by the check, erasable."""
+    one, two = capture(desk, event(1), event(2))
+    key = sequence_key(one.sequence)
+    raw, body = desk.store.get(Table.EVENTS, key), desk.store.get(Table.BODIES, key)
+    desk.store.apply(
+        [
+            Write(Table.EVENTS, key, flipped(raw, 700)),
+            Write(Table.BODIES, key, flipped(body, 8 * len(body) - 1)),
+        ]
+    )
+    ((_, why, done),) = scrubbed(desk)
+    assert done is Done.ASIDE
+    assert desk.store.get(Table.EVENTS, key) == QUARANTINED
+    assert scrubbed(desk) == []
+    said = "\n".join(check_node(desk.store))
+    assert f"events: {one.sequence} is quarantined: {why}" in said
+    with desk.store.snapshot() as state:
+        (aside,) = quarantined(state)
+        assert (aside.name(), aside.why) == (b"event %d" % one.sequence, why)
+        with pytest.raises(StoreError, match="quarantined"):
+            EventIndex(state).event(one.sequence)
+        assert EventIndex(state).event(two.sequence)
+    # Erased, it is gone like any other, and nothing is kept of it.
+    with desk.store.snapshot() as state:
+        desk.store.apply(erase_writes(state, [one.sequence]))
+    with desk.store.snapshot() as state:
+        assert list(quarantined(state)) == []
+        assert EventIndex(state).event(one.sequence) is None
+
+
+def test_rows_from_before_checksums_are_read(desk):
+    """A row without a checksum is read, and a rotten one is found by its digest all the same."""
+    (one,) = capture(desk, event())
+    key = sequence_key(one.sequence)
+    raw = desk.store.get(Table.EVENTS, key)
+    old = raw[9:]
+    assert decode_event_row(old) == decode_event_row(raw)
+    desk.store.apply([Write(Table.EVENTS, key, old)])
+    assert check_node(desk.store) == scrubbed(desk) == []
+    desk.store.apply([Write(Table.EVENTS, key, old.replace(b"shipping", b"skipping"))])
+    assert [done for _, _, done in scrubbed(desk)] == [Done.MENDED]
+    assert desk.store.get(Table.EVENTS, key) == raw
 
 
 IDS = st.integers(1, 6).map(lambda n: ITEM % n)
