@@ -24,6 +24,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Jsonl = Annotated[
     bool, typer.Option("--jsonl", help='Read {"input": …} lines from standard input.')
 ]
+Lenient = Annotated[
+    bool, typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs.")
+]
 Base = Annotated[str | None, typer.Option(help="What stands before the key, https://… or http://…")]
 
 
@@ -137,10 +140,7 @@ def parse(
     *,
     as_json: AsJson = False,
     jsonl: Jsonl = False,
-    lenient: Annotated[
-        bool,
-        typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs."),
-    ] = False,
+    lenient: Lenient = False,
 ) -> None:
     """Check a Digital Link URI, an element string or an EPC URN and give both of its forms."""
 
@@ -178,6 +178,7 @@ def make(
     epilog=_help(
         'biaoshi link compress "https://id.gs1.org/01/09506000134352/21/7"',
         'biaoshi link compress "(01)09506000134352(21)7" --base https://id.example.org',
+        'biaoshi link compress "(01)09506000134352(21)7" --partial',
     ),
 )
 def compress_(
@@ -187,6 +188,7 @@ def compress_(
     sequences: Annotated[
         bool, typer.Option(help="Use the predefined groups of AIs, which is shorter.")
     ] = True,
+    partial: Annotated[bool, typer.Option(help="Leave the key in clear.")] = False,
     as_json: AsJson = False,
     jsonl: Jsonl = False,
 ) -> None:
@@ -197,8 +199,8 @@ def compress_(
     before = _base(base)
 
     def work(text: str) -> Facts:
-        link = _read_any(text)
-        return {"compressed": compress(link, before, sequences=sequences), "error": None}
+        short = compress(_read_any(text), before, sequences=sequences, partly=partial)
+        return {"compressed": short, "error": None}
 
     _run(texts, work, ("compressed",), as_json=as_json, jsonl=jsonl)
 
@@ -210,14 +212,20 @@ def compress_(
         "biaoshi link expand --jsonl < links.jsonl",
     ),
 )
-def expand_(texts: Texts = None, *, as_json: AsJson = False, jsonl: Jsonl = False) -> None:
-    """Expand a compressed Digital Link URI.
+def expand_(
+    texts: Texts = None,
+    *,
+    lenient: Lenient = False,
+    as_json: AsJson = False,
+    jsonl: Jsonl = False,
+) -> None:
+    """Expand a compressed Digital Link URI; its key may stand in clear.
 
     `uri` keeps its host and foreign parameters, `canonical` does not.
     """
 
     def work(text: str) -> Facts:
-        link = expand(text)
+        link = expand(text, lenient=lenient)
         return {"uri": link.uri(link.base, parameters=True), **_both_forms(link)}
 
     _run(texts, work, ("uri", "element_string", "canonical"), as_json=as_json, jsonl=jsonl)

@@ -164,6 +164,26 @@ def test_base_must_be_an_address():
     assert done.exit_code == 2
 
 
+def test_partial_through_jsonl():
+    """Each link of the reference set comes back from its partly compressed form."""
+    rows = [row["uri"] for row in LINKS["compression"]]
+    lines = [{"input": uri} for uri in rows]
+    code, found = run("link", "compress", "--partial", "--jsonl", lines=lines)
+    assert code == 0
+    pairs = [(uri, one["compressed"]) for uri, one in zip(rows, found, strict=True)]
+    pairs = [(uri, short) for uri, short in pairs if uri != short]  # a key alone stays as it is
+    code, found = run("link", "expand", "--jsonl", lines=[{"input": short} for _, short in pairs])
+    assert code == 0
+    for (uri, _), one in zip(pairs, found, strict=True):
+        path, _, query = uri.partition("?")
+        made, _, members = one["uri"].partition("?")
+        assert (made, sorted(members.split("&"))) == (path, sorted(query.split("&")))
+    wide = "https://example.org/gtin/9506000134352/EEarwSM"
+    assert run("link", "expand", "--json", wide)[0] == 1
+    code, found = run("link", "expand", "--lenient", "--json", wide)
+    assert (code, found[0]["canonical"]) == (0, "https://id.gs1.org/01/09506000134352/10/ABC123")
+
+
 def test_urns_and_plain_compression_through_jsonl():
     """URNs give their links; both compressed forms of the reference set are made and undone."""
     urns = LINKS["epc_urn"]
