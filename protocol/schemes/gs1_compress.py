@@ -23,6 +23,7 @@ from protocol.schemes.gs1_elements import Element, check_value
 from protocol.schemes.gs1_link import (
     DigitalLink,
     from_elements,
+    has_key,
     is_key,
     parse_uri,
     read_query,
@@ -310,10 +311,11 @@ def compress(
 def is_partly_compressed(path: str) -> bool:
     """Whether a path ends with a key in clear, its value and one segment more.
 
-    Right or wrong: what looks so is nothing else. Words for keys count too.
+    Right or wrong: what looks so is nothing else. Words for keys count too. A lot that is called
+    `00` is no key: what can be read as pairs from a key on is not compressed.
     """
     segments = path.split("/")
-    return len(segments) > 2 and is_key(segments[-3]) and not is_key(segments[-2])
+    return len(segments) > 3 and is_key(segments[-3]) and not has_key(path)
 
 
 def expand(text: str, *, lenient: bool = False) -> DigitalLink:
@@ -327,8 +329,11 @@ def expand(text: str, *, lenient: bool = False) -> DigitalLink:
         raise BadIdentifier("compressed", f"{shown(text)} is not compressed")
     path = uri.path.rstrip("/")
     stem, _, segment = path.rpartition("/")
+    partly = is_partly_compressed(path)
+    if partly and segment in AIS:
+        raise BadIdentifier("compressed", f"({segment}) stands without a value at the end")
     inside, inner = expand_segment(segment)
-    if is_partly_compressed(path):
+    if partly:
         if not inside and not inner:
             raise BadIdentifier("compressed", f"nothing is compressed in {shown(segment)}")
         clear = parse_uri(uri.origin + stem, lenient=lenient)

@@ -238,10 +238,8 @@ def _read_path(
     segments: Sequence[str], text: str, *, lenient: bool
 ) -> tuple[Sequence[str], Element, tuple[Element, ...]]:
     """The stem, the rightmost pair that is a key, and the pairs after it."""
-    at = len(segments) - 2
-    while at >= 0 and segments[at] not in KEYS and segments[at] in AIS:
-        at -= 2
-    if at < 0 or segments[at] not in KEYS:
+    at = _key_at(segments)
+    if at is None:
         raise BadIdentifier(
             "key-missing", f"no key and value end the path of {shown(text)}; write /01/ and a GTIN"
         )
@@ -255,6 +253,19 @@ def _read_path(
     for ai, value in pairs:
         check_value(ai, value)
     return segments[:at], pairs[0], tuple(pairs[1:])
+
+
+def _key_at(segments: Sequence[str]) -> int | None:
+    """Where the key stands behind which there are pairs alone."""
+    at = len(segments) - 2
+    while at >= 0 and segments[at] not in KEYS and segments[at] in AIS:
+        at -= 2
+    return at if at >= 0 and segments[at] in KEYS else None
+
+
+def has_key(path: str) -> bool:
+    """Whether a path ends like an uncompressed link, right or wrong; words for AIs count."""
+    return _key_at(_tolerate(path[1:].split("/"))) is not None
 
 
 def _check_sequence(key: str, qualifiers: Sequence[str]) -> None:

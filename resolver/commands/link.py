@@ -12,7 +12,7 @@ from protocol.schemes import epc
 from protocol.schemes.gs1 import parse_link
 from protocol.schemes.gs1_compress import compress, expand
 from protocol.schemes.gs1_elements import parse_bracketed
-from protocol.schemes.gs1_link import CANONICAL, DigitalLink, from_elements, parse_uri
+from protocol.schemes.gs1_link import CANONICAL, DigitalLink, from_elements, parse_uri, read_uri
 from resolver.jsonl import INVALID, OK, UNUSABLE, answer_lines, format_object
 
 app = typer.Typer(name="link", help="Read and write GS1 Digital Links.", no_args_is_help=True)
@@ -123,8 +123,14 @@ def _help(*examples: str) -> str:
 
 
 def _base(base: str | None) -> str | None:
-    if base is not None and not base.startswith(("https://", "http://")):
-        raise typer.BadParameter(f"{base!r} is no web address; begin with https://")
+    if base is None:
+        return None
+    try:
+        read_uri(base)
+    except BadIdentifier as error:
+        raise typer.BadParameter(f"{error}; begin with https:// and a host") from None
+    if "?" in base or "#" in base:
+        raise typer.BadParameter(f"{base!r} has a query or a fragment; end it before")
     return base
 
 

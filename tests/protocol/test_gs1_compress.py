@@ -19,6 +19,7 @@ from protocol.schemes.gs1_compress import (
     compress_elements,
     expand,
     expand_segment,
+    is_partly_compressed,
 )
 from protocol.schemes.gs1_elements import Element, check_value
 from protocol.schemes.gs1_link import DigitalLink, parse_uri
@@ -212,6 +213,15 @@ def test_refused(uri, reason):
     with pytest.raises(BadIdentifier) as refused:
         expand(uri)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "path", ["/01/09506000134352/10/00/21/EEarwSM", "/01/09506000134352/10/01/21/0"]
+)
+def test_values_that_look_like_keys(path):
+    """A lot called 00 or 01 is no key in clear."""
+    assert not is_partly_compressed(path)
+    assert parse_uri("https://example.org" + path).path == path
 
 
 def test_lenient_key_in_clear():

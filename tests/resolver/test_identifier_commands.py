@@ -158,9 +158,13 @@ def test_make(text, uri):
     assert code == (0 if uri else 1)
 
 
-def test_base_must_be_an_address():
-    """A base that is no web address gives code 2."""
-    done = CliRunner().invoke(app, ["link", "make", "--base", "ftp://x", "6901234567892"])
+@pytest.mark.parametrize(
+    "base",
+    ["ftp://x", "https://", "https://a b", "https://a?b=c", "https://a/#b", "https://u@a", "x", ""],
+)
+def test_base_must_be_an_address(base):
+    """A base that is no web address, or more than its beginning, gives code 2."""
+    done = CliRunner().invoke(app, ["link", "make", "--base", base, "6901234567892"])
     assert done.exit_code == 2
 
 
