@@ -30,12 +30,14 @@ _GRANT: Final[Json] = {
     "class": _CLASS,
     "type": TEXT,
     "purpose": TEXT,
+    "event": TEXT,
+    "step": TEXT,
 }
 
 LABEL_PATHS: Final[Json] = {
     "/api/grants": {
         "get": operation(
-            "Who is granted values of level 2 of a prefix",
+            "Who is granted values and events of level 2 of a prefix",
             {200: answer("the grants", "Grants"), **_DENIED},
             tag="labels",
             parameters=[_PREFIX],
@@ -103,6 +105,7 @@ LABEL_SCHEMAS: Final[Json] = {
                         "when": NUMBER,
                         "purposes": {"type": "array", "items": TEXT},
                         "digest": TEXT,
+                        "changes": TEXT,
                         "sequence": NUMBER,
                     },
                     "who",
