@@ -16,9 +16,9 @@ from protocol.change import pack
 from protocol.errors import UpstreamError
 from registry.notes import MAX_KEY, Note, notes, raw_note
 from registry.store import Snapshot, Write
-from resolver.epcis.named import CURSORS, QUERIES, SUBSCRIPTIONS
+from resolver.epcis.named import CURSORS, PARTNERS, QUERIES, SUBSCRIPTIONS
 
-CARRIED: Final = (QUERIES, SUBSCRIPTIONS, CURSORS)
+CARRIED: Final = (QUERIES, PARTNERS, SUBSCRIPTIONS, CURSORS)
 MOST: Final = 10_000
 """Notes that are taken from a primary."""
 MOST_PORTION_BYTES: Final = 4 << 20

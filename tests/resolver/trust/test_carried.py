@@ -23,7 +23,13 @@ def stores(tmp_path):
         create(tmp_path / name)
         made.append(LmdbStore.open(tmp_path / name))
     noted = [b"epcis/query/%03d" % n for n in range(50)]
-    noted += [b"epcis/sub/1/a", b"epcis/cursor/1/a", b"epcis/job/1", b"epcis/doc/1"]
+    noted += [
+        b"epcis/partner/1/a",
+        b"epcis/sub/1/a",
+        b"epcis/cursor/1/a",
+        b"epcis/job/1",
+        b"epcis/doc/1",
+    ]
     made[0].apply([Note(key, encode_note({"name": key})).write() for key in noted])
     yield made
     for one in made:
@@ -71,7 +77,7 @@ def test_carried_whole(stores, portion, monkeypatch):
     monkeypatch.setattr(carried, "MOST_PORTION_BYTES", portion)
     primary, mirror = stores
     source = UrlSource(Asked(primary))
-    assert take(source, mirror) == 52
+    assert take(source, mirror) == 53
     monkeypatch.undo()
     assert held(mirror) == held(primary)
     assert not any(key.startswith((b"epcis/job", b"epcis/doc")) for key in held(mirror))
