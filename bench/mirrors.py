@@ -33,7 +33,8 @@ from protocol.errors import BiaoshiError
 from protocol.record import HandleValue
 from registry.store.lmdb_store import LmdbStore
 from registry.tree import tree_size
-from resolver.config import FaceSettings, MirrorSettings, NodeSettings, OutboundSettings, Settings
+from resolver.config import FaceSettings, NodeSettings, OutboundSettings, Settings
+from resolver.copy_settings import MirrorSettings
 from resolver.founding import found
 from resolver.writer_link import running_writer
 

@@ -84,9 +84,7 @@ def wanted(
     """
     media = parse_qualities(accept)
     languages = parse_qualities(accept_language)
-    asks_linkset = link_type in LINKSET_TYPES or (
-        not link_type and bool(media) and media[0][0] in (MEDIA_TYPE, TEXT_MEDIA_TYPE)
-    )
+    asks_linkset = link_type in LINKSET_TYPES or (not link_type and prefers_linkset(media))
     relation = expand_relation(link_type) if link_type and not asks_linkset else None
     return Wanted(
         relation,
@@ -95,6 +93,11 @@ def wanted(
         () if all(range_ == "*/*" for range_, _ in media) else media,
         context or None,
     )
+
+
+def prefers_linkset(media: Sequence[tuple[str, float]]) -> bool:
+    """Whether the best of the media types, as parse_qualities() gives them, is a linkset."""
+    return bool(media) and media[0][0] in (MEDIA_TYPE, TEXT_MEDIA_TYPE) and media[0][1] > 0
 
 
 class Outcome(StrEnum):

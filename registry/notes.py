@@ -1,7 +1,8 @@
 """Notes: what a node remembers for itself and does not log: jobs, named queries, subscriptions.
 
 They lie in the `secondary` table under keys of their own, are durable like everything else and go
-into full backups; mirrors and restores to a position do not have them.
+into full backups; restores to a position do not have them. Mirrors take some of them from their
+primary (resolver.trust.carried).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """EPCIS queries: parameters -> what an event must be, and how the answer is wanted (§3.5).
 
 Different parameters are AND, values of one are OR. Identifiers and vocabulary words are compared in
-their canonical form, so a URN and a Digital Link ask for the same thing. Units are not converted.
+their canonical form, so a URN and a Digital Link ask for the same thing; numbers with a unit in any
+unit of the same quantity (protocol.epcis.units).
 """
 
 from __future__ import annotations
@@ -22,10 +23,8 @@ from protocol.epcis.query_tests import (
     Subject,
     Test,
     World,
-    number_test,
-    quantity_values,
-    report_values,
     typed,
+    unit_test,
 )
 from protocol.epcis.query_values import (
     MAX_PARAMETERS,
@@ -136,9 +135,7 @@ def _test(name: str, values: Sequence[str], prefixes: Mapping[str, str]) -> Test
             return typed(list_name, member, words, name[len(head) :])(name, values)
     match = _PER_UNIT.fullmatch(name)
     if match is not None:
-        compare, member, uom = match.groups()
-        where = quantity_values(uom) if member == "quantity" else report_values(member, uom)
-        return number_test(compare, where)(name, values)
+        return unit_test(*match.groups())(name, values)
     found = attribute_test(name, values) or extension_test(name, values, prefixes)
     if found is None:
         raise QueryParameterException(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from protocol.epcis import event as read
@@ -27,6 +29,7 @@ from protocol.epcis.query_values import (
     time_value,
     truth_value,
 )
+from protocol.epcis.units import convert
 from protocol.epcis.vocabulary import EPCIS, EVENT_TYPES, Vocabulary, expand
 
 Parents = Callable[[str], Iterable[str]]
@@ -284,14 +287,19 @@ def _match_classes(fields: Sequence[str]) -> Maker:
     return make
 
 
-def number_test(compare: str, where: Callable[[Subject], Iterable[Any]]) -> Maker:
-    """A comparison with a number; EQ takes several."""
+def _bounds(name: str, compare: str, values: Sequence[str]) -> list[Decimal]:
+    """The numbers of a comparison: one; of EQ, several."""
+    wanted = number_values(name, values)
+    if compare != "EQ" and len(wanted) > 1:
+        raise QueryParameterException(f"{name} takes one number, not {len(wanted)}")
+    return wanted
+
+
+def _number(compare: str, where: Callable[[Subject], Iterable[Any]]) -> Maker:
+    """A comparison with a number that has no unit."""
 
     def make(name: str, values: Sequence[str]) -> Test:
-        wanted = number_values(name, values)
-        if compare != "EQ" and len(wanted) > 1:
-            raise QueryParameterException(f"{name} takes one number, not {len(wanted)}")
-        holds = COMPARISONS[compare]
+        wanted, holds = _bounds(name, compare, values), COMPARISONS[compare]
         return lambda subject: any(
             (found := read.number(value)) is not None and any(holds(found, w) for w in wanted)
             for value in where(subject)
@@ -300,26 +308,47 @@ def number_test(compare: str, where: Callable[[Subject], Iterable[Any]]) -> Make
     return make
 
 
-def quantity_values(uom: str | None) -> Callable[[Subject], Iterable[Any]]:
-    """Quantities of one unit, or of any."""
+def unit_test(compare: str, member: str, uom: str) -> Maker:
+    """A comparison with numbers of a unit; what is in another of the same quantity is converted.
 
-    def where(subject: Subject) -> Iterator[Any]:
-        for element in _quantities(subject, tuple(read.QUANTITY_FIELDS)):
-            if uom is None or element.get("uom") == uom:
-                yield element.get("quantity")
+    member: of sensor reports, or `quantity`.
+    """
+    where = _quantity_values if member == "quantity" else _report_values(member)
 
-    return where
+    def make(name: str, values: Sequence[str]) -> Test:
+        wanted, holds = _bounds(name, compare, values), COMPARISONS[compare]
+
+        @lru_cache(maxsize=_MOST_UNITS)
+        def wanted_in(code: str) -> list[Fraction]:
+            found = (convert(w, uom, code, interval=member in _INTERVALS) for w in wanted)
+            return [bound for bound in found if bound is not None]
+
+        def test(subject: Subject) -> bool:
+            for value, code in where(subject):
+                found = read.number(value) if isinstance(code, str) else None
+                if found is not None and any(holds(found, bound) for bound in wanted_in(code)):
+                    return True
+            return False
+
+        return test
+
+    return make
 
 
-def report_values(member: str, uom: str | None) -> Callable[[Subject], Iterable[Any]]:
-    """Readings of one unit, or of any."""
+def _quantity_values(subject: Subject) -> Iterator[tuple[Any, Any]]:
+    for element in _quantities(subject, tuple(read.QUANTITY_FIELDS)):
+        yield element.get("quantity"), element.get("uom")
 
-    def where(subject: Subject) -> Iterator[Any]:
-        for report in subject.sensor_reports:
-            if uom is None or report.get("uom") == uom:
-                yield report.get(member)
 
-    return where
+def _report_values(member: str) -> Callable[[Subject], Iterator[tuple[Any, Any]]]:
+    return lambda subject: (
+        (report.get(member), report.get("uom")) for report in subject.sensor_reports
+    )
+
+
+def _reports(member: str) -> Callable[[Subject], Iterable[Any]]:
+    """A field of sensorReport, whatever its unit."""
+    return lambda subject: (report.get(member) for report in subject.sensor_reports)
 
 
 def _sensor(member: str) -> Callable[[Subject], Iterable[Any]]:
@@ -382,7 +411,7 @@ TESTS: Final[Mapping[str, Maker]] = {
         for compare in ("GE", "LT")
         for member in ("startTime", "endTime", "time")
     },
-    "EQ_type": _words(vocabulary.MEASUREMENT, report_values("type", None)),
+    "EQ_type": _words(vocabulary.MEASUREMENT, _reports("type")),
     **{
         f"EQ_{member}": _ids(_sensor(member))
         for member in (
@@ -394,15 +423,14 @@ TESTS: Final[Mapping[str, Maker]] = {
             "uriValue",
         )
     },
-    "EQ_stringValue": _texts(report_values("stringValue", None)),
-    "EQ_hexBinaryValue": _texts(report_values("hexBinaryValue", None), fold=True),
+    "EQ_stringValue": _texts(_reports("stringValue")),
+    "EQ_hexBinaryValue": _texts(_reports("hexBinaryValue"), fold=True),
     "EQ_booleanValue": _boolean,
+    **{f"{compare}_percRank": _number(compare, _reports("percRank")) for compare in COMPARISONS},
     **{
-        f"{compare}_percRank": number_test(compare, report_values("percRank", None))
-        for compare in COMPARISONS
-    },
-    **{
-        f"{compare}_quantity": number_test(compare, quantity_values(None))
+        f"{compare}_quantity": _number(
+            compare, lambda subject: (value for value, _ in _quantity_values(subject))
+        )
         for compare in COMPARISONS
     },
     **{name: _match_instances(fields) for name, fields in MATCH_INSTANCES.items()},
@@ -418,3 +446,7 @@ TYPED: Final[Mapping[str, tuple[str, str, Vocabulary]]] = {
 """Parameters whose name ends with a type."""
 PER_UNIT: Final = ("value", "minValue", "maxValue", "meanValue", "sDev", "percValue")
 """Readings that are compared per unit of measure; `quantity` is too."""
+_INTERVALS: Final = ("sDev",)
+"""Readings that tell a difference: where a scale has its zero does not count."""
+_MOST_UNITS: Final = 64
+"""Units whose bounds one test remembers."""

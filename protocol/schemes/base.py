@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Any
 
 from protocol.errors import BadIdentifier
@@ -148,13 +149,24 @@ _HOST = re.compile(
 )
 
 
+def _is_address(host: str) -> bool:
+    """Whether what stands in brackets is an IPv6 address; True for any other host."""
+    if not host.startswith("["):
+        return True
+    try:
+        IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return True
+
+
 def split_url(text: str) -> Url | None:
     """The parts of an http(s) URL; None for text that is none. User information is refused."""
     match = _URL.fullmatch(text)
     if match is None:
         return None
     host = _HOST.fullmatch(match["authority"])
-    if host is None:
+    if host is None or not _is_address(host["host"]):
         raise BadIdentifier(
             "structure", f"{shown(match['authority'])} is no host of a URL; write host or host:port"
         )

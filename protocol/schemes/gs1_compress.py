@@ -1,7 +1,10 @@
 """Compressed GS1 Digital Links: one path segment of 6-bit characters (traceability §5.4).
 
+    https://example.org/DBFKk4XBoALg                     all of it is compressed
+    https://example.org/01/09506000134352/EEarwSM        partly: the key is in clear, the rest not
+
 The form left the URI syntax in later versions but is still on older carriers. Foreign query
-parameters can be carried too.
+parameters can be carried too. What stands in the query is read as in any other link.
 """
 
 from __future__ import annotations
@@ -14,10 +17,19 @@ from math import ceil, log2
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
-from protocol.schemes.base import bounded, shown, split_url
+from protocol.schemes.base import shown
 from protocol.schemes.gs1_ai import AIS, KEYS, Ai, leading_ai
-from protocol.schemes.gs1_elements import Element, check_together, check_value
-from protocol.schemes.gs1_link import URI_CHARACTERS, DigitalLink, from_elements
+from protocol.schemes.gs1_elements import Element, check_value
+from protocol.schemes.gs1_link import (
+    DigitalLink,
+    from_elements,
+    has_key,
+    is_key,
+    parse_uri,
+    read_query,
+    read_uri,
+    with_key,
+)
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 """The characters of a compressed segment, in the order of their values."""
@@ -271,28 +283,73 @@ def _take_foreign(bits: _Bits) -> str:
     return f"{name}={value}"
 
 
-def compress(link: DigitalLink, base: str | None = None, *, sequences: bool = True) -> str:
-    """The compressed URI below a base such as `https://example.org`; without one, below its own."""
-    elements = link.elements
-    if any(ai in KEYS and ai != link.key.ai for ai, _ in elements):
+def compress(
+    link: DigitalLink, base: str | None = None, *, sequences: bool = True, partly: bool = False
+) -> str:
+    """The compressed URI below a base such as `https://example.org`; without one, below its own.
+
+    partly: leave the key in clear; a key alone is then not compressed at all.
+    Raises BadIdentifier for what could not be read back.
+    """
+    before = (base or link.base).rstrip("/")
+    elements: Sequence[Element] = link.elements
+    if partly:
+        before += DigitalLink(link.key).path
+        elements = elements[1:]
+        if not elements and not link.parameters:
+            return before
+    elif any(is_key(segment) for segment in before.split("/")[3:]):
+        raise BadIdentifier(
+            "compressed", f"{shown(before)} holds what looks like a key; put it below another base"
+        )
+    elif any(ai in KEYS and ai != link.key.ai for ai, _ in elements):
         # The order of AIs in the segment would make another one of them the key.
         raise BadIdentifier("compressed", f"{link.element_string} has a second key; leave it out")
-    segment = compress_elements(elements, link.parameters, sequences=sequences)
-    return f"{(base or link.base).rstrip('/')}/{segment}"
+    return f"{before}/{compress_elements(elements, link.parameters, sequences=sequences)}"
 
 
-def expand(text: str) -> DigitalLink:
+def is_partly_compressed(path: str) -> bool:
+    """Whether a path ends with a key in clear, its value and one segment more.
+
+    Right or wrong: what looks so is nothing else. Words for keys count too. A lot that is called
+    `00` is no key: what can be read as pairs from a key on is not compressed.
+    """
+    segments = path.split("/")
+    return len(segments) > 3 and is_key(segments[-3]) and not has_key(path)
+
+
+def expand(text: str, *, lenient: bool = False) -> DigitalLink:
     """Read a compressed Digital Link URI of any host; its last path segment is the compressed one.
 
-    Members of its query are kept as they stand beside those inside. Raises BadIdentifier.
+    Attributes in its query count like those inside. lenient: as in gs1_link.parse_uri, for a key
+    in clear. Raises BadIdentifier.
     """
-    url = split_url(bounded(text))
-    if url is None or not URI_CHARACTERS.fullmatch(text):
-        raise BadIdentifier("structure", f"{shown(text)} is no http or https URI")
-    stem, _, segment = url.path.rstrip("/").rpartition("/")
-    elements, inner = expand_segment(segment)
-    link = from_elements(elements)
-    check_together(elements, free=[ai for ai, _ in link.qualifiers])
-    outer = tuple(filter(None, url.query.split("&")))
-    origin = "/".join(text.split("/", 3)[:3])
-    return replace(link, parameters=inner + outer, base=origin + stem)
+    uri = read_uri(text)
+    if _is_uncompressed(text):
+        raise BadIdentifier("compressed", f"{shown(text)} is not compressed")
+    path = uri.path.rstrip("/")
+    stem, _, segment = path.rpartition("/")
+    partly = is_partly_compressed(path)
+    if partly and segment in AIS:
+        raise BadIdentifier("compressed", f"({segment}) stands without a value at the end")
+    inside, inner = expand_segment(segment)
+    if partly:
+        if not inside and not inner:
+            raise BadIdentifier("compressed", f"nothing is compressed in {shown(segment)}")
+        clear = parse_uri(uri.origin + stem, lenient=lenient)
+        key, base = clear.key, clear.base
+        inside = (key, *inside)
+    else:
+        key, base = from_elements(inside).key, uri.origin + stem
+    outside, parameters = read_query(uri.query, key.ai)
+    link = with_key(key, (*inside, *outside))
+    return replace(link, parameters=inner + parameters, base=base)
+
+
+def _is_uncompressed(text: str) -> bool:
+    """Whether it is a link as it stands, whatever its last segment might be read as."""
+    try:
+        parse_uri(text, lenient=True)
+    except BadIdentifier:
+        return False
+    return True

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 from urllib.parse import quote
 
 from protocol.errors import BadIdentifier
@@ -21,7 +22,7 @@ CANONICAL = "https://id.gs1.org"
 """Where the canonical form lives."""
 
 _ORIGIN = re.compile(r"(?:https?|HTTPS?)://[^/?#]*")
-URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
+_URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 _DIGITS = re.compile(r"[0-9]+")
 
 WORDS = {
@@ -30,6 +31,12 @@ WORDS = {
     "gsin": "402", "grai": "8003", "giai": "8004", "cpv": "22", "lot": "10", "ser": "21",
 }  # fmt: skip
 """Word forms of AIs, dropped from the syntax in 2022; read where the reader is lenient."""
+_KEY_WORDS = frozenset(word for word, ai in WORDS.items() if ai in KEYS)
+
+
+def is_key(segment: str) -> bool:
+    """Whether a path segment names a key, by its AI or by its word."""
+    return segment in KEYS or segment.lower() in _KEY_WORDS
 
 
 def encode_value(value: str) -> str:
@@ -115,7 +122,7 @@ def from_elements(elements: Sequence[Element], *, attributes_anywhere: bool = Fa
         if element.ai not in KEYS:
             continue
         try:
-            return _with_key(element, unique, attributes_anywhere=attributes_anywhere)
+            return with_key(element, unique, attributes_anywhere=attributes_anywhere)
         except BadIdentifier as error:
             failed = failed or error
     raise failed or BadIdentifier(
@@ -124,9 +131,14 @@ def from_elements(elements: Sequence[Element], *, attributes_anywhere: bool = Fa
     )
 
 
-def _with_key(
-    key: Element, elements: Sequence[Element], *, attributes_anywhere: bool
+def with_key(
+    key: Element, elements: Sequence[Element], *, attributes_anywhere: bool = False
 ) -> DigitalLink:
+    """The Digital Link of elements, each of them checked, one of which is the key.
+
+    Raises BadIdentifier as from_elements() does.
+    """
+    _check_once(elements)
     sequences = KEYS[key.ai].key or ()
     wanted = frozenset(chain.from_iterable(sequences))
     present = {element.ai: element for element in elements if element.ai in wanted}
@@ -147,6 +159,13 @@ def _with_key(
     return link
 
 
+def _check_once(elements: Sequence[Element]) -> None:
+    ais = [ai for ai, _ in elements]
+    for ai in ais:
+        if ais.count(ai) > 1:
+            raise BadIdentifier("duplicate-ai", f"({ai}) stands twice; one thing has one of it")
+
+
 def _not_together(key: str, qualifiers: Sequence[str]) -> BadIdentifier:
     takes = " or ".join(", ".join(sequence) for sequence in KEYS[key].key or ()) or "none"
     return BadIdentifier(
@@ -163,32 +182,44 @@ def _check_attribute(ai: str) -> None:
         )
 
 
+class Uri(NamedTuple):
+    """An http or https URI in its parts, as they stood. origin: scheme and host."""
+
+    origin: str
+    path: str
+    query: str
+
+
+def read_uri(text: str) -> Uri:
+    """Take a URI apart. Raises BadIdentifier where it is none, or has a character it may not."""
+    origin = _ORIGIN.match(bounded(text))
+    url = split_url(text) if origin else None
+    if url is None or origin is None:
+        raise BadIdentifier("structure", f"{shown(text)} is no http or https URI")
+    if not _URI_CHARACTERS.fullmatch(text):
+        raise BadIdentifier(
+            "charset", f"{shown(text)} has a character no URI may have; escape it as %XX"
+        )
+    return Uri(origin[0], url.path, url.query)
+
+
 def parse_uri(text: str, *, lenient: bool = False) -> DigitalLink:
     """Read an uncompressed Digital Link URI of any host.
 
     lenient: as a resolver may, accept a trailing slash, word forms of AIs and short GTINs.
     Raises BadIdentifier.
     """
-    origin = _ORIGIN.match(bounded(text))
-    url = split_url(text) if origin else None
-    if url is None or origin is None:
-        raise BadIdentifier("structure", f"{shown(text)} is no http or https URI")
-    if not URI_CHARACTERS.fullmatch(text):
-        raise BadIdentifier(
-            "charset", f"{shown(text)} has a character no URI may have; escape it as %XX"
-        )
-    segments = url.path[1:].split("/")
+    uri = read_uri(text)
+    segments = uri.path[1:].split("/")
     if lenient:
         segments = _tolerate(segments)
-    if segments[-1] == "":
+    if segments[-1] == "" and len(segments) > 1:
         raise BadIdentifier("structure", f"{shown(text)} ends with a slash; remove it")
     stem, key, qualifiers = _read_path(segments, text, lenient=lenient)
-    attributes, parameters = _read_query(url.query, key.ai)
-    base = "/".join((origin[0], *stem))
+    attributes, parameters = read_query(uri.query, key.ai)
+    base = "/".join((uri.origin, *stem))
     link = DigitalLink(key, qualifiers, attributes, parameters, base)
-    repeated = [ai for ai, _ in link.elements]
-    if len(set(repeated)) < len(repeated):
-        raise BadIdentifier("duplicate-ai", f"an AI stands twice in {shown(text)}")
+    _check_once(link.elements)
     check_together(link.elements, free=[ai for ai, _ in qualifiers])
     return link
 
@@ -207,10 +238,8 @@ def _read_path(
     segments: Sequence[str], text: str, *, lenient: bool
 ) -> tuple[Sequence[str], Element, tuple[Element, ...]]:
     """The stem, the rightmost pair that is a key, and the pairs after it."""
-    at = len(segments) - 2
-    while at >= 0 and segments[at] not in KEYS and segments[at] in AIS:
-        at -= 2
-    if at < 0 or segments[at] not in KEYS:
+    at = _key_at(segments)
+    if at is None:
         raise BadIdentifier(
             "key-missing", f"no key and value end the path of {shown(text)}; write /01/ and a GTIN"
         )
@@ -226,6 +255,19 @@ def _read_path(
     return segments[:at], pairs[0], tuple(pairs[1:])
 
 
+def _key_at(segments: Sequence[str]) -> int | None:
+    """Where the key stands behind which there are pairs alone."""
+    at = len(segments) - 2
+    while at >= 0 and segments[at] not in KEYS and segments[at] in AIS:
+        at -= 2
+    return at if at >= 0 and segments[at] in KEYS else None
+
+
+def has_key(path: str) -> bool:
+    """Whether a path ends like an uncompressed link, right or wrong; words for AIs count."""
+    return _key_at(_tolerate(path[1:].split("/"))) is not None
+
+
 def _check_sequence(key: str, qualifiers: Sequence[str]) -> None:
     """Whether the qualifiers are a part, in order, of one sequence of the key."""
     for sequence in KEYS[key].key or ():
@@ -236,7 +278,8 @@ def _check_sequence(key: str, qualifiers: Sequence[str]) -> None:
         raise _not_together(key, qualifiers)
 
 
-def _read_query(query: str, key: str) -> tuple[tuple[Element, ...], tuple[str, ...]]:
+def read_query(query: str, key: str) -> tuple[tuple[Element, ...], tuple[str, ...]]:
+    """Attributes of a key, each checked, and the members that are no AIs."""
     qualifiers = frozenset(chain.from_iterable(KEYS[key].key or ()))
     attributes: list[Element] = []
     parameters: list[str] = []

@@ -13,12 +13,12 @@ import typer
 from protocol.errors import SettingsError
 from resolver.config import (
     FaceSettings,
-    MirrorSettings,
     NodeSettings,
     OutboundSettings,
     Port,
     Settings,
 )
+from resolver.copy_settings import MirrorSettings
 
 app = typer.Typer()
 
@@ -140,20 +140,23 @@ def init(
     if not prefix and role is not Role.RECURSIVE:
         raise SettingsError(f"--role {role} needs --prefix P, such as --prefix 88.118.8")
     secret = read_secret(admin_secret) if admin_secret is not None else None
-    if log_key and role is not Role.MIRROR:
-        raise SettingsError("--log-key is for --role mirror")
-    pinned = None
-    if log_key:
-        from resolver.trust.source import read_log_key
-
-        pinned = read_log_key(log_key)
+    pinned = _pinned(role, log_key)
     made = found(
         folder.absolute(), settings, secret=secret, root_key=root_key, primary_log_key=pinned
     )
-    if as_json:
-        _print_json(made.folder, made.settings, made.state)
-    else:
-        _print_text(made.folder, made.settings, made.state)
+    show = _print_json if as_json else _print_text
+    show(made.folder, made.settings, made.state)
+
+
+def _pinned(role: Role, log_key: str) -> bytes | None:
+    """The log key of a mirror's primary, where it was given. Raises SettingsError."""
+    if not log_key:
+        return None
+    if role is not Role.MIRROR:
+        raise SettingsError("--log-key is for --role mirror")
+    from resolver.trust.source import read_log_key
+
+    return read_log_key(log_key)
 
 
 def _mirror(role: Role, of: str, auth: str, cert: Path | None) -> MirrorSettings:

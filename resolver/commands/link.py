@@ -12,7 +12,7 @@ from protocol.schemes import epc
 from protocol.schemes.gs1 import parse_link
 from protocol.schemes.gs1_compress import compress, expand
 from protocol.schemes.gs1_elements import parse_bracketed
-from protocol.schemes.gs1_link import CANONICAL, DigitalLink, from_elements, parse_uri
+from protocol.schemes.gs1_link import CANONICAL, DigitalLink, from_elements, parse_uri, read_uri
 from resolver.jsonl import INVALID, OK, UNUSABLE, answer_lines, format_object
 
 app = typer.Typer(name="link", help="Read and write GS1 Digital Links.", no_args_is_help=True)
@@ -23,6 +23,9 @@ Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT…", show_defau
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Jsonl = Annotated[
     bool, typer.Option("--jsonl", help='Read {"input": …} lines from standard input.')
+]
+Lenient = Annotated[
+    bool, typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs.")
 ]
 Base = Annotated[str | None, typer.Option(help="What stands before the key, https://… or http://…")]
 
@@ -120,8 +123,14 @@ def _help(*examples: str) -> str:
 
 
 def _base(base: str | None) -> str | None:
-    if base is not None and not base.startswith(("https://", "http://")):
-        raise typer.BadParameter(f"{base!r} is no web address; begin with https://")
+    if base is None:
+        return None
+    try:
+        read_uri(base)
+    except BadIdentifier as error:
+        raise typer.BadParameter(f"{error}; begin with https:// and a host") from None
+    if "?" in base or "#" in base:
+        raise typer.BadParameter(f"{base!r} has a query or a fragment; end it before")
     return base
 
 
@@ -137,10 +146,7 @@ def parse(
     *,
     as_json: AsJson = False,
     jsonl: Jsonl = False,
-    lenient: Annotated[
-        bool,
-        typer.Option(help="As a resolver may: trailing slash, word forms of AIs, short GTINs."),
-    ] = False,
+    lenient: Lenient = False,
 ) -> None:
     """Check a Digital Link URI, an element string or an EPC URN and give both of its forms."""
 
@@ -178,6 +184,7 @@ def make(
     epilog=_help(
         'biaoshi link compress "https://id.gs1.org/01/09506000134352/21/7"',
         'biaoshi link compress "(01)09506000134352(21)7" --base https://id.example.org',
+        'biaoshi link compress "(01)09506000134352(21)7" --partial',
     ),
 )
 def compress_(
@@ -187,6 +194,7 @@ def compress_(
     sequences: Annotated[
         bool, typer.Option(help="Use the predefined groups of AIs, which is shorter.")
     ] = True,
+    partial: Annotated[bool, typer.Option(help="Leave the key in clear.")] = False,
     as_json: AsJson = False,
     jsonl: Jsonl = False,
 ) -> None:
@@ -197,8 +205,8 @@ def compress_(
     before = _base(base)
 
     def work(text: str) -> Facts:
-        link = _read_any(text)
-        return {"compressed": compress(link, before, sequences=sequences), "error": None}
+        short = compress(_read_any(text), before, sequences=sequences, partly=partial)
+        return {"compressed": short, "error": None}
 
     _run(texts, work, ("compressed",), as_json=as_json, jsonl=jsonl)
 
@@ -210,14 +218,20 @@ def compress_(
         "biaoshi link expand --jsonl < links.jsonl",
     ),
 )
-def expand_(texts: Texts = None, *, as_json: AsJson = False, jsonl: Jsonl = False) -> None:
-    """Expand a compressed Digital Link URI.
+def expand_(
+    texts: Texts = None,
+    *,
+    lenient: Lenient = False,
+    as_json: AsJson = False,
+    jsonl: Jsonl = False,
+) -> None:
+    """Expand a compressed Digital Link URI; its key may stand in clear.
 
     `uri` keeps its host and foreign parameters, `canonical` does not.
     """
 
     def work(text: str) -> Facts:
-        link = expand(text)
+        link = expand(text, lenient=lenient)
         return {"uri": link.uri(link.base, parameters=True), **_both_forms(link)}
 
     _run(texts, work, ("uri", "element_string", "canonical"), as_json=as_json, jsonl=jsonl)

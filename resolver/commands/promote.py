@@ -54,8 +54,10 @@ def promote(
     from registry.keys import load_keys
     from registry.store import Table
     from registry.tree import latest_checkpoint
-    from resolver.config import FILE_NAME, MirrorSettings
+    from resolver.config import FILE_NAME
     from resolver.config_file import format_settings, load_settings
+    from resolver.copy_settings import MirrorSettings
+    from resolver.epcis.named import all_queries, all_subscriptions
     from resolver.trust.following import DIVERGED_KEY
     from resolver.trust.signers import log_signer
     from resolver.writer_process import open_store
@@ -81,11 +83,14 @@ def promote(
         epoch = new_epoch(store, signer)
         with store.snapshot() as state:
             Known(node).keep(latest_checkpoint(state), at_once=True)
+            carried = sum(1 for _ in all_queries(state)), len(all_subscriptions(state))
     finally:
         store.close()
     # The role last: broken off before, the command can be repeated.
     _replace(node / FILE_NAME, format_settings(changed).encode())
     print(f"{node}: the primary of {settings.node.prefix} from epoch {epoch} on")
+    print("Named queries and subscriptions that go on here: {} and {}".format(*carried))
+    print("Send captures again whose jobs had not ended; what is captured already stays as it is.")
     print(f"Next: biaoshi serve {folder}")
 
 

@@ -109,16 +109,10 @@ def register(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Register identifiers with typed values from a file, thousands a second."""
-    remote = "://" in node
-    if not remote and (auth or cert or insecure):
+    if "://" in node:
+        _check_for_url(auth, sign=sign, dry_run=dry_run)
+    elif auth or cert or insecure:
         raise SettingsError("--auth, --cert and --insecure are for a URL; a DIR is its operator's")
-    if remote and sign is not None:
-        raise SettingsError("--sign and --no-sign are for a DIR, whose key would sign")
-    if remote and not auth and not dry_run:
-        raise SettingsError(
-            "a node wants to know who registers: add --auth FILE, the private key or the secret of "
-            "its administrator, or --auth INDEX:HANDLE=FILE for another"
-        )
     with _input(file) as (stream, size):
         kind = detect(file, _peek(stream)) if format_ is Format.AUTO else format_
         folder = Path(file).resolve().parent if file != "-" else None
@@ -134,6 +128,16 @@ def register(
     _report(summary, shown=results is None, dry_run=dry_run, as_json=as_json)
     if summary.counts[REFUSED]:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _check_for_url(auth: str, *, sign: bool | None, dry_run: bool) -> None:
+    if sign is not None:
+        raise SettingsError("--sign and --no-sign are for a DIR, whose key would sign")
+    if not auth and not dry_run:
+        raise SettingsError(
+            "a node wants to know who registers: add --auth FILE, the private key or the secret of "
+            "its administrator, or --auth INDEX:HANDLE=FILE for another"
+        )
 
 
 def _labels(given: list[str]) -> dict[str, str]:

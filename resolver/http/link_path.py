@@ -4,6 +4,7 @@
     /shop/01/09521234543213          below a stem, unless the stem is a handle's prefix
     /gtin/09521234543213/            word forms, trailing slashes, short GTINs: tolerated
     /DBFKk4XBoALg                    compressed, below a stem too
+    /01/09521234543213/EEarwSM       the key in clear, the rest compressed
 
 What is none of these is another identifier and not this page's business.
 """
@@ -16,16 +17,14 @@ from functools import lru_cache
 from typing import Final
 
 from protocol.errors import BadIdentifier
-from protocol.schemes.gs1_ai import KEYS
-from protocol.schemes.gs1_compress import expand
-from protocol.schemes.gs1_link import CANONICAL, WORDS, DigitalLink, parse_uri
+from protocol.schemes.gs1_compress import expand, is_partly_compressed
+from protocol.schemes.gs1_link import CANONICAL, DigitalLink, is_key, parse_uri
 
 _HANDLE_PREFIX: Final = re.compile(
     r"[0-9]+(?:\.[0-9A-Za-z]+)*|0\.NA|[^/]*[:%(][^/]*", re.IGNORECASE
 )
 """A first segment that no stem may be: a handle's prefix, or a scheme that says its name."""
 _COMPRESSED: Final = re.compile(r"[A-Za-z0-9_-]{8,512}")
-_KEY_WORDS: Final = frozenset(word for word, ai in WORDS.items() if ai in KEYS)
 _STAND_IN: Final = CANONICAL
 
 
@@ -38,7 +37,7 @@ class Asked:
 
 
 def is_link_path(path: str, *, prefix: bool) -> bool:
-    """Whether a raw path is written as an uncompressed Digital Link, right or wrong.
+    """Whether a raw path is written as a Digital Link with its key in clear, right or wrong.
 
     prefix: whether this node is home to what its first segment says as a handle's prefix.
     """
@@ -46,27 +45,25 @@ def is_link_path(path: str, *, prefix: bool) -> bool:
     first = segments[0]
     if len(segments) < 2:
         return False
-    if _is_key(first):
+    if is_key(first):
         return not prefix
     if prefix or _HANDLE_PREFIX.fullmatch(first):
         return False
-    return any(_is_key(segment) for segment in segments[1:-1])
-
-
-def _is_key(segment: str) -> bool:
-    return segment in KEYS or segment.lower() in _KEY_WORDS
+    return any(is_key(segment) for segment in segments[1:-1])
 
 
 @lru_cache(maxsize=4096)
 def read_link(path: str, query: str) -> Asked:
-    """The Digital Link of a raw path and query. Raises BadIdentifier."""
-    link = parse_uri(f"{_STAND_IN}{path}{'?' * bool(query)}{query}", lenient=True)
-    return Asked(_stemmed(link))
+    """The Digital Link of a raw path and query, its key in clear. Raises BadIdentifier."""
+    compressed = is_partly_compressed(path.rstrip("/"))
+    read = expand if compressed else parse_uri
+    link = read(f"{_STAND_IN}{path}{'?' * bool(query)}{query}", lenient=True)
+    return Asked(_stemmed(link), compressed)
 
 
 @lru_cache(maxsize=4096)
 def read_compressed(path: str, query: str) -> Asked | None:
-    """The Digital Link that a path's last segment holds compressed; None when it holds none."""
+    """The Digital Link that a path's last segment holds alone; None when it holds none."""
     stem, _, segment = path.rstrip("/").rpartition("/")
     if not _COMPRESSED.fullmatch(segment) or _HANDLE_PREFIX.fullmatch(stem[1:].partition("/")[0]):
         return None

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from aiohttp import web
 
 from protocol.errors import ParseError, ResponseCode
-from protocol.linkset import MEDIA_TYPE, TEXT_MEDIA_TYPE, Link, format_link_header
-from protocol.negotiate import Wanted, parse_qualities, wanted
+from protocol.linkset import Link, format_link_header
+from protocol.negotiate import Wanted, parse_qualities, prefers_linkset, wanted
 from protocol.record import TTL_ABSOLUTE, HandleValue
 from protocol.record_links import places_of
 from protocol.schemes.gs1_link import DigitalLink
@@ -252,8 +252,7 @@ def asks_for_links(request: web.BaseRequest, parameters: Parameters) -> bool:
     """Whether a request wants links: by linkType, or a linkset by Accept."""
     if parameters.has("linkType"):
         return True
-    ranges = parse_qualities(header(request, "Accept"))
-    return bool(ranges) and ranges[0][0] in (MEDIA_TYPE, TEXT_MEDIA_TYPE)
+    return prefers_linkset(parse_qualities(header(request, "Accept")))
 
 
 def _wanted(request: web.BaseRequest, parameters: Parameters, *, linkset: bool) -> Wanted:

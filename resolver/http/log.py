@@ -11,8 +11,9 @@ GET /log/entries/N/receipt             the same by its number; as COSE where Acc
 GET /log/keys                          keys that sign checkpoints, and handovers of those before
 GET /log/cosigned                      the newest checkpoint that witnesses cosigned
 GET /log/bodies?from=N                 leaves and content, for administrators of the server
+GET /log/notes?after=KEY               what a mirror carries along beside the log, for these too
 
-Leaves commit and show nothing, so all but the last is public.
+Leaves commit and show nothing, so all but the last two are public.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
 from resolver.http.problem import method_not_allowed, not_found
 from resolver.http.reply import is_known
+from resolver.trust.carried import pack_notes
 from resolver.trust.cosigned import gather, read_cosigned, write_cosigned
 from resolver.trust.signers import former_verifiers, log_signer
 
@@ -85,6 +87,7 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
         ("/log/keys", log.keys),
         ("/log/cosigned", log.cosigned),
         ("/log/bodies", log.bodies),
+        ("/log/notes", log.notes),
     ):
         own = handler if path == "/log/cosigned" else _only_get(handler)
         app.router.add_route("*", path, own)
@@ -349,6 +352,23 @@ class Log:
             raise ParseError(f"`from` is a change from 1 on, not {first}")
         body = await asyncio.to_thread(self._portion, first, limit)
         return _octets(request, body, BODIES_TYPE, PRIVATE)
+
+    async def notes(self, request: web.Request) -> web.Response:
+        """Named queries, subscriptions and cursors; `after`: the last key so far, in hex."""
+        try:
+            await self._administrator(request, "read the notes of the node")
+        except (NotProved, AuthenticationNeeded) as error:
+            return challenged(request, error, self._authenticator, self._senders)
+        try:
+            after = bytes.fromhex(Parameters.of(request).first("after") or "")
+        except ValueError:
+            raise ParseError("`after` is a key in hexadecimal digits") from None
+        body = await asyncio.to_thread(self._notes, after)
+        return _octets(request, body, BODIES_TYPE, PRIVATE)
+
+    def _notes(self, after: bytes) -> bytes:
+        with self._node.store.snapshot() as state:
+            return pack_notes(state, after)
 
     def _portion(self, first: int, limit: int) -> bytes:
         made = bytearray()

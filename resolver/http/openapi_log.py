@@ -77,6 +77,15 @@ LOG_PATHS: Final[Json] = {
             secured=True,
         )
     },
+    "/log/notes": {
+        "get": operation(
+            "What a mirror carries along beside the log, for administrators of the server",
+            {200: answer("rows of msgpack: key, value"), 401: PROBLEM, 403: PROBLEM},
+            tag="log",
+            parameters=[asked("after", TEXT, "the last key so far, in hexadecimal digits")],
+            secured=True,
+        )
+    },
     "/log/held": {
         "post": operation(
             "A mirror says how far it holds the log",

@@ -2,7 +2,8 @@
 
 The primary's log key is pinned at `biaoshi init`, or at the first contact. What does not fit ends
 the following for good: the mirror goes on answering from what it verified, says so, and waits for
-its operator. A primary that cannot be reached is asked again and again.
+its operator. A primary that cannot be reached is asked again and again. Beside the log it carries
+some notes along (resolver.trust.carried).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -38,6 +40,7 @@ from resolver.config import Settings
 from resolver.metrics import Metrics
 from resolver.registering.auth import Credentials
 from resolver.registering.connection import Connection
+from resolver.trust.carried import note_writes
 from resolver.trust.kept import Kept, follow_key, read_kept, write_kept
 from resolver.trust.source import UrlSource
 
@@ -54,6 +57,8 @@ MOST_PAUSE_S: Final = 1.0
 DEAD_AFTER_S: Final = 2.0
 HELD_EVERY_S: Final = 10.0
 """So often a mirror says where it is although nothing changed: the primary may have restarted."""
+NOTES_EVERY_S: Final = 5.0
+"""So often a mirror takes the notes that it carries along."""
 _ASK_S: Final = 3.0
 
 
@@ -96,6 +101,8 @@ class Follower:
         self._sites = sites
         self._now = now
         self._said: tuple[int, float] | None = None
+        self._notes: dict[bytes, bytes] | None = None
+        self._notes_at = -math.inf
         self._folder = folder
         self._settings = settings
         self._store = store
@@ -112,6 +119,7 @@ class Follower:
         source = self._connected()
         key = self._log_key(source)
         size = self._size()
+        self._ask_notes(source)
         try:
             newest_raw = source.checkpoint(after=size)
         except HandleNotFound:
@@ -127,6 +135,7 @@ class Follower:
         if newest.size == size:
             self._require_beginning(newest)
             self._require_content()
+            self._keep_notes()
             self._say_held(source, newest)
             return size, newest.size
         wanted = min(size + PORTION, newest.size)
@@ -142,8 +151,28 @@ class Follower:
         if prefixes and self._generation is not None:
             self._generation.bump()
         write_kept(self._folder / PRIMARY, Kept(key, raw))
+        if size == newest.size:
+            self._keep_notes()
         self._say_held(source, said)
         return size, newest.size
+
+    def _ask_notes(self, source: UrlSource) -> None:
+        """Take the primary's notes now and then, to keep them when the log has come as far."""
+        now = self._now()
+        if self._notes is None and now - self._notes_at >= NOTES_EVERY_S:
+            self._notes_at = now
+            try:
+                self._notes = source.notes()
+            except UpstreamError as error:  # the log is more important, and says so by itself
+                log.warning("notes_not_taken", why=str(error))
+
+    def _keep_notes(self) -> None:
+        if self._notes is not None:
+            with self._store.snapshot() as state:
+                writes = note_writes(state, self._notes)
+            if writes:
+                self._store.apply(writes)
+            self._notes = None
 
     def _say_held(self, source: UrlSource, said: note.Checkpoint) -> None:
         """Tell the primary what is durable here, when that changed and now and then."""
@@ -227,6 +256,7 @@ class Follower:
     def disconnect(self) -> None:
         """Begin anew at the next step: another connection, the identity proved again."""
         self._said = None
+        self._notes, self._notes_at = None, -math.inf
         if self._source is not None:
             self._source.close()
             self._source = None

@@ -30,6 +30,8 @@ from registry.store.lmdb_store import LmdbStore
 from resolver.config_file import load_settings
 from resolver.keyfiles import read_public_keys
 from resolver.registering.connection import Answer, Connection, error_of
+from resolver.trust.carried import MOST as MOST_NOTES
+from resolver.trust.carried import unpack_notes
 
 MAX_BODY_BYTES = 8 << 20
 """Leaf and body of one change, as another node sends them."""
@@ -136,6 +138,23 @@ class UrlSource:
         answer = self._connection.request("POST", "/log/held", json.dumps(shape).encode(), headers)
         if answer.status != 404:  # a primary of an earlier release does not ask
             self._good(answer)
+
+    def notes(self) -> dict[bytes, bytes]:
+        """What a mirror carries along beside the log; nothing from an earlier release."""
+        found: dict[bytes, bytes] = {}
+        while True:
+            after = max(found, default=b"").hex()
+            answer = self._connection.request("GET", f"/log/notes?after={after}")
+            if answer.status == 404:
+                return {}
+            portion = unpack_notes(self._good(answer).body)
+            if not portion:
+                return found
+            if found and min(portion) <= max(found):
+                raise UpstreamError("the node sent the same notes again")
+            found |= portion
+            if len(found) > MOST_NOTES:
+                raise UpstreamError(f"the node has above {MOST_NOTES} notes")
 
     def checkpoint_at(self, size: int) -> bytes:
         """The oldest signed note over at least so many changes."""

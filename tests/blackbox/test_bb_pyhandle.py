@@ -7,68 +7,33 @@ import secrets
 import pytest
 
 from tests.blackbox.target import HANDLE_NET
+from tests.resolver.http import pyhandle_clients as clients
 from tests.resolver.http.test_tls import make_certificate
 
-pyhandle = pytest.importorskip("pyhandle")
-
-from pyhandle.handleexceptions import (  # noqa: E402 - only where the client is installed
-    HandleAlreadyExistsException,
+from pyhandle.handleexceptions import (  # isort: skip - only where the client is installed
     HandleAuthenticationError,
     HandleNotFoundException,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-LOC = '<locations><location id="0" href="http://a.example.org/" weight="1"/></locations>'
 
 
 def by_password(target, password=None):
-    return pyhandle.handleclient.PyHandleClient("rest").instantiate_with_username_and_password(
+    return clients.by_password(
         f"https://{target.host}:{target.https}",
         f"301:0.NA/{target.prefix}",
         password or target.secret.decode(),
-        HTTPS_verify=False,
     )
 
 
-def by_certificate(target, certificate, key):
-    credentials = pyhandle.clientcredentials.PIDClientCredentials(
-        client="rest",
-        handle_server_url=f"https://{target.host}:{target.https}",
-        certificate_only=str(certificate),
-        private_key=str(key),
-    )
-    return pyhandle.handleclient.PyHandleClient("rest").instantiate_with_credentials(
-        credentials, HTTPS_verify=False
-    )
-
-
-def whole_life(target, client):
-    """Register, read, modify, 10320/loc, delete."""
-    handle = f"{target.prefix}/py-{secrets.token_hex(4)}"
-    assert client.register_handle(handle, "http://example.org/1", checksum="abc") == handle
-    with pytest.raises(HandleAlreadyExistsException):
-        client.register_handle(handle, "http://example.org/2")
-    client.modify_handle_value(handle, URL="http://example.org/3", ttl=120, NAME="grün")
-    client.add_handle_value(handle, **{"10320/LOC": LOC})
-    record = client.retrieve_handle_record(handle)
-    assert record["URL"] == "http://example.org/3"
-    assert record["NAME"] == "grün"
-    assert record["10320/LOC"] == LOC
-    client.delete_handle_value(handle, ["NAME"])
-    assert set(client.retrieve_handle_record(handle)) == {
-        "HS_ADMIN",
-        "URL",
-        "CHECKSUM",
-        "10320/LOC",
-    }
-    client.delete_handle(handle)
-    assert client.retrieve_handle_record_json(handle) is None
+def new_name(target):
+    return f"{target.prefix}/py-{secrets.token_hex(4)}"
 
 
 def test_everything_else(target):
     """Entries by kind, JSON registration, generated names, administrators, single values, lists."""
     client = by_password(target)
-    name = f"{target.prefix}/py-{secrets.token_hex(4)}"
+    name = new_name(target)
     rest = client
     made = client.generate_and_register_handle(target.prefix, "http://example.org/g")
     assert made.startswith(f"{target.prefix}/")
@@ -98,7 +63,7 @@ def test_everything_else(target):
 
 def test_by_password(target):
     """As 301 over HTTPS."""
-    whole_life(target, by_password(target))
+    clients.whole_life(by_password(target), new_name(target))
 
 
 def test_by_certificate(target, tmp_path):
@@ -106,7 +71,8 @@ def test_by_certificate(target, tmp_path):
     if target.kind == HANDLE_NET:
         pytest.skip("Handle.Net asks for a certificate by renegotiation, which this client refuses")
     files = make_certificate(tmp_path, "client", target.key, uid=f"300:0.NA/{target.prefix}")
-    whole_life(target, by_certificate(target, *files))
+    client = clients.by_certificate(f"https://{target.host}:{target.https}", files)
+    clients.whole_life(client, new_name(target))
 
 
 def test_a_wrong_password(target, fresh):
@@ -120,9 +86,7 @@ def test_a_wrong_password(target, fresh):
 
 def test_unauthenticated_over_http(target):
     """Reading needs neither TLS nor a password; deleting does."""
-    client = pyhandle.handleclient.PyHandleClient("rest").instantiate_for_read_access(
-        handle_server_url=f"http://{target.host}:{target.http}"
-    )
+    client = clients.for_reading(f"http://{target.host}:{target.http}")
     record = client.retrieve_handle_record_json(f"0.NA/{target.prefix}")
     assert record["responseCode"] == 1
     with pytest.raises(HandleAuthenticationError):

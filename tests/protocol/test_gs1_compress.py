@@ -19,6 +19,7 @@ from protocol.schemes.gs1_compress import (
     compress_elements,
     expand,
     expand_segment,
+    is_partly_compressed,
 )
 from protocol.schemes.gs1_elements import Element, check_value
 from protocol.schemes.gs1_link import DigitalLink, parse_uri
@@ -46,6 +47,19 @@ def test_row(row):
     assert compress(link) == row["compressed_optimised"]
     assert same(expand(row["compressed"]), link)
     assert same(expand(row["compressed_optimised"]), link)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["uri"])
+def test_row_partly(row):
+    """With the key in clear each link comes back too, below a stem, and with a slash behind it."""
+    link = parse_uri(row["uri"])
+    short = compress(link, "https://example.org/a/b", partly=True)
+    assert short.startswith("https://example.org/a/b" + DigitalLink(link.key).path)
+    if link.qualifiers or link.attributes or link.parameters:
+        assert same(expand(short), link)
+        assert same(expand(short + "/"), link)
+    else:
+        assert parse_uri(short) == link
 
 
 def value_of(ai):
@@ -101,6 +115,11 @@ def test_round_trip(body, ais, foreign, data):
     )
     for sequences in (False, True):
         assert same(expand(compress(link, sequences=sequences)), link)
+        partly = compress(link, "https://example.org/01/shop", sequences=sequences, partly=True)
+        assert partly.startswith(f"https://example.org/01/shop/01/{link.key.value}")
+        if partly != link.uri("https://example.org/01/shop"):
+            assert same(expand(partly), link)
+            assert expand(partly).base == "https://example.org/01/shop"
     assert len(compress(link)) <= len(compress(link, sequences=False))
 
 
@@ -143,6 +162,85 @@ def test_second_key():
 def test_sequences_name_known_ais():
     """Each predefined sequence holds AIs of the table."""
     assert all(ai in AIS for sequence in SEQUENCES.values() for ai in sequence)
+
+
+CLEAR = "https://example.org/shop/01/09506000134352"
+
+
+@pytest.mark.parametrize(
+    ("segment", "element_string"),
+    [
+        # 10, six upper-case hexadecimal digits: 0001 0000 010 00110 and 24 bits.
+        ("EEarwSM", "(01)09506000134352(10)ABC123"),
+        # 21, a decimal of eleven digits: 0010 0001 000 01011 and 37 bits.
+        ("IQuGp9FdO", "(01)09506000134352(21)72292641703"),
+        ("EEarwSM?17=261231", "(01)09506000134352(10)ABC123(17)261231"),
+        ("EEarwSM/?x=y#part", "(01)09506000134352(10)ABC123"),
+    ],
+)
+def test_key_in_clear(segment, element_string):
+    """Key and value stand in the path as ever; the segment holds the rest; the query counts."""
+    link = expand(f"{CLEAR}/{segment}")
+    assert link.element_string == element_string
+    assert link.base == "https://example.org/shop"
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("https://example.org/01/09506000134353/EEarwSM", "check-digit"),
+        ("https://example.org/01/9506000134352/EEarwSM", "length"),
+        ("https://example.org/gtin/09506000134352/EEarwSM", "key-missing"),
+        ("https://example.org/10/A1/EEarwSM", "key-missing"),
+        (CLEAR + "/A", "compressed"),  # nothing in it
+        (CLEAR + "/10", "compressed"),  # a qualifier without a value
+        (CLEAR + "/EEarwSN", "compressed"),  # padding
+        (CLEAR + "/10/B2/EEarwSM", "key-missing"),
+        (CLEAR + "/EEarwSM?10=ABC123", "attribute"),
+        (CLEAR + "/EEarwSM?17=261331", "date"),
+        (CLEAR + "/EEarwSM?999=1", "unknown-ai"),
+        (CLEAR + "/DBFKk4XBoALg", "duplicate-ai"),  # the key again
+        (CLEAR, "compressed"),
+        (CLEAR + "/21/DBFKk4XBoALg", "compressed"),  # a serial that looks compressed
+        ("https://example.org/DBFKk4XBoALg?17=999999", "date"),
+        ("https://example.org/DBFKk4XBoALg?21=8", "attribute"),
+        ("https://example.org/DBFKk4XBoALg?01=09506000134352", "duplicate-ai"),
+        ("https://user@example.org/DBFKk4XBoALg", "structure"),
+    ],
+)
+def test_refused(uri, reason):
+    """What a segment and its surroundings say together must be one link, and a compressed one."""
+    with pytest.raises(BadIdentifier) as refused:
+        expand(uri)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "path", ["/01/09506000134352/10/00/21/EEarwSM", "/01/09506000134352/10/01/21/0"]
+)
+def test_values_that_look_like_keys(path):
+    """A lot called 00 or 01 is no key in clear."""
+    assert not is_partly_compressed(path)
+    assert parse_uri("https://example.org" + path).path == path
+
+
+def test_lenient_key_in_clear():
+    """A lenient reader takes word forms and short GTINs for the key in clear."""
+    link = expand("https://example.org/gtin/9506000134352/EEarwSM", lenient=True)
+    assert link.element_string == "(01)09506000134352(10)ABC123"
+
+
+def test_second_key_beside_a_key_in_clear():
+    """Where the key stands in clear, a second one among the attributes is no matter."""
+    link = parse_uri("https://example.org/8004/9521234V9cFnd?01=09510220137376")
+    assert same(expand(compress(link, partly=True)), link)
+
+
+@pytest.mark.parametrize("stem", ["/01", "/gtin", "/01/09506000134352", "/00/x/y"])
+def test_base_like_a_key(stem):
+    """A base that holds what looks like a key is refused: it would be read as one."""
+    with pytest.raises(BadIdentifier):
+        compress(parse_uri("https://example.org/01/09506000134352/21/7"), "https://a.b" + stem)
 
 
 def test_base_is_kept():

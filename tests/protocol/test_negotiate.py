@@ -117,6 +117,14 @@ def test_linkset_by_parameter(link_type):
     assert choose([PIP], wanted(link_type=link_type)).outcome is Outcome.LINKSET
 
 
+@pytest.mark.parametrize(
+    "accept", ["application/linkset+json;q=0", "application/linkset;q=0.0, */*;q=0"]
+)
+def test_linkset_refused(accept):
+    """What a client says it does not take is not what it asks for."""
+    assert not wanted(accept=accept).linkset
+
+
 def test_linkset_by_accept():
     """The linkset is had by its media type when nothing is liked better and no type is named."""
     assert wanted(accept="application/linkset+json").linkset

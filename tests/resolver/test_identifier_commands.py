@@ -158,10 +158,34 @@ def test_make(text, uri):
     assert code == (0 if uri else 1)
 
 
-def test_base_must_be_an_address():
-    """A base that is no web address gives code 2."""
-    done = CliRunner().invoke(app, ["link", "make", "--base", "ftp://x", "6901234567892"])
+@pytest.mark.parametrize(
+    "base",
+    ["ftp://x", "https://", "https://a b", "https://a?b=c", "https://a/#b", "https://u@a", "x", ""],
+)
+def test_base_must_be_an_address(base):
+    """A base that is no web address, or more than its beginning, gives code 2."""
+    done = CliRunner().invoke(app, ["link", "make", "--base", base, "6901234567892"])
     assert done.exit_code == 2
+
+
+def test_partial_through_jsonl():
+    """Each link of the reference set comes back from its partly compressed form."""
+    rows = [row["uri"] for row in LINKS["compression"]]
+    lines = [{"input": uri} for uri in rows]
+    code, found = run("link", "compress", "--partial", "--jsonl", lines=lines)
+    assert code == 0
+    pairs = [(uri, one["compressed"]) for uri, one in zip(rows, found, strict=True)]
+    pairs = [(uri, short) for uri, short in pairs if uri != short]  # a key alone stays as it is
+    code, found = run("link", "expand", "--jsonl", lines=[{"input": short} for _, short in pairs])
+    assert code == 0
+    for (uri, _), one in zip(pairs, found, strict=True):
+        path, _, query = uri.partition("?")
+        made, _, members = one["uri"].partition("?")
+        assert (made, sorted(members.split("&"))) == (path, sorted(query.split("&")))
+    wide = "https://example.org/gtin/9506000134352/EEarwSM"
+    assert run("link", "expand", "--json", wide)[0] == 1
+    code, found = run("link", "expand", "--lenient", "--json", wide)
+    assert (code, found[0]["canonical"]) == (0, "https://id.gs1.org/01/09506000134352/10/ABC123")
 
 
 def test_urns_and_plain_compression_through_jsonl():

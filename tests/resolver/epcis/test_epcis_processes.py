@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
 import random
 import signal
 import ssl
+import threading
 import time
 from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import aiohttp
 import pytest
@@ -19,8 +22,15 @@ from registry.events.index import EventIndex
 from registry.store import Table
 from registry.store.lmdb_store import LmdbStore
 from resolver.config import FaceSettings
+from resolver.epcis.named import (
+    NamedQuery,
+    Subscription,
+    all_queries,
+    all_subscriptions,
+    read_cursor,
+)
 from tests.resolver.epcis.asking import document, event
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import PATIENCE_S, Serving, biaoshi, make, until
 
 SECRET = "word"
 KILLS = int(os.environ.get("BIAOSHI_KILLS", "3"))
@@ -246,6 +256,96 @@ def test_a_mirror_holds_the_events(tmp_path):
         copy.end()
     assert tables(mirror) == tables(primary)
     assert captured(mirror) == captured(primary)
+
+
+class Target(ThreadingHTTPServer):
+    """An address that keeps the last digits of the events that are posted to it."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Taking)
+        self.events = queue.Queue()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+    def next(self):
+        return self.events.get(timeout=PATIENCE_S)
+
+
+class Taking(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        for one in body["epcisBody"]["queryResults"]["resultsBody"]["eventList"]:
+            self.server.events.put(one["eventID"][-4:])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Quietly."""
+
+
+@pytest.fixture
+def target():
+    made = Target()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_a_promoted_mirror_goes_on_delivering(tmp_path, target):
+    """Queries, subscriptions and how far these came are on the mirror when it takes over."""
+    from tests.resolver.trust.mirrored import caught_up, ports, tree_of
+
+    http, https = ports(2)
+    primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
+    mirror = tmp_path / "mirror"
+    key = primary / "keys" / "admin_300.pem"
+    made = biaoshi(
+        *("init", mirror, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
+        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
+    )
+    assert made.returncode == 0, made.stderr
+    owner = "300:0.NA/86.999"
+    query = NamedQuery("all", owner, 0, {})
+    one = Subscription("x", "all", owner, 0, target.url, "", False, None, 0, 0)
+    store = LmdbStore.open(primary / "store")
+    store.apply([query.note().write(), one.note().write()])
+    store.close()
+    running = [first := Serving(primary), copy := Serving(mirror)]
+    try:
+        capture_as_operator(primary, event(1), event(2))
+        assert [target.next(), target.next()] == ["0001", "0002"]
+        caught_up(mirror, tree_of(primary))
+        until(lambda: carried(mirror, one) == carried(primary, one) and carried(mirror, one)[2])
+        first.stop()
+        copy.stop()
+        done = biaoshi("promote", mirror, "--keys", primary)
+        assert done.returncode == 0, done.stderr
+        assert "subscriptions that go on here: 1 and 1" in done.stdout
+        settings = mirror / "biaoshi.toml"
+        text = settings.read_text()
+        start = text.index("[outbound]")
+        allowed = text[start:].replace("allow = []", 'allow = ["127.0.0.0/8"]', 1)
+        settings.write_text(text[:start] + allowed)
+        running.append(Serving(mirror))
+        capture_as_operator(mirror, event(3))
+        assert target.next() == "0003"  # and none of the earlier ones again
+    finally:
+        for node in running:
+            node.end()
+
+
+def carried(folder, subscription):
+    """The query, the subscription and its cursor as a node's store has them."""
+    store = LmdbStore.open(folder / "store", readonly=True)
+    try:
+        with store.snapshot() as state:
+            cursor = read_cursor(state, subscription).sequence
+            return list(all_queries(state)), all_subscriptions(state), cursor
+    finally:
+        store.close()
 
 
 DECLARED = {"declarationTime": "2026-04-01T00:00:00Z"}

@@ -13,9 +13,11 @@ from protocol import merkle, note
 from protocol.errors import SignatureInvalid
 from protocol.record import encode_values
 from registry.log import sequence_key
+from registry.notes import Note, encode_note
 from registry.receipt import parse_receipt, verify_receipt, verify_record
 from registry.records import read_row
 from registry.store import Table, Write
+from resolver.trust.carried import unpack_notes
 from tests.resolver.http.node_in_process import value
 
 PRIVATE = 12
@@ -97,6 +99,7 @@ async def test_proofs_hold(served):
         ("/log/checkpoint?size=99", 404),
         ("/log/other", 404),
         ("/log/bodies?from=1", 403),
+        ("/log/notes", 403),
     ],
 )
 async def test_what_is_not_there(served, path, status):
@@ -141,6 +144,27 @@ async def test_bodies_are_for_administrators(served):
     rows = list(iter(msgpack.Unpacker(io.BytesIO(answer.body))))
     assert [row[0] for row in rows] == list(range(1, number + 1))
     assert b"secret" in rows[-1][2]
+
+
+async def test_notes_are_for_administrators(served):
+    """Queries, subscriptions and cursors go to administrators, nothing else does; in portions."""
+    noted = {
+        b"epcis/query/a": {"name": "a"},
+        b"epcis/sub/1/x": {"token": "secret"},
+        b"epcis/cursor/1/x": {"sequence": 7},
+    }
+    others = {b"epcis/doc/1": b"", b"epcis/job/1": {}, b"other": 1}
+    rows = (Note(key, encode_note(one)).write() for key, one in (noted | others).items())
+    served.node.store.apply(list(rows))
+    assert (await served.ask("GET", "/log/notes", tls=True)).status == 401
+    answer = await served.as_admin("GET", "/log/notes")
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    found = unpack_notes(answer.body)
+    assert found == {key: encode_note(one) for key, one in noted.items()}
+    rest = await served.as_admin("GET", f"/log/notes?after={b'epcis/query/a'.hex()}")
+    assert list(unpack_notes(rest.body)) == [b"epcis/sub/1/x"]
+    assert (await served.as_admin("GET", f"/log/notes?after={b'epcis/t'.hex()}")).body == b""
+    assert (await served.as_admin("GET", "/log/notes?after=x")).status == 400
 
 
 async def test_erasing_a_body_leaves_every_proof(served):

@@ -7,19 +7,16 @@ import warnings
 
 import pytest
 
+from tests.resolver.http import pyhandle_clients as clients
 from tests.resolver.http.node_in_process import ADMIN, SECRET, value
 from tests.resolver.http.test_tls import make_certificate
 
-pyhandle = pytest.importorskip("pyhandle")
-
-from pyhandle.handleexceptions import (  # noqa: E402 - only where the client is installed
+from pyhandle.handleexceptions import (  # isort: skip - only where the client is installed
     GenericHandleError,
-    HandleAlreadyExistsException,
     HandleAuthenticationError,
     HandleNotFoundException,
 )
 
-LOC = '<locations><location id="0" href="http://a.example/" weight="1"/></locations>'
 PASSWORD = "plain-ASCII:secret"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -35,54 +32,29 @@ def world(served):
 
 
 def client_by_password(world, password=PASSWORD, username=ADMIN):
-    return pyhandle.handleclient.PyHandleClient("rest").instantiate_with_username_and_password(
-        f"https://127.0.0.1:{world.https}", username, password, HTTPS_verify=False
-    )
+    return clients.by_password(f"https://127.0.0.1:{world.https}", username, password)
 
 
-def client_by_certificate(world, files, **more):
-    certificate, key = files
-    credentials = pyhandle.clientcredentials.PIDClientCredentials(
-        client="rest",
-        handle_server_url=f"https://127.0.0.1:{world.https}",
-        certificate_only=str(certificate),
-        private_key=str(key),
-        **more,
-    )
-    return pyhandle.handleclient.PyHandleClient("rest").instantiate_with_credentials(
-        credentials, HTTPS_verify=False
-    )
+def client_by_certificate(world, files):
+    return clients.by_certificate(f"https://127.0.0.1:{world.https}", files)
 
 
 def full_round(client, name):
-    """Register, read, modify, add, delete; with 10320/loc."""
+    """Its whole life, then overwriting, registering as JSON and under a generated name."""
     handle = f"86.999/{name}"
-    assert client.register_handle(handle, "http://example.org/1", checksum="abc") == handle
-    with pytest.raises(HandleAlreadyExistsException):
-        client.register_handle(handle, "http://example.org/2")
-    assert client.get_value_from_handle(handle, "URL") == "http://example.org/1"
-    assert set(client.retrieve_handle_record(handle)) == {"HS_ADMIN", "URL", "CHECKSUM"}
-    client.modify_handle_value(handle, URL="http://example.org/3", ttl=120, COLOUR="grün")
-    client.add_handle_value(handle, **{"10320/LOC": LOC})
-    record = client.retrieve_handle_record(handle)
-    assert record["URL"] == "http://example.org/3"
-    assert record["COLOUR"] == "grün"
-    assert record["10320/LOC"] == LOC
+    clients.whole_life(client, handle)
+    client.register_handle(handle, "http://example.org/1", checksum="abc")
     client.delete_handle_value(handle, "CHECKSUM")
-    client.delete_handle_value(handle, ["COLOUR"])
-    assert set(client.retrieve_handle_record(handle)) == {"HS_ADMIN", "URL", "10320/LOC"}
     client.register_handle_kv(handle, overwrite=True, URL="http://example.org/4")
     assert set(client.retrieve_handle_record(handle)) == {"HS_ADMIN", "URL"}
     entries = [{"index": 1, "type": "URL", "data": "http://example.org/5"}]
     client.register_handle_json(handle, entries, overwrite=True)
     assert client.get_value_from_handle(handle, "URL") == "http://example.org/5"
     client.delete_handle(handle)
-    assert client.retrieve_handle_record_json(handle) is None
     with pytest.raises(HandleNotFoundException):
         client.delete_handle_value(handle, "URL")
     generated = client.generate_and_register_handle("86.999", "http://example.org/g")
     assert client.get_value_from_handle(generated, "URL") == "http://example.org/g"
-    return handle
 
 
 async def test_password(world):
@@ -107,9 +79,7 @@ async def test_unauthenticated_over_http(world):
     world.register("86.999/read", value(1, "URL", "http://example.org/"))
 
     def run():
-        client = pyhandle.handleclient.PyHandleClient("rest").instantiate_for_read_access(
-            handle_server_url=f"http://127.0.0.1:{world.http}"
-        )
+        client = clients.for_reading(f"http://127.0.0.1:{world.http}")
         assert client.get_value_from_handle("86.999/read", "URL") == "http://example.org/"
         assert client.retrieve_handle_record_json("86.999/none") is None
         with pytest.raises(HandleAuthenticationError):

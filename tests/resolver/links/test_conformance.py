@@ -356,11 +356,11 @@ async def test_16_vocabularies(shop):
 
 
 @pytest.mark.parametrize("stem", ["", "/q"])
-@pytest.mark.parametrize("sequences", [True, False])
-async def test_17_compressed(shop, stem, sequences):
+@pytest.mark.parametrize("how", [{}, {"sequences": False}, {"partly": True}])
+async def test_17_compressed(shop, stem, how):
     """A compressed link is answered as what it stands for, which the Link header says."""
     plain = f"{KEY}/22/V1/10/L7/21/S1"
-    short = compressed(plain + "?17=261231&x=1", sequences=sequences)
+    short = compressed(plain + "?17=261231&x=1", **how)
     answer = await shop.ask("GET", stem + short)
     assert (answer.status, answer.headers["Location"]) == (
         307,
@@ -373,6 +373,8 @@ async def test_17_compressed(shop, stem, sequences):
     answer = await shop.ask("GET", compressed("/01/09521234543206/21/1"))
     assert answer.status == 404
     assert relations(answer.headers["Link"])["owl:sameAs"].endswith("/01/09521234543206/21/1")
+    answer = await shop.ask("GET", f"{KEY}/EEarwSN")
+    assert answer.status == 400
 
 
 @pytest.mark.parametrize(

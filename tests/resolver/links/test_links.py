@@ -367,6 +367,12 @@ def test_paths_round_trip(asked, sequences):
     found = read_compressed(short, "")
     assert found is not None
     assert (found.link.path, found.compressed) == (asked.path, True)
+    if asked.qualifiers:
+        partly = compress(parse_uri(ROOT + asked.path), partly=True).removeprefix(ROOT)
+        for one in (partly, f"/shop{partly}/"):
+            assert is_link_path(one, prefix=False)
+            read = read_link(one, "x=1")
+            assert (read.link.path, read.compressed) == (asked.path, True)
 
 
 @settings(max_examples=200)
