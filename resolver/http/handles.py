@@ -81,7 +81,15 @@ class Handles:
             return await self._post(asked)
         if method == "DELETE":
             return await self._delete(asked)
-        raise MethodUnknown(f"Unknown method {method}")
+        raise self._unknown(asked, method)
+
+    def _unknown(self, asked: Asked, method: str) -> BiaoshiError:
+        """What a method that no record takes is told; first that there is no such record."""
+        handle = self._handle(asked)
+        held = self._node.lookup.row(handle)
+        if self._node.prefixes.responsible(handle) and (held is None or is_unseen(held)):
+            return HandleNotFound("")
+        return MethodUnknown(f"Unknown method {method}")
 
     # --- reading
 
