@@ -90,7 +90,7 @@ def _resolving(facts: Facts) -> Json:
                 parameters=[
                     parameter(
                         "id",
-                        facts.name(1),
+                        facts.sought(),
                         "a name of this node; or a DOI, OID, GTIN, URN, VAA code … of any",
                         required=True,
                         example=facts.example(),
@@ -141,7 +141,7 @@ def _following(facts: Facts) -> list[Json]:
     return [
         parameter(
             "identifier",
-            facts.name(1),
+            facts.sought(),
             "as it is written; of any scheme",
             where="path",
             example=facts.example(),
@@ -293,7 +293,7 @@ _PAGE_PARAMETERS: Final = (
 def _pages(facts: Facts) -> Json:
     shown = parameter(
         "identifier",
-        facts.name(1),
+        facts.sought(),
         "as it is written; of any scheme",
         where="path",
         example=facts.example(),
@@ -350,6 +350,11 @@ def _schemas(facts: Facts) -> Json:
         "handle",
         "values",
     )
+    some = {"on_exists": {"const": "merge"}, "values": reference("SomeValues")}
+    row["anyOf"] = [
+        {"properties": {"on_exists": {"enum": ["refuse", "replace"]}}},
+        {"properties": some, "required": ["on_exists"]},
+    ]
     return {"Row": row}
 
 

@@ -43,6 +43,10 @@ _PAGED: Final = (
     parameter("page", _PAGES, "from 0"),
     parameter("pageSize", _PAGES, "0: the count only"),
 )
+_BEFORE: Final = (
+    "Credentials are needed. Whether a record is there is told before they are looked at, as "
+    "anybody can read it (404, 409). "
+)
 _CONDITIONS: Final = (
     "`If-Match` (an ETag that was read) and `If-None-Match: *` bind it to a version: 412 where it "
     "is another. An `Idempotency-Key` of 1 to 255 characters makes it safe to send again; the key "
@@ -115,10 +119,7 @@ def paths(facts: Facts) -> Json:
 
 
 def _record(handle: Json) -> Json:
-    body = content(
-        {"anyOf": [reference("Values"), object_of({"values": reference("Values")}, "values")]},
-        "application/json",
-    )
+    body, some = _values("Values"), _values("SomeValues")
     version = {"ETag": "the version"}
     return {
         "get": operation(
@@ -149,20 +150,18 @@ def _record(handle: Json) -> Json:
                 **_WRITE_ERRORS,
             },
             tag="handles",
-            text="The body is a list of values, one value, or an object with `values`. "
+            text="The body is a list of values, one value, or an object with `values`. With `index`, "
+            "`various` or one by one the indexes of these values: no others of the record change. "
+            + _BEFORE
             + _CONDITIONS,
             parameters=[
                 handle,
-                parameter(
-                    "index",
-                    {"enum": ["various"]},
-                    "the values in the body; or their indexes, one by one: 400 where they differ",
-                ),
                 _OVERWRITE,
                 parameter("mintNewSuffix", SWITCH, "append a random suffix"),
             ],
             body=body,
             secured=True,
+            asked_first=True,
         ),
         "post": operation(
             "Add or replace values: PUT with index=various",
@@ -172,21 +171,30 @@ def _record(handle: Json) -> Json:
                 **_WRITE_ERRORS,
             },
             tag="handles",
-            text=_CONDITIONS,
+            text=_BEFORE + _CONDITIONS,
             parameters=[handle, _OVERWRITE],
-            body=body,
+            body=some,
             secured=True,
+            asked_first=True,
         ),
         "delete": operation(
             "Delete a record",
             {200: answer("deleted", "Done"), **_WRITE_ERRORS},
             tag="handles",
             text="With `index`, once or more: those values; 400 where one of them is not there. "
+            + _BEFORE
             + _CONDITIONS,
             parameters=[handle],
             secured=True,
+            asked_first=True,
         ),
     }
+
+
+def _values(name: str) -> Json:
+    """A body of values: a list, or an object with it."""
+    known = reference(name)
+    return content({"anyOf": [known, object_of({"values": known}, "values")]}, "application/json")
 
 
 def _list(facts: Facts) -> Json:
@@ -350,6 +358,7 @@ SHOWN: Final[Json] = {"type": "array", "items": reference("Value")}
 SCHEMAS: Final[Json] = {
     "Value": _SHOWN_VALUE,
     "Values": {"type": "array", "items": reference("NewValue")},
+    "SomeValues": {"type": "array", "minItems": 1, "items": reference("NewValue")},
     "NewValue": _NEW_VALUE,
     "Record": object_of({"responseCode": NUMBER, "handle": TEXT, "values": SHOWN}, "responseCode"),
     "Done": object_of({"responseCode": NUMBER, "handle": TEXT}, "responseCode", "handle"),

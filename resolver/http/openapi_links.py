@@ -75,7 +75,7 @@ def paths(facts: Facts) -> Json:
     """Every path of links."""
     identifier = parameter(
         "identifier",
-        facts.name(1),
+        facts.sought(),
         "of any scheme, as it is written, slashes too",
         where="path",
         example=facts.example(),

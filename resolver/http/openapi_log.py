@@ -18,10 +18,6 @@ from resolver.http.openapi_parts import (
 )
 from resolver.http.openapi_parts import parameter as asked
 
-_BASE64: Final[Json] = {
-    "type": "string",
-    "pattern": r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==)?$",
-}
 _ROOT: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"}
 _TILE: Final[Json] = {
     "type": "string",
@@ -88,7 +84,7 @@ def paths(facts: Facts) -> Json:
         "/log/receipt": _get(
             "The receipt of the last change of a record",
             "leaf, proof and checkpoint, opened as far as the caller may read",
-            asked("handle", facts.name(1), "the record", required=True, example=facts.example()),
+            asked("handle", facts.sought(), "the record", required=True, example=facts.example()),
             asked("cosigned", SWITCH, "under the checkpoint that witnesses cosigned"),
             more=problems(401, 429),
             text="Or, with `sequence` in place of `handle`, of the change of that number.",
@@ -145,7 +141,11 @@ def _held() -> Json:
             "size": NATURAL,
             "root": _ROOT,
             "mirror": {"type": "string"},
-            "sites": {"type": "array", "items": _BASE64},
+            "sites": {
+                "type": "array",
+                "maxItems": 0,
+                "description": "or the site records of the mirror, encoded, in base64",
+            },
         },
         "size",
         "root",

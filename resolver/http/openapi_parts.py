@@ -38,9 +38,13 @@ class Facts:
         """The schema of a prefix that is homed here."""
         return self._named(r"^(0\.NA/)?", "$")
 
-    def name(self, least: int = 0) -> Json:
+    def name(self) -> Json:
         """The schema of a name under a prefix that is homed here, in its own spelling."""
-        return self._named("^", f"/{PRINTED}{'*+'[least]}$")
+        return self._named("^", f"/{PRINTED}*$")
+
+    def sought(self) -> Json:
+        """The same of ASCII: what is looked for by it, and need not be there."""
+        return self._named("^", "/[!-~]+$")
 
     def example(self) -> str:
         """A name that is one here."""
@@ -116,8 +120,10 @@ def operation(
     parameters: Sequence[Json] = (),
     body: Json | None = None,
     secured: bool = False,
+    asked_first: bool = False,
     text: str | None = None,
 ) -> Json:
+    """asked_first: something of it is answered before credentials are looked at."""
     made: Json = {
         "summary": summary,
         "tags": [tag],
@@ -130,7 +136,8 @@ def operation(
     if body is not None:
         made["requestBody"] = body
     if secured:
-        made["security"] = [{"basic": []}, {"handle": []}, {"certificate": []}]
+        made["security"] = [{}] if asked_first else []
+        made["security"] += [{"basic": []}, {"handle": []}, {"certificate": []}]
     return made
 
 
