@@ -32,7 +32,7 @@ from protocol.errors import (
 from protocol.handle_json import parse_values
 from protocol.labels import with_labels
 from protocol.record import Reference
-from protocol.strict_json import TOLERANT, parse_json
+from protocol.strict_json import TOLERANT, parse_json, whole
 from registry.idempotency import require_unused_keys
 from registry.ready import Drafter
 from registry.records import read_record
@@ -424,7 +424,7 @@ def _result(row: Row, outcome: Outcome | None) -> bytes:
 
 
 def _integer(row: dict[str, Any], name: str, default: int) -> int:
-    value = row.get(name, default)
+    value = whole(row.get(name, default))
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise ParseError(f"`{name}` must be an integer from 0, not {value!r:.40}")
     return value
