@@ -25,6 +25,8 @@ from resolver.epcis.versions import EXACT, LEAST, MOST, VERSION, EpcFormat
 Json = dict[str, Any]
 
 _TEXT: Final[Json] = {"type": "string"}
+_PAST: Final = "^([01][0-9]{3}|20[01][0-9]|202[0-5])-"
+"""Moments that certainly are no later than now, which no schema can say."""
 _WORD: Final[Json] = {"type": "string", "minLength": 1}
 _ANY: Final[Json] = {
     "type": "string",
@@ -483,6 +485,7 @@ def _documents() -> Json:
         "EpcisNewEvent": {
             "description": "eventTime is not later than now; a sensor's time not than eventTime",
             "allOf": [_ref("EpcisEvent")],
+            "properties": {"eventTime": {"pattern": _PAST}},
             "anyOf": [
                 {"properties": {"type": {"not": {"const": "AggregationEvent"}}}},
                 {"properties": {"action": {"const": "OBSERVE"}}},
