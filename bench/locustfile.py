@@ -144,6 +144,11 @@ class IrpUdp(Asking):
 
     weight = 5
 
+    def on_start(self) -> None:
+        super().on_start()
+        # As a client does that was told to: over TCP once, which shows that it is no forged source.
+        timed(self, "IRP/TCP", "to be known", lambda: self.irp.tcp(self.names.hot()))
+
     @tag("resolve", "hot")
     @task(8)
     def hot(self) -> None:

@@ -1,4 +1,4 @@
-"""Grants: who besides the administrators sees values of level 2.
+"""Grants: who besides the administrators sees values and events of level 2.
 
 The grants of a prefix P are the values of type `0.GRANT` of the record `P/0.GRANTS`, every value of
 which is labelled 3: they are written, signed, logged, mirrored and backed up like any record, and
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from protocol.epcis.vocabulary import BIZ_STEP, EPCIS, word
 from protocol.errors import InvalidValue, ParseError
 from protocol.identifier import key_of
 from protocol.labels import CLASSES, Label
@@ -25,7 +26,9 @@ from registry.store.row import checked, decode_row, row_version, store_key
 GRANT: Final = b"0.GRANT"
 GRANTS: Final = b"/0.GRANTS"
 """What follows the prefix in the name of the record of its grants."""
-_MEMBERS: Final = frozenset(("to", "identifier", "under", "class", "type", "purpose", "until"))
+_MEMBERS: Final = frozenset(
+    ("to", "identifier", "under", "class", "type", "purpose", "until", "event", "step")
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TEXT: Final = 2_048
 
@@ -35,8 +38,9 @@ class Grant:
     """One grant. to: an identity, or a list (HS_VLIST) of some. None: not narrowed.
 
     identifier: this record only (folded). under: names that begin so (folded). data_class: of the
-    label. type: of the value, as queries name types (`URL.` takes every URL.x). purpose: must be
-    that of the label. until: seconds since 1970.
+    label. type: of the value, as queries name types (`URL.` takes every URL.x); of an event,
+    the name of a field. purpose: must be that of the label. until: seconds since 1970. event, step:
+    events of this type, with this bizStep; a grant that has one opens no value of a record.
     """
 
     to: Reference
@@ -46,6 +50,8 @@ class Grant:
     type: bytes | None = None
     purpose: str | None = None
     until: int | None = None
+    event: str | None = None
+    step: str | None = None
 
     def concerns(self, folded: bytes, now_s: float) -> bool:
         """Whether it is about a record, and holds now. folded: its key."""
@@ -57,11 +63,15 @@ class Grant:
 
     def covers(self, type_: bytes, label: Label) -> bool:
         """Whether it opens a value of this type, labelled so."""
-        if self.data_class is not None and label.get("class") != self.data_class:
-            return False
-        if label.get("purpose") != self.purpose and label.get("purpose") is not None:
+        if self.event is not None or self.step is not None or not self.suits(label):
             return False
         return self.type is None or type_matches(self.type, type_)
+
+    def suits(self, label: Label) -> bool:
+        """Whether it is for what is labelled so."""
+        if self.data_class is not None and label.get("class") != self.data_class:
+            return False
+        return label.get("purpose") == self.purpose or label.get("purpose") is None
 
     def shape(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -73,6 +83,8 @@ class Grant:
             "type": _shown(self.type),
             "purpose": self.purpose,
             "until": self.until,
+            "event": self.event,
+            "step": self.step,
         }
         return {name: said for name, said in shape.items() if said is not None}
 
@@ -99,6 +111,8 @@ def make_grant(shape: Any) -> Grant:
         type_.encode() if type_ else None,
         texts["purpose"],
         _until(shape.get("until")),
+        event.removeprefix(EPCIS) if (event := texts["event"]) else None,
+        word(BIZ_STEP, step) if (step := texts["step"]) else None,
     )
 
 

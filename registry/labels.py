@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocol.labels import (
     CLASSES,
@@ -22,6 +22,9 @@ from protocol.labels import (
 )
 from protocol.record import HandleValue, Reference
 from registry.grants import Grant
+
+if TYPE_CHECKING:
+    from registry.events.granted import EventGrants
 
 __all__ = [
     "ANYBODY",
@@ -42,12 +45,13 @@ __all__ = [
 class Viewer:
     """Who asks. actor: proved; None for anybody. administrator: of a prefix homed here, or of the
     server; the process that proved the actor found that out. grants: those that name the actor and
-    hold now for what is asked about.
+    hold now for the record that is asked about; events: what they open of events.
     """
 
     actor: Reference | None = None
     administrator: bool = False
     grants: tuple[Grant, ...] = ()
+    events: EventGrants | None = None
 
 
 ANYBODY = Viewer()
@@ -56,7 +60,7 @@ ANYBODY = Viewer()
 def visible(label: Mapping[str, Any] | None, caller: Viewer, type_: bytes | None = None) -> bool:
     """Whether a caller may know that something labelled so is there.
 
-    type_: of a value; None for what is no value of a record.
+    type_: of a value; None for what is no value of a record. Events: registry.events.granted.
     """
     level = level_of(label)
     if caller.administrator or level == PUBLIC:

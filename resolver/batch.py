@@ -13,7 +13,7 @@ import errno
 import mmap
 import socket
 import sys
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 BATCH: Final = 64
 NAME_SLOT: Final = 32
@@ -69,6 +69,17 @@ def available() -> bool:
     return _CALLS is not None
 
 
+class Place(NamedTuple):
+    """Where in the arrays of a batch the things of one slot lie, reckoned once."""
+
+    slot: int
+    size: int
+    inbox: int
+    address: slice
+    outbox: int
+    length: int
+
+
 class Batch:
     """The slots of one socket, which must not block.
 
@@ -111,6 +122,20 @@ class Batch:
             header.iov = ctypes.addressof(parts[number])
             header.iov_count = 1
         return headers, parts
+
+    def places(self, start: int, end: int) -> list[Place]:
+        """Where each slot's things lie. start, end: the octets of a name that tell an address."""
+        return [
+            Place(
+                slot,
+                slot * self.size_step + self.size_at,
+                slot * self.in_slot,
+                slice(slot * NAME_SLOT + start, slot * NAME_SLOT + end),
+                slot * self.out_slot,
+                2 * slot + 1,
+            )
+            for slot in range(BATCH)
+        ]
 
     def receive(self) -> int:
         """Take the datagrams that wait; how many there are, in the slots from 0 on."""

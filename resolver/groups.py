@@ -48,6 +48,19 @@ async def memberships(node: Node, actor: Reference, *handles: bytes) -> tuple[Re
     return tuple(search.found)
 
 
+async def granted_memberships(
+    node: Node, actor: Reference, prefixes: Iterable[bytes]
+) -> tuple[Reference, ...]:
+    """Lists at other nodes that name `actor`, reached from the grants of folded prefixes."""
+    if node.recursion is None:
+        return ()
+    search = _Search(node, actor)
+    for prefix in prefixes:
+        search.follow(grant.to for grant in node.lookup.grants.of(prefix))
+    await search.run()
+    return tuple(search.found)
+
+
 async def memberships_for(
     node: Node, actor: Reference, handle: bytes, *, creating: bool = False
 ) -> tuple[Reference, ...]:

@@ -43,7 +43,7 @@ from registry.events.row import (
     EventRow,
     decode_event_row,
 )
-from registry.labels import level_of
+from registry.labels import GRANTED, level_of
 from registry.log import sequence_key
 from registry.prefixes import HOMED
 from registry.store import Snapshot, Table, Write
@@ -194,7 +194,19 @@ def first_same(batch: Batch, access: Access, change: Change, row: EventRow) -> i
                     f"a copy of {row.event_id} cannot be more public than the event: label it "
                     f"{level_of(held.label)} or above"
                 )
+            both = level_of(row.label) == GRANTED == level_of(held.label)
+            if both and _granted_by(row) != _granted_by(held):
+                raise InvalidValue(
+                    f"a copy of {row.event_id} has the class and purpose of the event, or a level "
+                    "above it: others might be granted what the copy says"
+                )
     return None
+
+
+def _granted_by(row: EventRow) -> tuple[Any, Any]:
+    """What of a label grants ask for."""
+    label = row.label or {}
+    return label.get("class", "operation"), label.get("purpose")
 
 
 def _known(batch: Batch, event_id: str) -> list[tuple[int, EventRow]]:

@@ -49,7 +49,9 @@ def audit_reads(
                     print(json.dumps(read, ensure_ascii=False))
                     continue
                 at = datetime.fromtimestamp(read["when"], UTC).isoformat()
-                what = f"{read['what']} {','.join(map(str, read['indexes']))}"
+                what = f"{read['what']} {','.join(map(str, read['indexes']))}".rstrip()
+                if "changes" in read:
+                    what += f" (changes {read['changes']})"
                 why = ", ".join(read["purposes"]) or "-"
                 print(f"{at}  {read['who']}  {what}  {why}  {read['digest'][:16]}")
     finally:

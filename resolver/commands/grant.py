@@ -18,6 +18,7 @@ _EPILOG = """\b
 Examples:
   biaoshi grant add ./steel 300:0.NA/88.200 --class production --until 2027-01-01T00:00:00+08:00
   biaoshi grant add ./steel 200:88.200/auditors --identifier 88.118.8/coil-7 --type BOM
+  biaoshi grant add ./steel 300:0.NA/88.300 --under /01/09521234543213/21/ --step shipping
   biaoshi grant list ./steel
   biaoshi grant remove ./steel 1001
 \b
@@ -33,13 +34,24 @@ def add(
     folder: Annotated[Path, _FOLDER],
     to: Annotated[str, typer.Argument(metavar="WHO", help="INDEX:HANDLE of who is granted.")],
     prefix: Annotated[str, _PREFIX] = "",
-    identifier: Annotated[str, typer.Option(metavar="ID", help="Only this record.")] = "",
+    identifier: Annotated[
+        str, typer.Option(metavar="ID", help="Only this record, and events about it.")
+    ] = "",
     under: Annotated[str, typer.Option(metavar="TEXT", help="Only names that begin so.")] = "",
     class_: Annotated[
         str, typer.Option("--class", metavar="CLASS", help="Only labels of this class.")
     ] = "",
     type_: Annotated[
-        str, typer.Option("--type", metavar="TYPE", help="Only values of this type.")
+        str,
+        typer.Option(
+            "--type", metavar="TYPE", help="Only values of this type; of events, this field."
+        ),
+    ] = "",
+    event: Annotated[
+        str, typer.Option(metavar="TYPE", help="Only events of this type, such as ObjectEvent.")
+    ] = "",
+    step: Annotated[
+        str, typer.Option(metavar="STEP", help="Only events of this bizStep, such as shipping.")
     ] = "",
     purpose: Annotated[
         str, typer.Option(metavar="TEXT", help="What for; labels with a purpose ask for the same.")
@@ -56,6 +68,8 @@ def add(
         "under": under,
         "class": class_,
         "type": type_,
+        "event": event,
+        "step": step,
         "purpose": purpose,
         "until": until,
     }

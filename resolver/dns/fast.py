@@ -34,7 +34,7 @@ from resolver.dns.zones import GTIN_LABELS, Names, OnsZone, OrsZone
 Get = Callable[[bytes], bytes | None]
 
 _MEMO = 1024
-_ROW = Struct(">QH")
+_ROW = Struct(">QH2s")  # checksum, flags, number of records
 _RR = Struct(">HHHIH")
 _COUNT = Struct(">H")
 _DIGITS = 26
@@ -206,6 +206,9 @@ def plain_answers(
     ends, prefixes = _Ends.of(answers), names.prefixes
     front, ors_end, ons_end = ends.front, ends.ors, ends.ons
     skip, ors_size, ons_size = 12 + len(front), len(ors_end), len(ons_end)
+    # A slice that is there already costs two thirds of one that is written out.
+    begin, behind, header = slice(12, skip), slice(skip, None), slice(2, 12)
+    checked, told, ident = slice(8, None), slice(NAPTR_HEAD_SIZE, None), slice(0, 2)
     checksum, row_of = xxh3, _ROW.unpack_from
 
     def turn() -> None:
@@ -215,9 +218,9 @@ def plain_answers(
     def answer(data: bytes, get: Get, tcp: bool) -> bytes | None:
         low = data.lower()
         end = -1
-        if ors_end and low[12:skip] == front:
+        if ors_end and low[begin] == front:
             # partition() takes one argument, which costs half of find() to call.
-            key, zone, _ = low[skip:].partition(ors_end)
+            key, zone, _ = low[behind].partition(ors_end)
             if zone:
                 if not key.endswith(ours.ors) or (ours.ors_away and key.endswith(ours.ors_away)):
                     return None
@@ -230,7 +233,7 @@ def plain_answers(
             if not key.startswith(ours.ons) or (ours.ons_away and key.startswith(ours.ons_away)):
                 return None
             end += ons_size
-        shape = shapes[data[2:12] + data[end:]]
+        shape = shapes[data[header] + data[end:]]
         if shape is None or not ours.taken:
             return None
         head, numbers, opt, limit, do = shape
@@ -238,19 +241,19 @@ def plain_answers(
         if not raw:
             return None
         try:
-            seal, flags = row_of(raw)
+            seal, flags, count = row_of(raw)
         except StructError:
             return None
-        if checksum(raw[8:]) != seal or flags & HAS_ABSOLUTE_TTL:
+        if checksum(raw[checked]) != seal or flags & HAS_ABSOLUTE_TTL:
             return None
-        count, records = raw[10:12], raw[NAPTR_HEAD_SIZE:]
+        records = raw[told]
         if do and signatures.signer is not None:
             zone = ors_end if key[:1] != ONS_KEY else ends.zone
             made = signatures.of(key, raw, low[12:end], zone)
             if made is None:
                 return None
             count, records = made.number, records + made.octets
-        reply = b"".join((data[:2], head, count, numbers, data[12 : end + 4], records, opt))
+        reply = b"".join((data[ident], head, count, numbers, data[12 : end + 4], records, opt))
         return reply if tcp or len(reply) <= limit else None
 
     turn()

@@ -58,12 +58,12 @@ class DnsUdp:
         self._log = node.query_log if node.settings.log.query_sample else None
         self._turns = 0
         self._sums = (0, 0, 0)  # plain answers, octets in, octets out: of this turn
-        inet6 = sock.family == socket.AF_INET6
-        self._address_at = (8, 24) if inet6 else (4, 8)
         if batched and batch.available():
             self._batch = batch.Batch(
                 sock, receive_bytes=_RECEIVE, send_bytes=face.settings.udp_bytes
             )
+            inet6 = sock.family == socket.AF_INET6
+            self._places = self._batch.places(8, 24) if inet6 else self._batch.places(4, 8)
             self._loop.add_reader(sock.fileno(), self._batch_readable)
         else:
             self._loop.add_reader(sock.fileno(), self._readable)
@@ -86,39 +86,32 @@ class DnsUdp:
         """One loop without calls but the answer's: each costs 0.1 µs a datagram."""
         slots, answer, known = self._batch, self._plain.answer, self._sources.known
         inbox, outbox, names = slots.inbox, slots.outbox, slots.names
-        in_slot, out_slot, name_slot = slots.in_slot, slots.out_slot, batch.NAME_SLOT
-        sizes, lengths = slots.sizes, slots.lengths
-        size_at, size_step = slots.size_at, slots.size_step
-        start, end = self._address_at
-        first = found = taken = given = 0
-        for slot in range(waiting):
-            at, name = slot * in_slot, slot * name_slot
-            size = sizes[slot * size_step + size_at]
+        sizes, lengths, unlogged = slots.sizes, slots.lengths, self._log is None
+        first = others = taken = given = 0
+        for slot, size_at, at, address, out_at, length_at in self._places[:waiting]:
+            size = sizes[size_at]
             data = inbox[at : at + size]
-            address = names[name + start : name + end]
             taken += size
             try:
                 reply = answer(data, get, False)
-                if reply is not None:
-                    found += 1
-                else:
+                if reply is None:
+                    others += 1
                     reply = self._general(data)
-                if known.get(address) is not PROVEN or self._log is not None:
-                    reply = self._limited_reply(data, reply, address)
+                if known.get(names[address]) is not PROVEN or not unlogged:
+                    reply = self._limited_reply(data, reply, names[address])
             except Exception:
-                log.exception("datagram_failed", peer=address.hex())
+                log.exception("datagram_failed", peer=names[address].hex())
                 reply = b""
             size = len(reply)
             if size:
                 given += size
-                at = slot * out_slot
-                outbox[at : at + size] = reply
-                lengths[2 * slot + 1] = size
+                outbox[out_at : out_at + size] = reply
+                lengths[length_at] = size
             else:
                 self._send_slots(first, slot)
                 first = slot + 1
         self._send_slots(first, waiting)
-        self._sums = found, taken, given
+        self._sums = waiting - others, taken, given
 
     def _send_slots(self, first: int, last: int) -> None:
         if last > first:

@@ -196,12 +196,14 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
     """
     heads, codes_of, turn = _Heads(), _CodesOf(), _Turn(lookup, serial, now)
     numbers, pack, row_of, checksum = NUMBERS.unpack_from, REST.pack, ROW.unpack_from, xxh3
+    # A slice that is there already costs two thirds of one that is written out.
+    begin, coded, ident, checked = slice(0, 8), slice(20, 32), slice(8, 12), slice(8, None)
 
     def answer(data: bytes, get: Get = lookup.get) -> bytes | None:
         size = len(data)
         if size < _LEAST:
             return None
-        begun, codes = heads[data[:8]], codes_of[data[20:32]]
+        begun, codes = heads[data[begin]], codes_of[data[coded]]
         if begun is None or codes is None:
             return None
         sequence, length, hops, body_size, name_size = numbers(data, 12)
@@ -232,7 +234,7 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
                 sum_, flags, public_size = row_of(raw)
             except StructError:  # too short for a row: the general way says so
                 return None
-            if checksum(raw[8:]) != sum_ or flags & codes.general:
+            if checksum(raw[checked]) != sum_ or flags & codes.general:
                 return None
             body = raw[HEAD_SIZE : HEAD_SIZE + public_size]
             if wanted is not None:
@@ -247,6 +249,6 @@ def plain_answers(lookup: Lookup, *, serial: Callable[[], int], now: Callable[[]
             name = b"\x03" + sha256(data[20:body_end]).digest()
             written += 33
         numbered = pack(0, written + 28, said, turn.tails[hops], written)
-        return b"".join((begun, data[8:12], numbered, name, body, _ZERO))
+        return b"".join((begun, data[ident], numbered, name, body, _ZERO))
 
     return Plain(answer, turn.begin)

@@ -46,6 +46,8 @@ _STRAINED_TASKS_PER_NETWORK = 16
 """Requests carried out at once: one network's flood of names leaves room for the others, and more
 of it while the loop is late."""
 _MOST_UNSENT = 1024
+_STALL_S = 0.001
+"""A loop turn that carries out many requests looks at the socket that often (threats N7)."""
 _U4 = Struct(">I")
 _IDS = Struct(">II")
 
@@ -119,17 +121,21 @@ class UdpFace:
         self._shed = shedder(node.recursion) if node.recursion is not None else None
         self._pressure = node.recursion.pressure if node.recursion is not None else None
         self._shed_count = node.metrics.cache["shed"]
+        self._drained = 0.0
+        self._closed = False
         self._behind: float | None = None  # since when the socket was not found empty
         if batched and batch.available():
             self._batch = batch.Batch(sock, receive_bytes=_RECEIVE, send_bytes=MAX_DATAGRAM)
             self._addresses = batch.Addresses(sock, self._batch)
-            self._loop.add_reader(sock.fileno(), self._batch_readable)
+            self._places = self._batch.places(*self._addresses.span)
+            self._drain = self._batch_readable
         else:
-            self._loop.add_reader(sock.fileno(), self._readable)
+            self._drain = self._readable
+        self._loop.add_reader(sock.fileno(), self._drain)
 
     def _batch_readable(self) -> None:
         """Answer a batch of datagrams: the plain ones each from the slot it came in."""
-        started = perf_counter()
+        self._drained = started = perf_counter()
         waiting = self._batch.receive()
         self._behind = (self._behind or started) if waiting == batch.BATCH else None
         if not waiting:
@@ -147,17 +153,14 @@ class UdpFace:
         """One loop without calls but the answer's: each costs 0.1 µs a datagram."""
         slots, answer, limit, tally = self._batch, self._plain.answer, self._limit, self._tally
         inbox, outbox, names, known = slots.inbox, slots.outbox, slots.names, limit.known
-        in_slot, out_slot, name_slot = slots.in_slot, slots.out_slot, batch.NAME_SLOT
         sizes, lengths, codes = slots.sizes, slots.lengths, tally.codes
         logged = -1 if tally.log is None else tally.log.within(waiting)
-        size_at, size_step, unsent = slots.size_at, slots.size_step, self._unsent
-        start, end = self._addresses.span
+        unsent = self._unsent
         first = received = given = 0
-        for slot in range(waiting):
-            at, name = slot * in_slot, slot * name_slot
-            size = sizes[slot * size_step + size_at]
+        for slot, size_at, at, address, out_at, length_at in self._places[:waiting]:
+            size = sizes[size_at]
             data = inbox[at : at + size]
-            octets = names[name + start : name + end]
+            octets = names[address]
             account = known.get(octets) or limit.learn(octets, self._addresses.of(slot)[0])
             account[0] += size
             try:
@@ -172,9 +175,8 @@ class UdpFace:
                     total = account[1] + size
                     if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
                         account[1] = total
-                        at = slot * out_slot
-                        outbox[at : at + size] = reply
-                        lengths[2 * slot + 1] = size
+                        outbox[out_at : out_at + size] = reply
+                        lengths[length_at] = size
                         continue
                 self._send_slots(first, slot)
                 first = slot + 1
@@ -209,7 +211,7 @@ class UdpFace:
         limit.turn()
         self._plain.turn()
         accounts, codes, query_log = limit.accounts, tally.codes, tally.log
-        started = perf_counter()
+        self._drained = started = perf_counter()
         for _ in range(_TURN):
             try:
                 data, address = receive(_RECEIVE)
@@ -338,6 +340,8 @@ class UdpFace:
             self._repeats.answered(token, replies)
         for reply in replies:
             self._reply(reply, token[0])
+        if not self._closed and perf_counter() - self._drained > _STALL_S:
+            self._drain()  # a turn of many such steps is not to keep plain questions waiting
 
     def _reply(self, reply: bytes, address: Address, *, counted: bool = False) -> None:
         """Send a reply in as many datagrams as it takes, or "busy" where that is too much.
@@ -396,6 +400,7 @@ class UdpFace:
 
         The socket itself stays open: it belongs to who made it.
         """
+        self._closed = True
         self._loop.remove_reader(self._socket.fileno())
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)

@@ -11,6 +11,7 @@ from protocol.name import prefix_record
 from protocol.record import Reference
 from registry.events.writing import CAPTURE, prefix_of_actor
 from registry.labels import ANYBODY, Viewer
+from resolver.epcis.granted import Granted
 from resolver.groups import memberships
 from resolver.http.auth import Authenticator
 
@@ -35,6 +36,7 @@ class Callers:
     def __init__(self, node: Node, authenticator: Authenticator) -> None:
         self._node = node
         self._authenticator = authenticator
+        self._granted = Granted(node)
 
     async def actor(self, request: web.BaseRequest) -> Reference | None:
         """The identity that was proved; None for anybody. Raises NotProved."""
@@ -43,24 +45,38 @@ class Callers:
     async def viewer(self, request: web.BaseRequest) -> Viewer:
         """Who reads."""
         actor = await self.actor(request)
-        return ANYBODY if actor is None else self.viewer_of(actor)
+        return ANYBODY if actor is None else await self.viewer_of(actor)
 
-    def viewer_of(self, actor: Reference) -> Viewer:
-        """What an identity is now: asked again whenever something is shown to it."""
+    async def viewer_of(self, actor: Reference) -> Viewer:
+        """What an identity is now, and what it is granted: asked again at each showing."""
         access = self._node.access
         access.forget()
         if access.is_server_admin(actor):
             return Viewer(actor, administrator=True)
         named = (access.rights(actor, prefix_record(prefix)) for prefix in self._prefixes(actor))
-        return Viewer(actor, administrator=any(named))
+        if any(named):
+            return Viewer(actor, administrator=True)
+        return Viewer(actor, events=await self._granted.of(actor))
 
-    async def administrator(self, request: web.BaseRequest, what: str) -> Viewer:
-        """Who manages queries and subscriptions. Raises AuthenticationNeeded, NotAuthorized."""
+    def partner(self, viewer: Viewer) -> bool:
+        """Whether somebody is granted events here: may name queries and subscribe for itself."""
+        return self._granted.partner(viewer)
+
+    async def subscriber(self, request: web.BaseRequest, what: str) -> Viewer:
+        """Who names queries and subscribes: administrators, and partners for themselves.
+
+        Raises AuthenticationNeeded, NotAuthorized.
+        """
+        viewer = await self.identified(request, what)
+        if not viewer.administrator and not self.partner(viewer):
+            self._node.access.require_server_admin(viewer.actor, what)
+        return viewer
+
+    async def identified(self, request: web.BaseRequest, what: str) -> Viewer:
+        """Who asks, proved. Raises AuthenticationNeeded."""
         viewer = await self.viewer(request)
         if viewer.actor is None:
             raise AuthenticationNeeded(f"{what} needs an identity: send credentials over TLS")
-        if not viewer.administrator:
-            self._node.access.require_server_admin(viewer.actor, what)
         return viewer
 
     async def capturer(self, request: web.BaseRequest) -> Capturer:

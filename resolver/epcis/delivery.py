@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,16 +18,18 @@ import aiohttp
 import structlog
 
 from protocol.epcis.moment import format_time_us
-from protocol.errors import BiaoshiError
+from protocol.errors import BiaoshiError, ServerBusy
 from protocol.record import Reference
 from registry.events.index import EventIndex
 from registry.events.row import EventRow
 from registry.labels import Viewer
 from registry.notes import Note
+from registry.reads import OpenedEvent
 from registry.store import Snapshot
 from resolver.epcis import answers
 from resolver.epcis.callers import Callers
 from resolver.epcis.finding import Search
+from resolver.epcis.granted import note_reads, opened
 from resolver.epcis.named import (
     Cursor,
     NamedQuery,
@@ -55,21 +57,25 @@ TIMEOUT_S: Final = 15.0
 BREAK: Final = 8
 LONGEST_S: Final = 300.0
 PER_HOST: Final = 4
+REVOKED_S: Final = 15
+"""How often it is looked whether a partner whom no grant names is granted something again."""
 TICK_S: Final = 1.0
 _US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is delivered at once. last: the sequence it reaches to."""
+    """What is delivered at once. last: the sequence it reaches to. read: what grants opened."""
 
     events: list[bytes]
     last: int
+    read: list[OpenedEvent | None] = field(default_factory=list)
 
 
 def next_batch(state: Snapshot, search: Search, viewer: Viewer, after: int, least_us: int) -> Batch:
     """The events behind a sequence that fit and may be seen, up to a bound, oldest first."""
     events: list[bytes] = []
+    granted: list[OpenedEvent | None] = []
     size, last = 0, after
     for read, (sequence, row) in enumerate(EventIndex(state).since(after)):
         if read == READ or len(events) == PORTION or size > PORTION_BYTES:
@@ -77,8 +83,9 @@ def next_batch(state: Snapshot, search: Search, viewer: Viewer, after: int, leas
         last = sequence
         if row.record_us >= least_us and fits(search, row, viewer):
             events.append(answers.event_octets(row))
+            granted.append(opened(viewer, row, sequence))
             size += len(events[-1])
-    return Batch(events, last)
+    return Batch(events, last, granted)
 
 
 def fits(search: Search, row: EventRow, viewer: Viewer) -> bool:
@@ -185,10 +192,17 @@ class Deliveries:
         key, now_us = one.key(), int(self._node.now() * _US)
         cursor = self._cursors.get(key)
         with self._node.store.snapshot() as state:
-            query = read_query(state, one.query)
+            query = read_query(state, one.query, one.space)
         if cursor is None or query is None:
             return False, False
-        viewer = self._callers.viewer_of(Reference.parse(one.owner))
+        viewer = await self._callers.viewer_of(Reference.parse(one.owner))
+        if not viewer.administrator and viewer.events is None:
+            # What cannot be noted waits, and is not passed over.
+            raise ServerBusy("reads wait to be written", 1.0)
+        if one.space and not (viewer.administrator or self._callers.partner(viewer)):
+            # Nothing is granted: nothing is sent, and the place is kept.
+            self._cursors[key] = replace(cursor, retry_us=now_us + REVOKED_S * _US)
+            return False, False
         batch = await asyncio.to_thread(self._read, query, viewer, cursor.sequence, one.least_us)
         more = batch.last > cursor.sequence
         moved = Cursor(batch.last, reported_us=cursor.reported_us if more else now_us)
@@ -196,6 +210,7 @@ class Deliveries:
         if not batch.events and not empty:
             self._cursors[key] = moved
             return more, False
+        note_reads(self._node, viewer, batch.read)
         problem = await self._post(one, batch, now_us)
         if problem is not None:
             await self._failed(one, cursor, problem)

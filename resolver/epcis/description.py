@@ -64,7 +64,7 @@ _REFUSED: Final[Mapping[str, Json]] = {
 _WRITING: Final[Mapping[str, Json]] = {
     **_REFUSED,
     "401": _problem("who asks is not proved (over TLS)"),
-    "403": _problem("no administrator of a prefix that is homed here"),
+    "403": _problem("no administrator of a prefix that is homed here, nor who is granted events"),
     "408": _problem("the body did not come in time"),
     "413": _problem("more events or octets than are taken at once"),
     "503": _problem("busy or read-only; Retry-After says when to come back"),

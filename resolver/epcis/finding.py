@@ -16,6 +16,7 @@ from protocol.epcis.errors import QueryTooComplexException, QueryTooLargeExcepti
 from protocol.epcis.event import Role
 from protocol.epcis.moment import format_time_us
 from protocol.epcis.query import Query, parse_query
+from registry.events.granted import seen
 from registry.events.index import EventIndex, parse_event
 from registry.events.keys import Index
 from registry.events.row import EventRow
@@ -115,9 +116,18 @@ class Search:
 
     def matches(self, row: EventRow, viewer: Viewer) -> bool:
         """Whether an event belongs into the answer."""
-        if not visible(row.label, viewer):
+        if visible(row.label, viewer):
+            return self.query.matches(full_event(row))
+        if viewer.events is None:
             return False
-        return self.query.matches(full_event(row))
+        event: dict[str, Any] | None = None
+
+        def read() -> dict[str, Any]:
+            nonlocal event
+            event = event or full_event(row)
+            return event
+
+        return seen(row, viewer, read) and self.query.matches(read())
 
 
 def full_event(row: EventRow) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from registry.store import Snapshot
 from resolver.epcis.schedule import Schedule, parse_schedule
 
 QUERIES: Final = b"epcis/query/"
+PARTNERS: Final = b"epcis/partner/"
+"""Queries of partners: each has names of its own, so that none shows another's."""
 SUBSCRIPTIONS: Final = b"epcis/sub/"
 CURSORS: Final = b"epcis/cursor/"
 MAX_NAME: Final = 80
@@ -22,19 +24,27 @@ NAME: Final = r"^[^./?#%\\\x00-\x1f\x7f-\x9f][^/?#%\\\x00-\x1f\x7f-\x9f]{0,79}$"
 """Names of queries: they stand in paths."""
 MOST_QUERIES: Final = 1_000
 MOST_SUBSCRIPTIONS: Final = 1_000
+PARTNER_QUERIES: Final = 16
+PARTNER_SUBSCRIPTIONS: Final = 16
+SHARED: Final = ""
+"""The space of what administrators name."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """A stored query. query: its parameters, each with its alternatives."""
+    """A stored query. query: its parameters, each with its alternatives.
+
+    space: whose names it is among: a partner's identity; SHARED: those of the administrators.
+    """
 
     name: str
     owner: str
     created_us: int
     query: dict[str, list[str]]
+    space: str = SHARED
 
     def key(self) -> bytes:
-        return QUERIES + self.name.encode()
+        return _queries(self.space) + self.name.encode()
 
     def note(self) -> Note:
         """The query as it is kept; only where none has its name."""
@@ -52,7 +62,7 @@ class NamedQuery:
 class Subscription:
     """A webhook. token: the shared secret of its signatures. first: the cursor it began with.
 
-    least_us: events recorded earlier are left out.
+    least_us: events recorded earlier are left out. space: that of its query.
     """
 
     id: str
@@ -65,12 +75,13 @@ class Subscription:
     schedule: dict[str, str] | None
     first: int
     least_us: int
+    space: str = SHARED
 
     def key(self) -> bytes:
-        return _of_query(SUBSCRIPTIONS, self.query) + self.id.encode()
+        return _of_query(SUBSCRIPTIONS, self.query, self.space) + self.id.encode()
 
     def cursor_key(self) -> bytes:
-        return _of_query(CURSORS, self.query) + self.id.encode()
+        return _of_query(CURSORS, self.query, self.space) + self.id.encode()
 
     def note(self) -> Note:
         """The subscription as it is kept."""
@@ -108,23 +119,24 @@ def _has_surrogate(name: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def read_query(state: Snapshot, name: str) -> NamedQuery | None:
+def read_query(state: Snapshot, name: str, space: str = SHARED) -> NamedQuery | None:
     """The query of a name."""
     if not 0 < len(name) <= MAX_NAME or _has_surrogate(name):
         return None
-    fields = read_note(state, QUERIES + name.encode())
+    fields = read_note(state, _queries(space) + name.encode())
     return None if fields is None else NamedQuery(**fields)
 
 
-def all_queries(state: Snapshot, after: str = "") -> Iterator[NamedQuery]:
-    """The queries in the order of their names."""
-    for _, fields in notes(state, QUERIES, after=after.encode()):
+def all_queries(state: Snapshot, after: str = "", space: str = SHARED) -> Iterator[NamedQuery]:
+    """The queries of a space in the order of their names."""
+    for _, fields in notes(state, _queries(space), after=after.encode()):
         yield NamedQuery(**fields)
 
 
-def subscriptions_of(state: Snapshot, query: str) -> list[Subscription]:
+def subscriptions_of(state: Snapshot, query: NamedQuery) -> list[Subscription]:
     """The subscriptions of one query."""
-    return [Subscription(**f) for _, f in notes(state, _of_query(SUBSCRIPTIONS, query))]
+    head = _of_query(SUBSCRIPTIONS, query.name, query.space)
+    return [Subscription(**fields) for _, fields in notes(state, head)]
 
 
 def all_subscriptions(state: Snapshot) -> list[Subscription]:
@@ -143,5 +155,10 @@ def cursor_note(subscription: Subscription, cursor: Cursor) -> Note:
     return Note(subscription.cursor_key(), encode_note(asdict(cursor)))
 
 
-def _of_query(prefix: bytes, query: str) -> bytes:
-    return prefix + hash16(query).hex().encode() + b"/"
+def _queries(space: str) -> bytes:
+    return PARTNERS + hash16(space).hex().encode() + b"/" if space else QUERIES
+
+
+def _of_query(prefix: bytes, query: str, space: str) -> bytes:
+    text = f"{space}\0{query}" if space else query
+    return prefix + hash16(text).hex().encode() + b"/"

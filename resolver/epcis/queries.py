@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,6 +20,8 @@ from protocol.epcis.errors import (
 from protocol.epcis.moment import parse_time_us
 from protocol.epcis.query import params_of
 from protocol.errors import OutboundRefused, ParseError
+from protocol.name import fold_prefix
+from protocol.record import Reference
 from protocol.strict_json import parse_json
 from registry.events.index import EventIndex
 from registry.labels import Viewer
@@ -32,6 +34,9 @@ from resolver.epcis.finding import Search
 from resolver.epcis.named import (
     MOST_QUERIES,
     MOST_SUBSCRIPTIONS,
+    PARTNER_QUERIES,
+    PARTNER_SUBSCRIPTIONS,
+    SHARED,
     NamedQuery,
     Subscription,
     all_queries,
@@ -60,7 +65,9 @@ _MEMBERS: Final = frozenset(
 
 
 class Queries:
-    """The resources. Managing them is for administrators of prefixes homed here."""
+    """The resources. Administrators of prefixes homed here share theirs; a partner, whom some grant
+    names, has its own, which nobody else sees.
+    """
 
     def __init__(self, node: Node, callers: Callers) -> None:
         self._node = node
@@ -68,7 +75,7 @@ class Queries:
 
     async def create(self, request: web.Request) -> web.Response:
         """Keep a query under a name."""
-        viewer = await self._callers.administrator(request, "naming a query")
+        viewer = await self._callers.subscriber(request, "naming a query")
         shape = await _object(request, self._node)
         unknown = shape.keys() - {"name", "query"}
         if unknown:
@@ -79,23 +86,25 @@ class Queries:
                 f"{parameter} belongs to a request, not to a named query"
             )
         Search.of(params)
-        assert viewer.actor is not None  # noqa: S101 - administrator() proved one
+        assert viewer.actor is not None  # noqa: S101 - subscriber() proved one
         now_us = int(self._node.now() * 1_000_000)
-        made = NamedQuery(name, viewer.actor.text(), now_us, params)
+        space = space_of(viewer)
+        made = NamedQuery(name, viewer.actor.text(), now_us, params, space)
+        most = PARTNER_QUERIES if space else MOST_QUERIES
         with self._node.store.snapshot() as state:
-            if sum(1 for _ in all_queries(state)) >= MOST_QUERIES:
-                raise QueryTooLargeException(f"there are {MOST_QUERIES} queries; delete one first")
+            if sum(1 for _ in all_queries(state, space=space)) >= most:
+                raise QueryTooLargeException(f"there are {most} queries; delete one first")
         if not await self._node.writer.keep([made.note()]):
             raise ResourceAlreadyExistsException(f"there is a query {name!r} already")
         return _created(f"/epcis/queries/{quote(name, safe='')}")
 
     def listed(self, viewer: Viewer, page: Page) -> tuple[list[Any], Any]:
-        """One page of the queries; none for who administers nothing here."""
-        if not viewer.administrator:
+        """One page of the queries that somebody may see."""
+        if viewer.actor is None:
             return [], None
         found: list[Any] = []
         with self._node.store.snapshot() as state:
-            for query in all_queries(state, page.position or ""):
+            for query in all_queries(state, page.position or "", space_of(viewer)):
                 if len(found) == page.size:
                     return found, found[-1]["name"]
                 found.append(query.shape())
@@ -103,7 +112,7 @@ class Queries:
 
     def known(self, state: Snapshot, viewer: Viewer, name: str) -> NamedQuery:
         """A query. Raises NoSuchNameException: also where one may not see it."""
-        query = read_query(state, name) if viewer.administrator else None
+        query = None if viewer.actor is None else read_query(state, name, space_of(viewer))
         if query is None:
             raise NoSuchNameException("there is no query of that name")
         return query
@@ -117,10 +126,10 @@ class Queries:
 
     async def delete(self, request: web.Request, name: str) -> web.Response:
         """End a query and its subscriptions."""
-        viewer = await self._callers.administrator(request, "deleting a query")
+        viewer = await self._callers.identified(request, "deleting a query")
         with self._node.store.snapshot() as state:
             query = self.known(state, viewer, name)
-            ends = [note for one in subscriptions_of(state, name) for note in ending(one)]
+            ends = [note for one in subscriptions_of(state, query) for note in ending(one)]
         await self._node.writer.keep([*ends, Note(query.key(), None)])
         return web.Response(status=204)
 
@@ -128,21 +137,18 @@ class Queries:
 
     async def subscribe(self, request: web.Request, name: str) -> web.Response:
         """Begin to post to an address what a query finds."""
-        viewer = await self._callers.administrator(request, "subscribing")
+        viewer = await self._callers.subscriber(request, "subscribing")
         shape = await _object(request, self._node)
-        assert viewer.actor is not None  # noqa: S101 - administrator() proved one
+        assert viewer.actor is not None  # noqa: S101 - subscriber() proved one
         with self._node.store.snapshot() as state:
-            self.known(state, viewer, name)
-            if len(all_subscriptions(state)) >= MOST_SUBSCRIPTIONS:
-                raise SubscriptionControlsException(
-                    f"there are {MOST_SUBSCRIPTIONS} subscriptions; end one first"
-                )
-            made = self._subscription(state, shape, name, viewer.actor.text())
+            query = self.known(state, viewer, name)
+            _require_room(all_subscriptions(state), query.space)
+            made = self._subscription(state, shape, query, viewer.actor.text())
         await self._node.writer.keep([made.note()])
         return _created(f"/epcis/queries/{quote(name, safe='')}/subscriptions/{made.id}")
 
     def _subscription(
-        self, state: Snapshot, shape: Mapping[str, Any], name: str, owner: str
+        self, state: Snapshot, shape: Mapping[str, Any], query: NamedQuery, owner: str
     ) -> Subscription:
         unknown = shape.keys() - _MEMBERS
         if unknown:
@@ -166,7 +172,7 @@ class Queries:
         first = index.last() if least_us is None else index.first_recorded(least_us) - 1
         return Subscription(
             id=os.urandom(12).hex(),
-            query=name,
+            query=query.name,
             owner=owner,
             created_us=int(self._node.now() * 1_000_000),
             dest=_destination(shape.get("dest")),
@@ -175,6 +181,7 @@ class Queries:
             schedule=schedule,
             first=first,
             least_us=least_us or 0,
+            space=query.space,
         )
 
     async def subscriptions(self, request: web.Request, name: str) -> web.Response:
@@ -182,10 +189,10 @@ class Queries:
         media, viewer = media_of(request), await self._callers.viewer(request)
         now_us = int(self._node.now() * 1_000_000)
         with self._node.store.snapshot() as state:
-            self.known(state, viewer, name)
+            query = self.known(state, viewer, name)
             found = [
                 state_shape(one, read_cursor(state, one), now_us)
-                for one in subscriptions_of(state, name)
+                for one in subscriptions_of(state, query)
             ]
         return answers.respond(answers.collection(found), media)
 
@@ -200,7 +207,7 @@ class Queries:
 
     async def unsubscribe(self, request: web.Request, name: str, id_: str) -> web.Response:
         """End a subscription."""
-        viewer = await self._callers.administrator(request, "ending a subscription")
+        viewer = await self._callers.identified(request, "ending a subscription")
         with self._node.store.snapshot() as state:
             one = self._known_subscription(state, viewer, name, id_)
         await self._node.writer.keep(ending(one))
@@ -209,11 +216,29 @@ class Queries:
     def _known_subscription(
         self, state: Snapshot, viewer: Viewer, name: str, id_: str
     ) -> Subscription:
-        self.known(state, viewer, name)
-        for one in subscriptions_of(state, name):
+        for one in subscriptions_of(state, self.known(state, viewer, name)):
             if one.id == id_:
                 return one
         raise NoSuchNameException("there is no such subscription of that query")
+
+
+def space_of(viewer: Viewer) -> str:
+    """Among whose names somebody's queries are."""
+    if viewer.administrator or viewer.actor is None:
+        return SHARED
+    return Reference(fold_prefix(viewer.actor.handle), viewer.actor.index).text()
+
+
+def _require_room(held: Sequence[Subscription], space: str) -> None:
+    own = sum(one.space == space for one in held)
+    if space and own >= PARTNER_SUBSCRIPTIONS:
+        raise SubscriptionControlsException(
+            f"a partner has at most {PARTNER_SUBSCRIPTIONS} subscriptions; end one first"
+        )
+    if len(held) >= MOST_SUBSCRIPTIONS:
+        raise SubscriptionControlsException(
+            f"there are {MOST_SUBSCRIPTIONS} subscriptions; end one first"
+        )
 
 
 async def _object(request: web.Request, node: Node) -> Mapping[str, Any]:

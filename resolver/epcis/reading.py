@@ -12,16 +12,19 @@ from aiohttp import web
 from protocol.epcis.errors import NoSuchResourceException, QueryParameterException
 from protocol.epcis.event import mentions
 from protocol.event_disclosure import MEDIA_TYPE as DISCLOSURE_TYPE
+from registry.events.granted import seen
 from registry.events.index import EventIndex, parse_event
 from registry.events.keys import Index, hash16, indexed_form, indexed_values
 from registry.events.proof import prove
 from registry.events.row import EventRow
-from registry.labels import Viewer, visible
+from registry.labels import Viewer
+from registry.reads import OpenedEvent
 from registry.store import Snapshot
 from resolver.epcis import answers
 from resolver.epcis.callers import Callers
 from resolver.epcis.disclosing import disclosure
-from resolver.epcis.finding import Search
+from resolver.epcis.finding import Found, Search
+from resolver.epcis.granted import note_reads, opened
 from resolver.epcis.paging import PER_PAGE_NAME, TOKEN_NAME, Page, Pages
 from resolver.epcis.versions import epc_format, media_of
 from resolver.http.asked import Parameters
@@ -41,6 +44,8 @@ COLLECTIONS: Final[Mapping[str, tuple[Index | None, str]]] = {
 }
 """Collection -> index of its values (None: of identifiers) and the parameter that asks for one."""
 
+Reads = list[OpenedEvent | None]
+
 
 class Reading:
     """The resources."""
@@ -59,16 +64,18 @@ class Reading:
         now_us = int(self._node.now() * 1_000_000)
         page = self._pages.asked(request, viewer, now_us // 1_000_000)
         search = Search.of(params)
-        rows, position = await asyncio.to_thread(self._found, search, viewer, page)
+        (rows, position), read = await asyncio.to_thread(self._found, search, viewer, page)
+        note_reads(self._node, viewer, read)
         body = answers.document(
             (answers.event_octets(row, spelling) for _, row in rows), now_us, query=query
         )
         headers = self._pages.headers(request, viewer, position, now_us // 1_000_000)
         return answers.respond(body, media, headers | {"GS1-EPC-Format": spelling})
 
-    def _found(self, search: Search, viewer: Viewer, page: Page) -> Any:
+    def _found(self, search: Search, viewer: Viewer, page: Page) -> tuple[Found, Reads]:
         with self._node.store.snapshot() as state:
-            return search.run(EventIndex(state), viewer, page.size, page.position)
+            found = search.run(EventIndex(state), viewer, page.size, page.position)
+        return found, [opened(viewer, row, sequence) for sequence, row in found.rows]
 
     async def event(self, request: web.Request, event_id: str) -> web.Response:
         """One event, with its errorDeclaration where it was withdrawn."""
@@ -80,7 +87,8 @@ class Reading:
                 orjson.dumps(self._disclosed(event_id, viewer, asked)), DISCLOSURE_TYPE
             )
         with self._node.store.snapshot() as state:
-            _, row = self._newest(state, event_id, viewer)
+            sequence, row = self._newest(state, event_id, viewer)
+        note_reads(self._node, viewer, [opened(viewer, row, sequence)])
         return answers.respond(
             answers.bare_event(row, spelling), media, {"GS1-EPC-Format": spelling}
         )
@@ -104,6 +112,7 @@ class Reading:
         with self._node.store.snapshot() as state:
             sequence, row = self._newest(state, event_id, viewer)
             shape = prove(state, sequence, row)
+        note_reads(self._node, viewer, [opened(viewer, row, sequence)])
         return answers.respond(orjson.dumps(shape), "application/json")
 
     def _newest(self, state: Snapshot, event_id: str, viewer: Viewer) -> tuple[int, EventRow]:
@@ -111,7 +120,7 @@ class Reading:
         index = EventIndex(state)
         for sequence in reversed(index.by_event_id(event_id)):
             row = index.row(sequence)
-            if row is not None and visible(row.label, viewer):
+            if row is not None and seen(row, viewer):
                 return sequence, row
         raise NoSuchResourceException("there is no such event")
 
@@ -124,45 +133,51 @@ class Reading:
         viewer = await self._callers.viewer(request)
         now_s = int(self._node.now())
         page = self._pages.asked(request, viewer, now_s)
-        found, position = await asyncio.to_thread(self._members, name, viewer, page)
+        found, position, read = await asyncio.to_thread(self._members, name, viewer, page)
+        note_reads(self._node, viewer, read)
         headers = self._pages.headers(request, viewer, position, now_s)
         return answers.respond(answers.collection(found), media, headers)
 
-    def _members(self, name: str, viewer: Viewer, page: Page) -> tuple[list[str], Any]:
+    def _members(self, name: str, viewer: Viewer, page: Page) -> tuple[list[str], Any, Reads]:
         found: list[str] = []
+        told: dict[int, OpenedEvent | None] = {}
         read, after = 0, page.position or b""
         index_name = COLLECTIONS[name][0]
         with self._node.store.snapshot() as state:
             index = EventIndex(state)
             for hash_ in index.groups(index_name, after):
                 if len(found) == page.size or read >= MOST_IN_GROUP:
-                    return found, after
+                    return found, after, list(told.values())
                 for sequence in index.group(index_name, hash_):
                     read += 1
                     row = index.row(sequence)
-                    if row is not None and visible(row.label, viewer):
+                    if row is not None and seen(row, viewer):
                         found += _texts(row, index_name, hash_)
+                        told[sequence] = opened(viewer, row, sequence)
                         break
                 after = hash_
-        return found, None
+        return found, None, list(told.values())
 
     async def member(self, request: web.Request, name: str, value: str) -> web.Response:
         """What there is of one value: its events. Raises NoSuchResourceException."""
         media = media_of(request)
         _refuse_parameters(request)
         viewer = await self._callers.viewer(request)
-        if not await asyncio.to_thread(self._known, name, value, viewer):
+        rows, read = await asyncio.to_thread(self._known, name, value, viewer)
+        note_reads(self._node, viewer, read)
+        if not rows:
             raise NoSuchResourceException(f"no event has this value of {name}")
         return answers.respond(answers.collection(["events"]), media)
 
-    def _known(self, name: str, value: str, viewer: Viewer) -> bool:
+    def _known(self, name: str, value: str, viewer: Viewer) -> tuple[int, Reads]:
         _, parameter = COLLECTIONS[name]
         try:
             search = Search.of({parameter: [value]})
         except QueryParameterException:  # no value that an event could have
-            return False
+            return 0, []
         with self._node.store.snapshot() as state:
-            return bool(search.run(EventIndex(state), viewer, 1, None).rows)
+            rows = search.run(EventIndex(state), viewer, 1, None).rows
+        return len(rows), [opened(viewer, row, sequence) for sequence, row in rows]
 
     async def member_events(self, request: web.Request, name: str, value: str) -> web.Response:
         """The events of one value, with all query parameters."""

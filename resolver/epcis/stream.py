@@ -15,13 +15,14 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from protocol.epcis.errors import SubscriptionControlsException
 from protocol.epcis.moment import parse_time_us
-from protocol.errors import BiaoshiError, ParseError, ServerBusy
+from protocol.errors import BiaoshiError, NotAuthorized, ParseError, ServerBusy
 from registry.events.index import EventIndex
 from registry.labels import Viewer
 from resolver.epcis import answers
 from resolver.epcis.callers import Callers
 from resolver.epcis.delivery import Batch, next_batch
 from resolver.epcis.finding import Search
+from resolver.epcis.granted import note_reads
 from resolver.epcis.named import NamedQuery
 from resolver.epcis.schedule import FIELDS, Schedule, parse_schedule
 from resolver.epcis.tail import Tail
@@ -125,8 +126,10 @@ class _Stream:
             while not self._socket.closed:
                 await self._wait(at)
                 at = await self._send_all(at)
-        except (TimeoutError, ConnectionError):
+        except (TimeoutError, ConnectionError, ServerBusy):
             await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
+        except NotAuthorized:
+            await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)
         except BiaoshiError:
             await self._socket.close(code=WSCloseCode.INTERNAL_ERROR)
 
@@ -142,17 +145,29 @@ class _Stream:
     async def _send_all(self, at: int) -> int:
         first = True
         while True:
-            batch = await asyncio.to_thread(self._read, at)
+            viewer = await self._now()
+            batch = await asyncio.to_thread(self._read, at, viewer)
             if batch.events or (first and self._empty and self._timing is not None):
+                note_reads(self._streams.node, viewer, batch.read)
                 await self._send(batch)
             first = False
             if batch.last == at:
                 return at
             at = batch.last
 
-    def _read(self, at: int) -> Batch:
-        actor = self._viewer.actor
-        viewer = self._viewer if actor is None else self._streams.callers.viewer_of(actor)
+    async def _now(self) -> Viewer:
+        """What the client is now. Raises NotAuthorized: it has no grant any more."""
+        actor, callers = self._viewer.actor, self._streams.callers
+        if actor is None:
+            return self._viewer
+        viewer = await callers.viewer_of(actor)
+        if self._query.space and not (viewer.administrator or callers.partner(viewer)):
+            if self._streams.node.lookup.reads.full:
+                raise ServerBusy("reads wait to be written", 1.0)
+            raise NotAuthorized("no grant of events names the subscriber any more")
+        return viewer
+
+    def _read(self, at: int, viewer: Viewer) -> Batch:
         with self._streams.node.store.snapshot() as state:
             return next_batch(state, self._search, viewer, at, self._least_us)
 

@@ -1,15 +1,20 @@
-"""Paging tokens: where an answer goes on, signed, so that no reader keeps anything (§3.4).
+"""Paging tokens: where an answer goes on, sealed, so that no reader keeps anything (§3.4).
 
 A token binds the request it belongs to, a position, the newest event that its pages may show, and
-an expiry. The key follows from the node's own, so that every reader and every restart knows it.
+an expiry. It is encrypted: a position may be that of an event which the asker may not see. The key
+follows from the node's own, so that every reader and every restart knows it.
 """
 
 from __future__ import annotations
 
 import hmac
+import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from protocol.change import pack, unpack
 from protocol.epcis.errors import NoSuchResourceException
@@ -18,7 +23,7 @@ from registry.keys import NodeKeys
 
 LIFE_S: Final = 86_400
 MAX_TOKEN: Final = 4_096
-_MAC: Final = 16
+_NONCE: Final = 12
 
 
 class Tokens:
@@ -26,13 +31,14 @@ class Tokens:
 
     def __init__(self, keys: NodeKeys) -> None:
         seed = keys.log_private.private_bytes_raw()
-        self._key = hmac.digest(seed, b"biaoshi epcis page token", "sha256")
+        self._cipher = ChaCha20Poly1305(hmac.digest(seed, b"biaoshi epcis page token", "sha256"))
 
     def make(self, bound_to: bytes, position: Any, now_s: int) -> tuple[str, int]:
         """A token and when it ends. bound_to: the request; position: msgpack-able."""
         expires = now_s + LIFE_S
         content = pack([expires, position])
-        octets = self._mac(bound_to, content) + content
+        nonce = os.urandom(_NONCE)
+        octets = nonce + self._cipher.encrypt(nonce, content, sha256(bound_to).digest())
         return urlsafe_b64encode(octets).rstrip(b"=").decode(), expires
 
     def read(self, token: str, bound_to: bytes, now_s: int) -> Any:
@@ -41,17 +47,13 @@ class Tokens:
             if len(token) > MAX_TOKEN:
                 raise ValueError(len(token))
             octets = urlsafe_b64decode(token + "=" * (-len(token) % 4))
-            content = octets[_MAC:]
-            if not hmac.compare_digest(octets[:_MAC], self._mac(bound_to, content)):
-                raise ValueError("mac")
+            nonce, sealed = octets[:_NONCE], octets[_NONCE:]
+            content = self._cipher.decrypt(nonce, sealed, sha256(bound_to).digest())
             expires, position = unpack(content)
-        except (ValueError, TypeError, ParseError):
+        except (ValueError, TypeError, ParseError, InvalidTag):
             raise NoSuchResourceException(
                 "the nextPageToken is none of this node's for this query; begin again without it"
             ) from None
         if expires < now_s:
             raise NoSuchResourceException("the nextPageToken has expired; begin again without it")
         return position
-
-    def _mac(self, bound_to: bytes, content: bytes) -> bytes:
-        return hmac.digest(self._key, sha256(bound_to).digest() + content, "sha256")[:_MAC]

@@ -29,7 +29,7 @@ from xxhash import xxh3_64_intdigest as xxh3
 from protocol.errors import StoreError
 from registry.prefixes import ROOT
 from registry.store import Table
-from registry.store.row import JSON_HEAD_SIZE
+from registry.store.row import FLAGS_AT, JSON_HEAD_SIZE, UNSEEN
 from resolver.http.address import safe_address
 from resolver.http.link_memo import memo_of
 from resolver.http.mounts import RESERVED
@@ -127,6 +127,8 @@ _FOUND_BODY: Final = b'{"responseCode":1,"handle":"%b","values":%b}'
 _FOUND_WHOLE: Final = _FOUND + _FOUND_BODY
 _BODY_REST: Final = len(_FOUND_BODY % (b"", b"")) - JSON_HEAD_SIZE
 """Octets of a body besides the name and the row."""
+_NONE: Final = b"HTTP/1.1 200 OK\r\nVary: Accept-Encoding, Origin\r\n" + _HEADERS
+_NONE_BODY: Final = b'{"responseCode":200,"values":[],"handle":"%b"}'
 _ABSENT_BODY: Final = b'{"responseCode":100,"handle":"%b"}'
 
 
@@ -317,10 +319,16 @@ def fast_answers(  # noqa: PLR0915 - flat for speed
             reply = absent(name, date, with_body)
             tally.absent += 1
         else:
+            if (octets := len(raw)) < _NO_VALUES:
+                return None  # set aside: said the ordinary way
             checksum, long_name, version = row_at(raw)
-            if xxh3(raw[8:]) != checksum or long_name or len(raw) <= _NO_VALUES:
+            if xxh3(raw[8:]) != checksum or long_name:
                 return None
-            if not json:
+            if octets == _NO_VALUES:
+                if not json or raw[FLAGS_AT] & UNSEEN:
+                    return None
+                reply = none_public(name, date, with_body)
+            elif not json:
                 chain = namespaces.of(prefix)
                 if chain is not NO_CHAIN and chain.for_browsers:
                     return None
@@ -329,7 +337,7 @@ def fast_answers(  # noqa: PLR0915 - flat for speed
                     return None
                 reply = found
             elif with_body and head is USUAL:
-                size = len(name) + len(raw) + _BODY_REST
+                size = len(name) + octets + _BODY_REST
                 reply = _FOUND_WHOLE % (version, size, date, name, raw[JSON_HEAD_SIZE:])
             else:
                 reply = record(name, raw, version, head, date, with_body)
@@ -347,6 +355,13 @@ def absent(name: bytes, date: bytes, with_body: bool) -> bytes:
     """404 in the words of the Handle interface."""
     body = _ABSENT_BODY % name
     reply = _ABSENT % (len(body), date)
+    return reply + body if with_body else reply
+
+
+def none_public(name: bytes, date: bytes, with_body: bool) -> bytes:
+    """A record of which nobody is told anything without a proof of who they are."""
+    body = _NONE_BODY % name
+    reply = _NONE % (len(body), date)
     return reply + body if with_body else reply
 
 

@@ -31,6 +31,8 @@ _GRANT: Final[Json] = {
     "class": _CLASS,
     "type": TEXT,
     "purpose": TEXT,
+    "event": TEXT,
+    "step": TEXT,
 }
 _UNTIL: Final = (
     r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]Z$"
@@ -87,7 +89,9 @@ SCHEMAS: Final[Json] = {
     "NewGrant": {
         **object_of(
             {
-                **dict.fromkeys(("identifier", "under", "type", "purpose"), _WORDS),
+                **dict.fromkeys(
+                    ("identifier", "under", "type", "purpose", "event", "step"), _WORDS
+                ),
                 "to": {
                     "type": "string",
                     "pattern": f"^[1-9][0-9]{{0,8}}:{PRINTED}{{1,2000}}$",
@@ -129,6 +133,7 @@ SCHEMAS: Final[Json] = {
                         "when": NUMBER,
                         "purposes": {"type": "array", "items": TEXT},
                         "digest": TEXT,
+                        "changes": TEXT,
                         "sequence": NUMBER,
                     },
                     "who",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from protocol.errors import InvalidValue, ParseError, RecursionTooDeep
 from registry.labels import Viewer
 from registry.tree import tree_size
 from resolver.epcis.callers import Callers
+from resolver.epcis.granted import note_reads
 from resolver.http.asked import Parameters, Senders, decoded, raw_path, read_json
 from resolver.http.auth import Authenticator
 from resolver.http.problem import method_not_allowed, problem
@@ -53,7 +55,7 @@ class TraceFace:
         self._callers = Callers(node, authenticator)
         self._reach = Reach(node)
         keys = KeyBook(node, self._reach.recursion)
-        self._local = LocalTraces(node, keys)
+        self._local = LocalTraces(node, keys, partial(note_reads, node))
         owners = Owners(node, self._reach)
         self._hops = Hops(node, self._local, owners, self._reach, keys)
         self._delegated = Delegated(node, self._local, owners, self._reach, keys)
@@ -69,7 +71,7 @@ class TraceFace:
         asked = parse_asked(_start(request), _params(request), self._local.bounds())
         viewer = await self._callers.viewer(request)
         tag = self._tag(asked, viewer)
-        if asked.hops == "none" and request.headers.get("If-None-Match") == tag:
+        if tag is not None and request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers=_headers(tag))
         result = await self._result(asked, viewer)
         if result is None:
@@ -78,7 +80,7 @@ class TraceFace:
         if NDJSON in request.headers.get("Accept", ""):
             return await _stream(request, result)
         body = await asyncio.to_thread(result.octets)
-        headers = _headers(tag if asked.hops == "none" else None)
+        headers = _headers(tag)
         return web.Response(body=body, headers={"Content-Type": "application/json", **headers})
 
     async def _result(self, asked: Asked, viewer: Viewer) -> Result | None:
@@ -102,8 +104,13 @@ class TraceFace:
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         return web.Response(body=body, headers=headers)
 
-    def _tag(self, asked: Asked, viewer: Viewer) -> str:
-        """The same as long as the log is as long: what a caller keeps an answer by."""
+    def _tag(self, asked: Asked, viewer: Viewer) -> str | None:
+        """The same as long as the log is as long: what a caller keeps an answer by.
+
+        None: more than the log decides, other nodes or what is granted to who asks.
+        """
+        if asked.hops != "none" or viewer.events is not None:
+            return None
         with self._node.store.snapshot() as state:
             head = tree_size(state)
         parts = (asked.key(), viewer.administrator, head, self._node.prefix)

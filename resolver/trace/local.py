@@ -10,10 +10,13 @@ from typing import Any, Final
 
 from protocol.errors import ServerBusy
 from protocol.record import Reference
+from registry.events.granted import seen
 from registry.events.index import EventIndex, StoredEvent
 from registry.events.proof import prove
-from registry.labels import Viewer, visible
+from registry.labels import Viewer
+from registry.reads import OpenedEvent
 from registry.store import Snapshot
+from resolver.epcis.granted import opened
 from resolver.trace.asked import Asked
 from resolver.trace.evidence import Seals, evidence_of, log_head, signers
 from resolver.trace.foreign import FIRST, ForeignEvents, JoinedIndex
@@ -48,6 +51,7 @@ class Walked:
     log: tuple[str, int]
     withdrawn: int
     foreign: ForeignEvents
+    viewer: Viewer
 
     @property
     def empty(self) -> bool:
@@ -55,11 +59,20 @@ class Walked:
         return not self.walk.events and not self.walk.edges
 
 
+Note = Callable[[Viewer, Sequence[OpenedEvent | None]], None]
+
+
+def _note_nothing(_viewer: Viewer, _opened: Sequence[OpenedEvent | None]) -> None:
+    """For who reads a folder: its operator."""
+
+
 class LocalTraces:
     """Walks over one node's events."""
 
-    def __init__(self, node: Holder, keys: KeyBook) -> None:
+    def __init__(self, node: Holder, keys: KeyBook, note: Note = _note_nothing) -> None:
+        """note: logs what grants opened of a result, before it is told."""
         self._node = node
+        self._note = note
         self._keys = keys
         self._seals = Seals()
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -87,23 +100,32 @@ class LocalTraces:
             self._waiting -= 1
 
     def _walk(self, asked: Asked, viewer: Viewer, foreign: ForeignEvents) -> Walked:
-        def seen(stored: StoredEvent) -> bool:
-            return stored.sequence >= FIRST or visible(stored.label, viewer)
+        known: dict[int, bool] = {}
+
+        def may_see(stored: StoredEvent) -> bool:
+            if stored.sequence >= FIRST:
+                return True
+            if stored.sequence not in known:
+                known[stored.sequence] = seen(stored, viewer)
+            return known[stored.sequence]
 
         stop = _breathing(self._node.settings.limits.trace_s)
         with self._node.store.snapshot() as state:
             index = EventIndex(state)
-            views = Views(JoinedIndex(index, foreign, seen) if len(foreign) else index, seen)
+            joined = JoinedIndex(index, foreign, may_see) if len(foreign) else index
+            views = Views(joined, may_see)
             walk = Walk(views, asked.direction, asked.limits, out_of_time=stop)
             walk.run([asked.first()])
             found = views_of(walk)
-            return Walked(walk, found, log_head(state), len(views.withdrawn), foreign)
+            return Walked(walk, found, log_head(state), len(views.withdrawn), foreign, viewer)
 
     async def result(
         self, asked: Asked, walked: Walked, gaps: Sequence[Gap] = (), more: Any = None
     ) -> Result:
         """The result of a walk. more: further members."""
         keys = {one: await self._keys.find(one) for one in signers(walked.views)}
+        if walked.viewer.events is not None:
+            self._note(walked.viewer, await asyncio.to_thread(_opened, walked))
         return await asyncio.to_thread(self._told, asked, walked, keys, gaps, more or {})
 
     def _told(
@@ -150,6 +172,12 @@ class LocalTraces:
             return [view.stored.json() for view in views]
         with self._node.store.snapshot() as state:
             return [_proof(state, view) for view in views if view.stored.sequence < FIRST]
+
+
+def _opened(walked: Walked) -> list[OpenedEvent | None]:
+    """What grants opened of the events of a walk."""
+    own = (view.stored for view in walked.views if view.stored.sequence < FIRST)
+    return [opened(walked.viewer, stored, stored.sequence) for stored in own]
 
 
 def _proof(state: Snapshot, view: View) -> dict[str, Any]:

@@ -148,11 +148,16 @@ class Reach:
         sent = {"Accept": "application/json", **headers}
         if data is not None:
             sent["Content-Type"] = "application/json"
-        if identified and place.secure:
-            proof = await self._prove(place)
-            if proof:
-                sent["Authorization"] = proof
+        proof = await self._prove(place) if identified and place.secure else ""
+        if proof:
+            sent["Authorization"] = proof
         status, body, tag = await self._request(place, method, path, data, sent)
+        if status == 401 and proof:  # the session is over there: another one, once
+            self._sessions.pop(place, None)
+            sent.pop("Authorization")
+            if again := await self._prove(place):
+                sent["Authorization"] = again
+            status, body, tag = await self._request(place, method, path, data, sent)
         if status in {401, 403, 404, 410, 421}:
             raise Failed("query", "not_found")
         if status in {429, 503}:
@@ -243,7 +248,8 @@ class Reach:
             header = ""  # asked as anybody then
         if len(self._sessions) >= _KEPT:
             self._sessions.clear()
-        self._sessions[place] = (self._node.now() + _SESSION_S, header)
+        lasts_s = _SESSION_S if header else _DENIED_S
+        self._sessions[place] = (self._node.now() + lasts_s, header)
         return header
 
     def _answer(self, nonce: bytes) -> dict[str, str]:

@@ -22,7 +22,13 @@ from protocol.doirp.resolution import (
     encode_resolution_request,
 )
 from protocol.errors import ResponseCode
-from resolver.config import FaceSettings, NodeSettings, OutboundSettings, Settings
+from resolver.config import (
+    FaceSettings,
+    NodeSettings,
+    OutboundSettings,
+    RecursionSettings,
+    Settings,
+)
 from resolver.founding import found
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +37,25 @@ COMMAND = (sys.executable, "-m", "resolver.cli")
 PATIENCE_S = 30
 
 
-def make(folder, prefix="86.999", *, parent="", role="enterprise", faces=None, **more):
+def make(
+    folder,
+    prefix="86.999",
+    *,
+    parent="",
+    role="enterprise",
+    faces=None,
+    recursion=None,
+    secret=None,
+    **more,
+):
     """A founded folder whose ports are any free ones."""
     settings = Settings(
         node=NodeSettings(role=role, prefix=prefix, parent=parent, **more),
         faces=faces or FaceSettings(irp=0, http=0, https=0),
         outbound=OutboundSettings(allow=("127.0.0.0/8", "::1/128")),
+        recursion=recursion or RecursionSettings(),
     )
-    found(folder, settings)
+    found(folder, settings, secret=secret)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import socket
@@ -22,6 +23,7 @@ from protocol.record import HandleValue, Record
 from protocol.values.hs_site import decode_site
 from resolver import batch
 from resolver.config import LimitSettings, Settings
+from resolver.doirp import udp
 from resolver.doirp.handler import Handler
 from resolver.doirp.udp import UdpFace, busy, datagrams
 from tests.resolver.doirp.world import (
@@ -188,6 +190,43 @@ async def test_filters_choose_the_union(world: World) -> None:
         assert await types(indexes=(2,), types=(b"url",)) == [b"URL", b"DESC"]
         assert await types(types=(b"URL.",)) == [b"URL", b"URL.META"]
         assert code_of(await client.ask(question(PREFIX + b"/p", types=(b".",)))) == 200
+
+
+@pytest.mark.parametrize("batched", [True, False])
+async def test_plain_questions_do_not_wait_for_a_turn_of_others(
+    world: World, monkeypatch, batched: bool
+) -> None:
+    """Between two requests that are carried out in one turn, the socket is looked at (N7)."""
+    world.put(product(PREFIX + b"/plate-7"))
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asker.setblocking(False)
+    handler, began, found = Handler(world.node), [], []
+
+    async def replies(taken):
+        """The first is followed by a plain question; the second looks for its answer."""
+        if began:
+            found.extend((asker.recv(2048), code_of(asker.recv(2048))))
+        began.append(taken)
+        asker.sendto(question(PREFIX + b"/plate-7"), sock.getsockname())
+        yield b"reply to one that took long"
+
+    monkeypatch.setattr(handler, "take", lambda whole, _peer: object())
+    monkeypatch.setattr(handler, "now", lambda _taken: None)
+    monkeypatch.setattr(handler, "replies", replies)
+    monkeypatch.setattr(udp, "perf_counter", itertools.count(0, 0.01).__next__)
+    face = UdpFace(handler, sock, batched=batched)
+    try:
+        for number in (1, 2):
+            asker.sendto(question(b"99.9/x", request_id=number), sock.getsockname())
+        for _ in range(100):
+            await asyncio.sleep(0)
+    finally:
+        await face.close(1.0)
+        sock.close()
+        asker.close()
+    assert found == [b"reply to one that took long", 1]
 
 
 async def test_the_request_digest_is_returned(world: World) -> None:

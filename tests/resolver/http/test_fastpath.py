@@ -58,6 +58,8 @@ async def world(founded, tmp_path):
         served.register("86.999/p1", value(1, "URL", "http://example.org/a"))
         served.register("86.999/Ab-c_1", value(1, "DESC", '泵 "quoted"'), value(2, "X", b"\0"))
         served.register("86.999/h", value(1, "X", "hidden", permissions=0b1100))
+        closed = '{"*": {"class": "production", "level": 2}}'
+        served.register("86.999/unseen", value(1, "URL", "http://a/"), value(5, "0.LABEL", closed))
         served.register("86.999/both", value(1, "X", "y"), value(2, "Z", "h", permissions=12))
         served.register("86.999/" + "n" * 600, value(1, "X", "long"))
         served.register("86.999/a//b", value(1, "X", "slashes"))
@@ -136,6 +138,7 @@ P1 = b"/api/handles/86.999/p1"
         b"/api/handles/86.999/P1",
         b"/api/handles/86.999/ab-C_1",
         b"/api/handles/86.999/both",
+        b"/api/handles/86.999/h",
         b"/api/handles/86.999/a//b",
         b"/api/handles/86.999/none",
         b"/api/handles/86.999/none(!$&'*+,;=:@~)",
@@ -150,7 +153,8 @@ async def test_taken(world, path):
 @pytest.mark.parametrize(
     "request_",
     [
-        get(b"/api/handles/86.999/h"),
+        get(b"/86.999/h"),
+        get(b"/api/handles/86.999/unseen"),
         get(b"/api/handles/86.999/" + b"n" * 600),
         get(b"/api/handles/86.999/a%2Fb"),
         get(b"/api/handles/86.999/a%252Fb"),
@@ -428,6 +432,20 @@ async def test_damaged_row(world):
     assert taken == 0
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"exbmple" not in answer
+
+
+async def test_row_that_is_set_aside(world):
+    """A quarantined record is refused, and the connection goes on."""
+    from registry.store import Table, Write
+    from registry.store.row import QUARANTINED
+
+    for table in (Table.RECORDS, Table.JSON):
+        world.node.store.apply([Write(table, b"86.999/P1", QUARANTINED)])
+    answer, taken = await exchange(world, [get(P1), get(b"/api/handles/86.999/both")], fast=True)
+    assert taken == 1
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"HTTP/1.1 200 " in answer
+    assert not answer.endswith(b"<closed>")
 
 
 async def test_store_error(world, monkeypatch):
