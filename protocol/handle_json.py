@@ -28,6 +28,7 @@ from protocol.record import (
     HandleValue,
     Reference,
 )
+from protocol.strict_json import whole
 from protocol.values.hs_admin import Admin, decode_admin, encode_admin
 from protocol.values.hs_site import decode_site, encode_site
 from protocol.values.hs_vlist import decode_vlist, encode_vlist
@@ -227,7 +228,9 @@ def parse_value(item: Any, where: str = "value") -> HandleValue:
         permissions=DEFAULT_PERMISSIONS
         if permissions is None
         else parse_permissions(permissions, f"{where}.permissions"),
-        references=_parse_references(item.get("references") or [], f"{where}.references"),
+        references=_parse_references(
+            [] if item.get("references") is None else item["references"], f"{where}.references"
+        ),
     )
 
 
@@ -393,6 +396,7 @@ def _parse_ttl(ttl: Any, where: str) -> tuple[int, int]:
 
 def _integer(value: Any, where: str) -> int:
     """A JSON integer, or its decimal text: common clients send the HS_ADMIN index as a string."""
+    value = whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and _number(value):

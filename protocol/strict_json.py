@@ -12,8 +12,11 @@ from typing import Any, Self
 
 from protocol.errors import ParseError
 
+_EXACT = 2.0**53
+"""Integers below it are floats and back without loss."""
 MAX_DEPTH = 64
 MAX_NUMBER = 20
+MAX_LONG = 64
 MAX_ITEMS = 300_000
 """Members and elements of one text, far above a record's 2,048 values: an item takes an object of
 a hundred octets and more in memory, and the text of it two."""
@@ -121,3 +124,25 @@ _DECODER = json.JSONDecoder(
     parse_float=_fraction,
     parse_constant=_constant,
 )
+
+
+def _long_integer(text: str) -> int:
+    if len(text) > MAX_LONG:
+        raise ValueError(f"a number of {len(text)} digits; at most {MAX_LONG} are read")
+    return int(text)
+
+
+TOLERANT = json.JSONDecoder(
+    object_pairs_hook=unique_members,
+    parse_int=_long_integer,
+    parse_float=_fraction,
+    parse_constant=_constant,
+)
+"""For requests of which members that are not known are passed over: whatever number they hold."""
+
+
+def whole(value: Any) -> Any:
+    """A number without a fraction as an integer: JSON has one kind of number, and 8.0 is 8."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value

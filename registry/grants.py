@@ -7,6 +7,7 @@ to others the record is not there. Who writes it must hold READ_VALUE and MODIFY
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from protocol.errors import InvalidValue, ParseError
 from protocol.identifier import key_of
 from protocol.labels import CLASSES, Label
 from protocol.record import HandleValue, Reference, type_matches
-from protocol.strict_json import parse_json
+from protocol.strict_json import parse_json, whole
 from registry.store.row import checked, decode_row, row_version, store_key
 
 GRANT: Final = b"0.GRANT"
@@ -28,6 +29,7 @@ GRANTS: Final = b"/0.GRANTS"
 _MEMBERS: Final = frozenset(
     ("to", "identifier", "under", "class", "type", "purpose", "until", "event", "step")
 )
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TEXT: Final = 2_048
 
 
@@ -170,13 +172,14 @@ def _text(shape: Mapping[str, Any], name: str) -> str | None:
     text = shape.get(name)
     if text is None:
         return None
-    if not isinstance(text, str) or not 0 < len(text) <= _TEXT or not text.isprintable():
+    if not isinstance(text, str) or not 0 < len(text) <= _TEXT or _CONTROL.search(text):
         raise InvalidValue(f"`{name}` of a grant is a text of at most {_TEXT} characters")
     return text
 
 
 def _until(said: Any) -> int | None:
     """Seconds since 1970, or a date and time with its zone."""
+    said = whole(said)
     if said is None or (type(said) is int and 0 <= said < 1 << 40):
         return said
     if isinstance(said, str):

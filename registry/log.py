@@ -254,5 +254,7 @@ def key_digest(key_salt: bytes, folded: bytes) -> bytes:
     return sha256(key_salt + folded).digest()
 
 
-def _values(data: bytes | None) -> tuple[HandleValue, ...] | None:
+def _values(data: Any) -> tuple[HandleValue, ...] | None:
+    if not isinstance(data, bytes | None):  # a flipped bit makes another type of it
+        raise StoreError("the values in a body of the log are no octets")
     return None if data is None else decode_values(data)

@@ -25,7 +25,14 @@ from resolver.epcis.versions import EXACT, LEAST, MOST, VERSION, EpcFormat
 Json = dict[str, Any]
 
 _TEXT: Final[Json] = {"type": "string"}
+_PAST: Final = "^([01][0-9]{3}|20[01][0-9]|202[0-5])-"
+"""Moments that certainly are no later than now, which no schema can say."""
 _WORD: Final[Json] = {"type": "string", "minLength": 1}
+_ANY: Final[Json] = {
+    "type": "string",
+    "pattern": r"^[^|]*[^|\s\x1c-\x1f\x85][^|]*$",
+    "description": "several have | between them",
+}
 _TIME: Final[Json] = {"type": "string", "format": "date-time", "minLength": 20, "maxLength": 40}
 _PROBLEM: Final[Json] = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -145,7 +152,7 @@ def _schema(name: str) -> Json:
         return _TIME
     if name.endswith(("_quantity", "_percRank")):
         return {"type": "number"}
-    return {"type": "string", "minLength": 1}
+    return _ANY if name in TESTS else _WORD
 
 
 def _event_or_disclosure() -> Json:
@@ -450,7 +457,107 @@ def _object(properties: Json, *required: str, closed: bool = False) -> Json:
 
 def schemas() -> Json:
     """The shapes that the paths name."""
-    schedule = _object(
+    return {
+        "Epcis": _standard(),
+        **_documents(),
+        **_proofs(),
+        **_jobs(),
+        **_queries(),
+        **_subscriptions(),
+    }
+
+
+def _documents() -> Json:
+    """What is captured and what queries give."""
+    return {
+        "EpcisCollection": _object(
+            {"@context": {}, "type": {"const": "Collection"}, "member": {"type": "array"}},
+            *("@context", "type", "member"),
+        ),
+        "EpcisDocument": {
+            "oneOf": [
+                {"allOf": [_part("document"), _typed("EPCISDocument")]},
+                {"allOf": [_part("queryDocument"), _typed("EPCISQueryDocument")]},
+            ]
+        },
+        "EpcisQueryDocument": {"allOf": [_part("queryDocument"), _typed("EPCISQueryDocument")]},
+        "EpcisEvent": {"allOf": [_part("event"), {"type": "object", "required": ["@context"]}]},
+        "EpcisNewEvent": {
+            "description": "eventTime is not later than now; a sensor's time not than eventTime",
+            "allOf": [_ref("EpcisEvent")],
+            "properties": {"eventTime": {"pattern": _PAST}},
+            "anyOf": [
+                {"properties": {"type": {"not": {"const": "AggregationEvent"}}}},
+                {"properties": {"action": {"const": "OBSERVE"}}},
+                {"properties": {"type": {"const": "AggregationEvent"}}, "required": ["parentID"]},
+            ],
+        },
+    }
+
+
+def _proofs() -> Json:
+    """Events with what proves them."""
+    return {
+        "EpcisDisclosure": _object(
+            {
+                "format": {"const": DISCLOSURE},
+                "jws": _TEXT,
+                "disclosures": {"type": "array", "items": _TEXT},
+            },
+            *("format", "jws", "disclosures"),
+        ),
+        "EpcisProof": _object(
+            {
+                "format": _TEXT,
+                "event": {"type": "object"},
+                "recordTime": _TEXT,
+                "issuer": _TEXT,
+                "label": {"type": ["object", "null"]},
+                "signature": _TEXT,
+                "receipt": {"type": "object"},
+            },
+            *("format", "event", "recordTime", "issuer", "label", "signature", "receipt"),
+        ),
+    }
+
+
+def _jobs() -> Json:
+    job = _object(
+        {
+            "captureID": _TEXT,
+            "createdAt": _TEXT,
+            "finishedAt": _TEXT,
+            "running": {"type": "boolean"},
+            "success": {"type": "boolean"},
+            "captureErrorBehaviour": {"enum": list(BEHAVIOURS)},
+            "errors": {"type": "array", "items": _ref("Problem")},
+            "warnings": {"type": "array", "items": _TEXT},
+        },
+        *("captureID", "createdAt", "running", "success", "captureErrorBehaviour", "errors"),
+    )
+    return {"EpcisJob": job}
+
+
+def _queries() -> Json:
+    return {
+        "EpcisNamedQuery": _object(
+            {
+                "name": {**_TEXT, "pattern": NAME},
+                "query": _object({name: _value(name) for name in TESTS}, closed=True),
+            },
+            *("name", "query"),
+            closed=True,
+        ),
+        "EpcisNamedQueryState": _object(
+            {"name": _TEXT, "query": {"type": "object"}, "createdAt": _TEXT},
+            *("name", "query", "createdAt"),
+        ),
+    }
+
+
+def _schedule() -> Json:
+    """When a webhook is told; what names a day of no month is refused besides."""
+    made = _object(
         {
             name: {
                 "enum": [str(low), str(high), f"[{low}-{high}]", f"{low},{high}"],
@@ -465,105 +572,34 @@ def schemas() -> Json:
         },
         closed=True,
     )
-    schedule["minProperties"] = 1
+    return made | {"minProperties": 1}
+
+
+def _subscriptions() -> Json:
+    dest = {
+        "type": "string",
+        "pattern": r"^https?://[a-z0-9]{1,20}\.example(/[a-z0-9]{0,20})?$",
+        "description": "an http or https address that [outbound] lets through",
+    }
+    streamed = {
+        "properties": {"stream": {"const": True}, "schedule": False},
+        "required": ["stream"],
+    }
+    scheduled = {"properties": {"stream": {"const": False}}, "required": ["schedule"]}
+    subscription = _object(
+        {
+            "dest": dest,
+            "signatureToken": {"type": "string", "maxLength": 256},
+            "reportIfEmpty": {"type": "boolean"},
+            "initialRecordTime": _TIME,
+            "stream": {"type": "boolean"},
+            "schedule": _schedule(),
+        },
+        "dest",
+        closed=True,
+    )
     return {
-        "EpcisCollection": _object(
-            {"@context": {}, "type": {"const": "Collection"}, "member": {"type": "array"}},
-            *("@context", "type", "member"),
-        ),
-        "Epcis": _standard(),
-        "EpcisDocument": {
-            "oneOf": [
-                {"allOf": [_part("document"), _typed("EPCISDocument")]},
-                {"allOf": [_part("queryDocument"), _typed("EPCISQueryDocument")]},
-            ]
-        },
-        "EpcisQueryDocument": {"allOf": [_part("queryDocument"), _typed("EPCISQueryDocument")]},
-        "EpcisEvent": {"allOf": [_part("event"), {"type": "object", "required": ["@context"]}]},
-        "EpcisNewEvent": {
-            "description": "eventTime is not later than now; a sensor's time not than eventTime",
-            "allOf": [_ref("EpcisEvent")],
-            "if": {
-                "properties": {
-                    "type": {"const": "AggregationEvent"},
-                    "action": {"enum": ["ADD", "DELETE"]},
-                }
-            },
-            "then": {"required": ["parentID"]},
-        },
-        "EpcisDisclosure": _object(
-            {
-                "format": {"const": DISCLOSURE},
-                "jws": _TEXT,
-                "disclosures": {"type": "array", "items": _TEXT},
-            },
-            "format",
-            "jws",
-            "disclosures",
-        ),
-        "EpcisProof": _object(
-            {
-                "format": _TEXT,
-                "event": {"type": "object"},
-                "recordTime": _TEXT,
-                "issuer": _TEXT,
-                "label": {"type": ["object", "null"]},
-                "signature": _TEXT,
-                "receipt": {"type": "object"},
-            },
-            *("format", "event", "recordTime", "issuer", "label", "signature", "receipt"),
-        ),
-        "EpcisJob": _object(
-            {
-                "captureID": _TEXT,
-                "createdAt": _TEXT,
-                "finishedAt": _TEXT,
-                "running": {"type": "boolean"},
-                "success": {"type": "boolean"},
-                "captureErrorBehaviour": {"enum": list(BEHAVIOURS)},
-                "errors": {"type": "array", "items": _ref("Problem")},
-                "warnings": {"type": "array", "items": _TEXT},
-            },
-            *("captureID", "createdAt", "running", "success", "captureErrorBehaviour", "errors"),
-        ),
-        "EpcisNamedQuery": _object(
-            {
-                "name": {**_TEXT, "pattern": NAME},
-                "query": _object({name: _value(name) for name in TESTS}, closed=True),
-            },
-            "name",
-            "query",
-            closed=True,
-        ),
-        "EpcisNamedQueryState": _object(
-            {"name": _TEXT, "query": {"type": "object"}, "createdAt": _TEXT},
-            *("name", "query", "createdAt"),
-        ),
-        "EpcisSubscription": _object(
-            {
-                "dest": {
-                    "type": "string",
-                    "pattern": r"^https?://[a-z0-9]{1,20}\.example(/[a-z0-9]{0,20})?$",
-                    "description": "an http or https address that [outbound] lets through",
-                },
-                "signatureToken": {"type": "string", "maxLength": 256},
-                "reportIfEmpty": {"type": "boolean"},
-                "initialRecordTime": _TIME,
-                "stream": {"type": "boolean"},
-                "schedule": schedule,
-            },
-            "dest",
-            closed=True,
-        )
-        | {
-            "oneOf": [
-                {
-                    "properties": {"stream": {"const": True}, "schedule": False},
-                    "required": ["stream"],
-                },
-                {"properties": {"stream": {"const": False}}, "required": ["schedule"]},
-            ]
-        },
+        "EpcisSubscription": subscription | {"oneOf": [streamed, scheduled]},
         "EpcisSubscriptionState": _object(
             {
                 "subscriptionID": _TEXT,

@@ -47,7 +47,7 @@ def setup(
         return None
     face = EpcisFace(node, authenticator, senders)
     app.router.add_route("*", ROOT, face.serve)
-    app.router.add_route("*", ROOT + "/{tail:.*}", face.serve)
+    app.router.add_route("*", ROOT + "/{tail:(?s:.*)}", face.serve)
     app.on_startup.append(face.begin)
     app.on_shutdown.append(face.end)
     return face

@@ -154,13 +154,12 @@ class Queries:
         if unknown:
             raise SubscriptionControlsException(f"a subscription has no {min(unknown)[:40]!r}")
         stream, schedule = shape.get("stream", False), shape.get("schedule")
-        if not isinstance(stream, bool) or stream == (schedule is not None):
+        if not isinstance(stream, bool) or stream == ("schedule" in shape):
             raise SubscriptionControlsException(
                 "a subscription reports either by `stream`: true or by a `schedule`"
             )
-        if schedule is not None:
+        if "schedule" in shape:
             parse_schedule(schedule)
-            schedule = {field: str(value) for field, value in schedule.items()}
         empty, token = shape.get("reportIfEmpty", False), shape.get("signatureToken", "")
         if not isinstance(empty, bool):
             raise SubscriptionControlsException("`reportIfEmpty` is true or false")
@@ -168,7 +167,7 @@ class Queries:
             raise SubscriptionControlsException(
                 f"`signatureToken` is a text of at most {MAX_TOKEN} characters"
             )
-        least_us = _moment(shape.get("initialRecordTime"))
+        least_us = _moment(shape["initialRecordTime"]) if "initialRecordTime" in shape else None
         index = EventIndex(state)
         first = index.last() if least_us is None else index.first_recorded(least_us) - 1
         return Subscription(
@@ -263,9 +262,7 @@ def _destination(dest: Any) -> str:
     return dest
 
 
-def _moment(text: Any) -> int | None:
-    if text is None:
-        return None
+def _moment(text: Any) -> int:
     try:
         return parse_time_us(text)
     except (ParseError, TypeError):

@@ -29,6 +29,8 @@ _PART: Final = re.compile(r"([0-9]{1,2})|\[([0-9]{1,2})-([0-9]{1,2})\]")
 _DAYS: Final = 366 * 8 + 3
 """How far ahead a match is looked for: 29 February may be eight years away."""
 _MAX_TEXT: Final = 200
+_FREE: Final = object()
+"""Of a field that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def parse_schedule(fields: Any) -> Schedule:
         raise SubscriptionControlsException(
             f"a schedule has {', '.join(FIELDS)}, not {min(map(str, unknown))[:40]!r}"
         )
-    made = Schedule(tuple(_values(name, fields.get(name)) for name in FIELDS))
+    made = Schedule(tuple(_values(name, fields.get(name, _FREE)) for name in FIELDS))
     if made.next_after(0) is None:
         raise SubscriptionControlsException("no moment ever fits this schedule")
     return made
@@ -74,10 +76,12 @@ def parse_schedule(fields: Any) -> Schedule:
 
 def _values(name: str, text: Any) -> tuple[int, ...]:
     low, high = FIELDS[name]
-    if text is None:
+    if text is _FREE:
         return (0,) if name == "second" else tuple(range(low, high + 1))
     found = set[int]()
-    for part in str(text)[:_MAX_TEXT].split(","):
+    if not isinstance(text, str):
+        raise SubscriptionControlsException(f"`{name}` of a schedule is a text, not {text!r:.40}")
+    for part in text[:_MAX_TEXT].split(","):
         match = _PART.fullmatch(part.strip())
         if match is None:
             raise SubscriptionControlsException(

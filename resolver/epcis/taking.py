@@ -15,7 +15,7 @@ from protocol.epcis.event import event_id, is_declared_error
 from protocol.epcis.jcs import loads
 from protocol.epcis.schema import Problem, check_document, check_event, check_rules
 from protocol.epcis.xml import parse_xml
-from protocol.errors import BiaoshiError
+from protocol.errors import BiaoshiError, InvalidValue
 from protocol.record import Reference
 from registry.events.capture import EventSigner, make_change
 from resolver.epcis import problems
@@ -151,6 +151,9 @@ def parse_label(header: str | None) -> Mapping[str, Any] | None:
     if text in {"1", "2", "3"}:
         return check_label({"level": int(text)})
     try:
-        return check_label(orjson.loads(text))
+        label = orjson.loads(text)
     except ValueError:
-        return check_label(text)
+        label = text
+    if label == {}:
+        raise InvalidValue(f"{text[:40]!r} is a label that says nothing; leave the header out")
+    return check_label(label)

@@ -174,7 +174,7 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
         ("/api/node", {"GET": About(node).get}),
         ("/api/resolve", {"GET": resolve.get}),
         ("/api/registrations", {"POST": registrations.post}),
-        ("/openapi.json", {"GET": openapi.get}),
+        ("/openapi.json", {"GET": openapi.OpenApi(node).get}),
         ("/health/live", {"GET": health.live}),
         ("/health/ready", {"GET": health.ready}),
         ("/metrics", {"GET": health.metrics}),
@@ -191,7 +191,9 @@ def make_app(node: Node, sessions: Sessions) -> web.Application:
     log_resource.setup(app, node, authenticator, senders)
     epcis.setup(app, node, authenticator, senders)
     trace.setup(app, node, authenticator, senders)
-    app.router.add_route("*", "/{tail:.*}", _rest(Proxy(node, senders, links, pages, draw=draw)))
+    app.router.add_route(
+        "*", "/{tail:(?s:.*)}", _rest(Proxy(node, senders, links, pages, draw=draw))
+    )
     return app
 
 
@@ -207,7 +209,7 @@ def _handle_resources(face: HandleFace) -> Mapping[str, Handler]:
     handles, sessions = run(Handles(face)), run(SessionResource(face))
     return {
         "/api/handles": run(listing.Listing(face)),
-        "/api/handles/{handle:.*}": handles,
+        "/api/handles/{handle:(?s:.*)}": handles,
         "/api/prefixes": run(listing.PrefixList(face)),
         "/api/site": run(SiteInfo(face)),
         "/api/sessions": sessions,

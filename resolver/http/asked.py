@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from protocol.errors import ParseError
-from protocol.strict_json import parse_json
+from protocol.strict_json import TOLERANT, parse_json
 
 if TYPE_CHECKING:
     from resolver.config import Settings
@@ -164,7 +164,7 @@ async def read_json(request: web.BaseRequest, limit: int, deadline_s: float) -> 
     kind = request.headers.get("Content-Type")
     if kind is not None and kind.partition(";")[0].strip().lower() != "application/json":
         raise ParseError("Unsupported media type")
-    return parse_json(await read_body(request, limit, deadline_s))
+    return parse_json(await read_body(request, limit, deadline_s), decoder=TOLERANT)
 
 
 class Senders:

@@ -23,6 +23,16 @@ class TooManyFailures(BiaoshiError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequests(BiaoshiError):
+    """One sender asks for more than its share. retry_after_s: when there is some again."""
+
+    code = ResponseCode.SERVER_BUSY
+
+    def __init__(self, text: str, retry_after_s: float) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
 class NotProved(AuthenticationFailed):
     """Credentials that do not hold: 401 with an empty body."""
 

@@ -12,6 +12,7 @@ with the keys that were published renews its site record at once.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -19,7 +20,15 @@ from typing import Final
 from aiohttp import web
 
 from protocol.change import Change, Kind
-from protocol.errors import HandleExists, NotServedHere, ServerBusy
+from protocol.errors import (
+    HandleExists,
+    NotAuthorized,
+    NotServedHere,
+    NotSupported,
+    ParseError,
+    ServerBusy,
+)
+from protocol.jws import parse_jws, parse_object
 from protocol.name import parent_prefix, prefix_record
 from protocol.record import HandleValue
 from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, PrefixRow, home_above
@@ -45,6 +54,7 @@ PER_SOURCE: Final = 50
 MOVE_EVERY_S: Final = 2
 """A delegated child may change its site so often."""
 _SHOWN: Final = 5
+_JWS: Final = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _KEPT_ANSWERS: Final = 256
 _ANSWER_S: Final = 60.0
 
@@ -71,6 +81,7 @@ class Delegations:
             return method_not_allowed("POST")
         limits = self._node.settings.limits
         data = await read_body(request, MAX_APPLICATION_BYTES, limits.request_s)
+        _require_signed(data)
         application = parse_application(data, now=self._node.now(), audience=self._own)
         fresh = await self._decide(application, _network(self._senders.host(request)))
         return self._answer(application.prefix, 202 if fresh else 200)
@@ -220,6 +231,16 @@ class Delegations:
             handovers=node.keys.rotation.handovers,
         )
         return format_answer(answer, node.keys.site_private)
+
+
+def _require_signed(data: bytes) -> None:
+    """Raise NotAuthorized for what is written as a JWS and is signed by nobody."""
+    if _JWS.fullmatch(data) is None:
+        return  # parse_application() says what it is not
+    try:
+        parse_object(parse_jws(data).payload)
+    except (ParseError, NotSupported) as error:
+        raise NotAuthorized(f"this is signed by nobody: {error}") from None
 
 
 def _merged(row: PrefixRow, application: Application) -> Application:

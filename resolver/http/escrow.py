@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from protocol.errors import (
     AuthenticationNeeded,
+    NotAuthorized,
     NotServedHere,
-    NotSupported,
     ParseError,
     SignatureInvalid,
 )
@@ -113,7 +113,7 @@ class Escrow:
     def _asked(self, request: web.Request) -> tuple[bytes, bytes]:
         """Prefix and note of a request."""
         if not self._node.settings.escrow.accept:
-            raise NotSupported("this node takes no escrow deposits (escrow.accept)")
+            raise NotAuthorized("this node takes no escrow deposits (escrow.accept)")
         if not self._senders.secure(request):
             raise AuthenticationNeeded("escrow goes over TLS only; use the HTTPS face")
         note = request.headers.get(HEADER, "")

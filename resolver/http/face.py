@@ -68,7 +68,15 @@ class PlainHttp(InvalidCredential):
 
 
 class MethodUnknown(ParseError):
-    """A method the interface does not know: 501."""
+    """A method the interface does not know: 501, as deployed servers say of a record."""
+
+
+class MethodNotAllowed(MethodUnknown):
+    """A method that this resource does not take: 405, with those that it takes."""
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"Unknown method {method}")
+        self.allowed = allowed
 
 
 @dataclass(slots=True)
@@ -150,6 +158,9 @@ class HandleFace:
             answer = replace(answer, body=error_body(error.code, handle=asked.handle))
         if isinstance(error, MethodUnknown):
             answer = replace(answer, status=HTTPStatus.NOT_IMPLEMENTED)
+        if isinstance(error, MethodNotAllowed):
+            allow = {"Allow": error.allowed}
+            answer = replace(answer, status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
         for kind, status in _STATUS_OF_KIND:
             if isinstance(error, kind):
                 answer = replace(answer, status=status)

@@ -108,7 +108,7 @@ class GrantsFace:
             raise AuthenticationNeeded("this is for administrators; say who")
         given_prefix = Parameters.of(request).first("prefix")
         prefix = self._node.prefix
-        if given_prefix:
+        if given_prefix is not None:
             prefix = fold(given_prefix.encode("utf-8", "replace")).removeprefix(PREFIX_RECORDS)
         refused = NotAuthorized(
             "this takes the right to read values of the prefix, and the prefix to be homed here"

@@ -38,7 +38,14 @@ from registry.store.row import checked, is_unseen, json_head, json_is_named, jso
 from registry.writer import Outcome
 from resolver.groups import memberships_for
 from resolver.http.asked import decoded, raw_path, read_json
-from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodUnknown, NeedsIdentity
+from resolver.http.face import (
+    NOT_SERVED,
+    Asked,
+    HandleFace,
+    MethodNotAllowed,
+    MethodUnknown,
+    NeedsIdentity,
+)
 from resolver.http.reply import Answer, error_body, status_of
 from resolver.lookup import Answer as Found
 from resolver.lookup import Query
@@ -81,7 +88,16 @@ class Handles:
             return await self._post(asked)
         if method == "DELETE":
             return await self._delete(asked)
-        raise MethodUnknown(f"Unknown method {method}")
+        raise self._unknown(asked, method)
+
+    def _unknown(self, asked: Asked, method: str) -> BiaoshiError:
+        """What a method that no record takes is told; first that there is no such record."""
+        if method == "TRACE":
+            return MethodNotAllowed(method, "GET, HEAD, PUT, POST, DELETE, OPTIONS")
+        held = self._node.lookup.row(self._handle(asked))
+        if held is None or is_unseen(held):
+            return HandleNotFound("")
+        return MethodUnknown(f"Unknown method {method}")
 
     # --- reading
 

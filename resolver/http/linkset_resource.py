@@ -48,7 +48,7 @@ class LinksetResource:
 
     def setup(self, app: web.Application) -> None:
         """Mount them."""
-        app.router.add_route("*", _MOUNT + "/{identifier:.+}", self._public)
+        app.router.add_route("*", _MOUNT + "/{identifier:(?s:.+)}", self._public)
         app.router.add_route("*", WELL_KNOWN, self._described)
 
     async def _public(self, request: web.Request) -> web.StreamResponse:
@@ -78,7 +78,7 @@ class LinksetResource:
         if found.code in _ABSENT:
             return problem(404, "not-found", "No such identifier", detail=f"{shown} is not here")
         if found.code in _NOT_HERE:
-            return problem(421, "not-served-here", "Its prefix is served elsewhere", detail=shown)
+            return problem(404, "not-served-here", "Its prefix is served elsewhere", detail=shown)
         if found.code != ResponseCode.SUCCESS:
             return problem(502, "upstream", "It could not be resolved", detail=found.message)
         values = decode_values(found.values)

@@ -20,7 +20,7 @@ from protocol.values.hs_admin import Permission
 from registry.store import Store, Table
 from registry.store.row import LONG_KEY, is_shortened, is_unseen, row_name
 from resolver.groups import memberships
-from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodUnknown, NeedsIdentity
+from resolver.http.face import NOT_SERVED, Asked, HandleFace, MethodNotAllowed, NeedsIdentity
 from resolver.http.reply import Answer
 
 PORTION: Final = 500
@@ -153,4 +153,4 @@ def _page(asked: Asked) -> tuple[int | None, int | None]:
 
 def _check_method(asked: Asked) -> None:
     if asked.request.method not in {"GET", "HEAD"}:
-        raise MethodUnknown(f"Unknown method {asked.request.method}")
+        raise MethodNotAllowed(asked.request.method, "GET, HEAD, OPTIONS")

@@ -32,12 +32,15 @@ from protocol.change import Kind, pack
 from protocol.errors import (
     AuthenticationNeeded,
     BiaoshiError,
+    HandleExists,
     HandleNotFound,
     NotSupported,
     ParseError,
     SignatureInvalid,
+    ValuesNotFound,
 )
 from protocol.record import Record, Reference
+from protocol.strict_json import whole
 from registry import tree
 from registry.log import decode_body, read_sequence, sequence_key
 from registry.receipt import Opened, make_receipt
@@ -45,7 +48,7 @@ from registry.records import read_row
 from registry.scitt import MEDIA_TYPE, cose_receipt
 from registry.store import Snapshot, Store, Table
 from registry.store.row import Row
-from resolver.http.asked import Parameters, Senders, raw_path, read_body, read_json
+from resolver.http.asked import Parameters, Senders, decoded, raw_path, read_body, read_json
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
@@ -79,7 +82,7 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
     log = Log(node, authenticator, senders)
     for path, handler in (
         ("/log/checkpoint", log.checkpoint),
-        ("/log/tile/{path:.+}", log.tile),
+        ("/log/tile/{path:(?s:.+)}", log.tile),
         ("/log/proof/inclusion", log.inclusion),
         ("/log/proof/consistency", log.consistency),
         ("/log/receipt", log.receipt),
@@ -116,13 +119,15 @@ class Log:
         """The newest signed note, or the oldest that covers `size` changes."""
         size = Parameters.of(request).integer("size")
         after = Parameters.of(request).integer("after")
+        if any(one is not None and not 0 <= one < 1 << 63 for one in (size, after)):
+            raise ParseError("`size` and `after` are numbers of changes, from 0 on")
         if after is not None:
             await self._longer_than(after)
         with self._node.store.snapshot() as state:
             if size is None:
                 found = tree.latest_checkpoint(state)
             else:
-                found = tree.checkpoint_at(state, size) if 0 <= size < 1 << 63 else None
+                found = tree.checkpoint_at(state, size)
         if found is None:
             return not_found()
         return _octets(request, found, "text/plain; charset=utf-8", NEWEST)
@@ -150,15 +155,21 @@ class Log:
             return challenged(request, error, self._authenticator, self._senders)
         shape = await read_json(request, MOST_HELD, self._node.settings.limits.request_s)
         try:
-            size, root, name = shape["size"], b64decode(shape["root"]), str(shape["mirror"])[:200]
-            sites = [b64decode(one) for one in shape["sites"]]
+            size, root, name = whole(shape["size"]), _decoded(shape["root"]), shape["mirror"]
+            sites = [_decoded(one) for one in shape["sites"]]
+            well = isinstance(name, str) and isinstance(shape["sites"], list)
+            if not well or len(root) != merkle.HASH_SIZE:
+                raise TypeError("root, mirror or sites")
+            name = name[:200]
         except (KeyError, TypeError, ValueError) as error:
             raise ParseError(f"what a mirror says lacks or garbles {error}") from None
         with self._node.store.snapshot() as state:
-            if type(size) is not int or not 0 <= size <= tree.tree_size(state):
-                raise ParseError(f"this log has {tree.tree_size(state)} changes, not {size}")
+            if type(size) is not int or size < 0:
+                raise ParseError("`size` is how many changes the mirror holds")
+            if size > tree.tree_size(state):
+                raise HandleExists(f"this log has {tree.tree_size(state)} changes, not {size}")
             if size and tree.root_at(state, size) != root:
-                raise SignatureInvalid(
+                raise HandleExists(
                     f"the first {size} changes of the mirror {name} are not those of this log"
                 )
         news = await self._node.writer.held(f"{actor.text()} {name}", size, sites)
@@ -177,7 +188,7 @@ class Log:
     async def tile(self, request: web.Request) -> web.Response:
         """Hashes or leaves. A part of a tile is as unchangeable as the whole."""
         level, index, width = tiles.parse_path(
-            "tile/" + raw_path(request).removeprefix("/log/tile/")
+            "tile/" + decoded(raw_path(request)).decode("utf-8", "replace")[len("/log/tile/") :]
         )
         if index >= 1 << 55:
             return not_found()
@@ -198,7 +209,7 @@ class Log:
         with self._node.store.snapshot() as state:
             _within(state, size)
             if index >= size:
-                raise ParseError(f"leaf {index} is not among {size}")
+                raise ValuesNotFound(f"leaf {index} is not among {size}")
             proof = tree.inclusion(state, index, size)
             leaf = tree.leaves(state, index, 1)[0]
         shape = {"index": index, "size": size, "leafHash": _text(merkle.leaf_hash(leaf))}
@@ -211,7 +222,7 @@ class Log:
         with self._node.store.snapshot() as state:
             _within(state, new)
             if not 0 < old <= new:
-                raise ParseError(f"there is no proof from {old} to {new} leaves")
+                raise ValuesNotFound(f"there is no proof from {old} to {new} leaves")
             proof = tree.consistency(state, old, new)
         shape = {"old": old, "new": new, "proof": list(map(_text, proof))}
         return _json(request, shape, FOREVER)
@@ -286,10 +297,11 @@ class Log:
 
     async def cosigned(self, request: web.Request) -> web.Response:
         """The newest checkpoint with the cosignatures of witnesses on it; POST: a witness's."""
-        if request.method == "POST":
+        heard = bool(self._node.settings.signing.witnesses)
+        if request.method == "POST" and heard:
             return await self._take_cosigned(request)
         if request.method not in {"GET", "HEAD"}:
-            return method_not_allowed("GET, HEAD, POST")
+            return method_not_allowed("GET, HEAD, POST" if heard else "GET, HEAD")
         found = await asyncio.to_thread(read_cosigned, self._node.dir)
         if found is None:
             return not_found()
@@ -408,7 +420,7 @@ def _entries(state: Snapshot, index: int, width: int) -> bytes | None:
 def _within(state: Snapshot, size: int) -> None:
     held = tree.tree_size(state)
     if not 0 < size <= held:
-        raise ParseError(f"the log has {held} leaves; there is no tree of {size}")
+        raise ValuesNotFound(f"the log has {held} leaves; there is no tree of {size}")
 
 
 def _needed(parameters: Parameters, name: str) -> int:
@@ -430,6 +442,10 @@ def _octets(request: web.Request, body: bytes, kind: str, cache: str) -> web.Res
 
 def _json(request: web.Request, shape: Any, cache: str) -> web.Response:
     return _octets(request, orjson.dumps(shape), "application/json", cache)
+
+
+def _decoded(text: str) -> bytes:
+    return b64decode(text, validate=True)
 
 
 def _text(octets: bytes) -> str:

@@ -1,422 +1,457 @@
-"""GET /openapi.json: every HTTP resource of a node in OpenAPI 3.1."""
+"""GET /openapi.json: every HTTP resource of a node in OpenAPI 3.1, as this node has it.
+
+The patterns of names come from the prefixes that the node is home to, so that what a program makes
+up by them is served here. What lies at other nodes, or depends on what is stored, stands in words.
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import web
 
 from resolver.epcis import description
-from resolver.http.openapi_labels import LABEL_PATHS, LABEL_SCHEMAS
-from resolver.http.openapi_links import CHOICES, LINK_PARAMETERS, LINK_PATHS, LINK_SCHEMAS, LINKSETS
-from resolver.http.openapi_log import LOG_PATHS
-from resolver.http.openapi_parts import FLAG as _FLAG
-from resolver.http.openapi_parts import NUMBER as _NUMBER
-from resolver.http.openapi_parts import PROBLEM as _PROBLEM
-from resolver.http.openapi_parts import TEXT as _TEXT
-from resolver.http.openapi_parts import Json
-from resolver.http.openapi_parts import answer as _answer
-from resolver.http.openapi_parts import object_of as _object
-from resolver.http.openapi_parts import operation as _operation
-from resolver.http.openapi_parts import parameter as _parameter
-from resolver.http.openapi_trace import TRACE_PATHS, TRACE_SCHEMAS
-
-_HANDLE = _parameter(
-    "handle", _TEXT, "prefix/suffix, percent-encoded; slashes as they are", where="path"
+from resolver.http import openapi_handles as handles
+from resolver.http import openapi_labels as labels
+from resolver.http import openapi_links as links
+from resolver.http import openapi_log as log
+from resolver.http import openapi_trace as trace
+from resolver.http.openapi_handles import INDEX, SHOWN, TYPE
+from resolver.http.openapi_parts import (
+    NATURAL,
+    NUMBER,
+    SWITCH,
+    TEXT,
+    Facts,
+    Json,
+    answer,
+    content,
+    object_of,
+    operation,
+    parameter,
+    problems,
+    reference,
 )
-_INDEX = _parameter("index", _NUMBER, "only these values", many=True)
-_TYPE = _parameter("type", _TEXT, "only values of these types; `URL.` takes URL.x too", many=True)
-_PRETTY = _parameter("pretty", _FLAG, "indent the answer")
-_WRITE_INDEX = _parameter("index", _TEXT, "these values, or `various`", many=True)
-_OVERWRITE = _parameter("overwrite", _FLAG, "false: 409 where something is there; default true")
-_KEY = _parameter("Idempotency-Key", _TEXT, "makes a repeated request safe", where="header")
-_IF_MATCH = _parameter("If-Match", _TEXT, "write only to this version (an ETag)", where="header")
-_VALUES_BODY: Final[Json] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "oneOf": [
-                    {"type": "array", "items": {"$ref": "#/components/schemas/Value"}},
-                    {"$ref": "#/components/schemas/Value"},
-                    {
-                        "type": "object",
-                        "required": ["values"],
-                        "properties": {
-                            "handle": _TEXT,
-                            "values": {
-                                "type": "array",
-                                "items": {"$ref": "#/components/schemas/Value"},
-                            },
-                        },
-                    },
-                ]
-            }
-        }
+from resolver.http.problem import method_not_allowed
+from resolver.pages.style import SCRIPT_PATH
+
+if TYPE_CHECKING:
+    from resolver.node import Node
+
+_ROWS: Final = "application/x-ndjson"
+_SECURITY: Final[Json] = {
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "INDEX%3AHANDLE and the secret of that HS_SECKEY; TLS only",
     },
+    "handle": {
+        "type": "http",
+        "scheme": "handle",
+        "description": "an answered challenge, or the id of a session; TLS only",
+    },
+    "certificate": {"type": "mutualTLS"},
 }
 
-_DENIED = {
-    401: _answer("who asks is not proved (over TLS); WWW-Authenticate says how", "HandleError"),
-    403: _answer("the right is missing, or credentials over plain HTTP", "HandleError"),
-}
-_WRITE_ERRORS = {
-    400: _answer("malformed, or the prefix is not served here", "HandleError"),
-    **_DENIED,
-    409: _answer("it is there already", "HandleError"),
-    412: _answer("another version than expected", "HandleError"),
-    413: _answer("the body is too large", "HandleError"),
-    422: _answer("the Idempotency-Key was used for another request", "HandleError"),
-    429: _answer("too many failed proofs of identity", "HandleError"),
-    503: _answer("busy or read-only; Retry-After says when to come back", "HandleError"),
-}
 
-_PATHS: Final[Json] = {
-    "/api/handles/{handle}": {
-        "get": _operation(
-            "Resolve a handle",
-            {
-                200: _answer("the record, or code 200 and no values", "Record"),
-                304: _answer("not changed since that ETag"),
-                400: _answer("malformed, or the prefix is not served here", "HandleError"),
-                **_DENIED,
-                404: _answer("no such handle", "HandleError"),
-            },
-            tag="handles",
-            parameters=[
-                _HANDLE,
-                _INDEX,
-                _TYPE,
-                _parameter("publicOnly", _FLAG, "default: true without credentials"),
-                _parameter("auth", _FLAG, "past every cache"),
-                _PRETTY,
-                _parameter("callback", _TEXT, "JSONP; public values only"),
-            ],
-        ),
-        "put": _operation(
-            "Create or replace a record, or with `index` values of it",
-            {200: _answer("replaced", "Done"), 201: _answer("created", "Done"), **_WRITE_ERRORS},
-            tag="handles",
-            parameters=[
-                _HANDLE,
-                _WRITE_INDEX,
-                _OVERWRITE,
-                _parameter("mintNewSuffix", _FLAG, "append a random suffix"),
-                _KEY,
-                _IF_MATCH,
-            ],
-            body=_VALUES_BODY,
-            secured=True,
-        ),
-        "post": _operation(
-            "Add or replace values: PUT with index=various",
-            {200: _answer("replaced", "Done"), 201: _answer("added", "Done"), **_WRITE_ERRORS},
-            tag="handles",
-            parameters=[_HANDLE, _OVERWRITE, _KEY, _IF_MATCH],
-            body=_VALUES_BODY,
-            secured=True,
-        ),
-        "delete": _operation(
-            "Delete a record, or with `index` values of it",
-            {
-                200: _answer("deleted", "Done"),
-                404: _answer("no such handle", "HandleError"),
-                **_WRITE_ERRORS,
-            },
-            tag="handles",
-            parameters=[_HANDLE, _INDEX, _KEY, _IF_MATCH],
-            secured=True,
-        ),
-    },
-    "/api/handles": {
-        "get": _operation(
-            "List the handles under a prefix",
-            {
-                200: _answer("names in upper case, sorted", "Listing"),
-                400: _answer("no prefix, or not served here", "HandleError"),
-                **_DENIED,
-            },
-            tag="handles",
-            parameters=[
-                _parameter("prefix", _TEXT, "88.118.8 or 0.NA/88.118.8"),
-                _parameter("page", _NUMBER, "from 0"),
-                _parameter("pageSize", _NUMBER, "0: the count only"),
-            ],
-            secured=True,
-        )
-    },
-    "/api/prefixes": {
-        "get": _operation(
-            "List the prefixes served here",
-            {200: _answer("sorted", "Prefixes"), **_DENIED},
-            tag="handles",
-            secured=True,
-        )
-    },
-    "/api/site": {
-        "get": _operation("The site record", {200: _answer("servers and keys")}, tag="handles")
-    },
-    "/api/node": {
-        "get": _operation("Its prefix and role", {200: _answer("prefix and role")}, tag="handles")
-    },
-    "/api/sessions": {
-        "post": _operation(
-            "Open a session",
-            {201: _answer("id and nonce", "Session"), 403: _answer("not over TLS")},
-            tag="sessions",
-        )
-    },
-    "/api/sessions/this": {
-        "get": _operation("Its state", {200: _answer("the state", "Session")}, tag="sessions"),
-        "put": _operation(
-            "Answer its challenge",
-            {200: _answer("authenticated", "Session"), 401: _answer("not proved", "Session")},
-            tag="sessions",
-        ),
-        "delete": _operation("End it", {204: _answer("ended")}, tag="sessions"),
-    },
-    "/api/registrations": {
-        "post": _operation(
-            "Register many: a row a line in, a result a line out",
-            {
-                200: _answer("a result a line, in order", "Result", "application/x-ndjson"),
-                401: _PROBLEM,
-                403: _PROBLEM,
-                413: _PROBLEM,
-                503: _PROBLEM,
-            },
-            tag="registrations",
-            parameters=[_KEY],
-            body={
-                "required": True,
-                "content": {
-                    "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/Row"}}
+def _registrations() -> Json:
+    body = content(reference("Row"), _ROWS, "application/json")
+    done = answer("a result a line, in the order of the rows", "Result", _ROWS, "application/json")
+    return {
+        "/api/registrations": {
+            "post": operation(
+                "Register many: a row a line in, a result a line out",
+                {
+                    200: done,
+                    201: answer("created: of one row in application/json", "Result"),
+                    **problems(400, 401, 403, 404, 408, 409, 412, 413, 422, 429, 503),
                 },
-            },
-            secured=True,
-        )
-    },
-    "/api/resolve": {
-        "get": _operation(
-            "Resolve an identifier in any spelling",
+                tag="registrations",
+                text="One row may be sent as application/json: it then has a status of its own. "
+                "`expected_version` of a row binds it to a version. An `Idempotency-Key` of 1 to "
+                "255 characters makes it safe to send all again; the key of other rows is "
+                "refused (422).",
+                body=body,
+                secured=True,
+            )
+        }
+    }
+
+
+def _resolving(facts: Facts) -> Json:
+    return {
+        "/api/resolve": {
+            "get": operation(
+                "Resolve an identifier in any spelling",
+                {200: answer("identifier and values", "Resolved"), **problems(400, 404, 502, 503)},
+                tag="resolve",
+                parameters=[
+                    parameter(
+                        "id",
+                        facts.sought(),
+                        "a name of this node; or a DOI, OID, GTIN, URN, VAA code … of any",
+                        required=True,
+                        example=facts.example(),
+                    ),
+                    parameter(
+                        "scheme",
+                        {"enum": ["handle"]},
+                        "read it as this scheme: handle, doi, oid, gs1, epc, vaa, ma, ecode, "
+                        "did, urn; 400 where it is none of that",
+                    ),
+                    INDEX,
+                    TYPE,
+                    parameter("steps", SWITCH, "show every hop"),
+                    parameter("verify", SWITCH, "check signatures up to a root"),
+                    parameter("alias", SWITCH, "no: the record as it is, aliases not followed"),
+                ],
+            )
+        },
+        **links.paths(facts),
+        "/{identifier}": {
+            "get": operation(
+                "Follow an identifier: redirect, or a page of its values",
+                {
+                    **links.LINKSETS,
+                    **links.CHOICES,
+                    301: answer("an alias"),
+                    302: answer("its address"),
+                },
+                tag="resolve",
+                parameters=_following(facts),
+            ),
+            "post": operation(
+                "The same, as browsers send forms",
+                {
+                    **links.LINKSETS,
+                    **links.CHOICES,
+                    301: answer("an alias"),
+                    302: answer("its address"),
+                },
+                tag="resolve",
+                parameters=_following(facts),
+            ),
+        },
+    }
+
+
+def _following(facts: Facts) -> list[Json]:
+    return [
+        parameter(
+            "identifier",
+            facts.sought(),
+            "as it is written; of any scheme",
+            where="path",
+            example=facts.example(),
+        ),
+        *links.LINK_PARAMETERS,
+        parameter("index", TEXT, "the page of these values; what is no number: of none", many=True),
+        TYPE,
+        parameter("noredirect", TEXT, "with any value: the page"),
+        parameter("urlappend", TEXT, "appended to the address"),
+        parameter("locatt", TEXT, "attribute:value of a 10320/loc location"),
+        parameter("action", TEXT, "showurls: every address as XML"),
+        parameter("ignore_aliases", TEXT, "with any value: the page, not the alias"),
+    ]
+
+
+_MESSAGES: Final = "application/x-hdl-message"
+_ENTRANCE: Final[Json] = {
+    "/": {
+        "get": operation(
+            "The form to look something up",
+            {200: answer("a page", None, "text/html"), 302: answer("to the identifier `id`")},
+            tag="resolve",
+            parameters=[parameter("id", TEXT, "an identifier: straight to it")],
+        ),
+        "post": operation(
+            "A DO-IRP message in HTTP, where the body is application/x-hdl-message",
             {
-                200: _answer("identifier and values", "Resolved"),
-                400: _PROBLEM,
-                404: _PROBLEM,
-                421: _PROBLEM,
-                502: _PROBLEM,
+                200: answer("the reply messages, or the form", None, _MESSAGES, "text/html"),
+                302: answer("to the identifier `id`"),
+                **problems(400, 408, 413, 503),
             },
             tag="resolve",
-            parameters=[
-                _parameter("id", _TEXT, "handle, DOI, OID, GTIN, URN, VAA code …"),
-                _parameter("scheme", _TEXT, "read it as this scheme"),
-                _INDEX,
-                _TYPE,
-                _parameter("steps", _FLAG, "show every hop"),
-                _parameter("verify", _FLAG, "check signatures up to a root"),
-                _parameter("alias", _FLAG, "0: the record as it is, aliases not followed"),
-            ],
+        ),
+    },
+}
+
+
+def _delegations(facts: Facts) -> Json:
+    child = parameter("prefix", facts.derived(), "a prefix below one of this node", where="path")
+    escrow = parameter("prefix", facts.derived(), "of the child", where="path")
+    note = parameter(
+        "Escrow-Note",
+        {"type": "string", "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+$"},
+        "what the child signed: a compact JWS",
+        where="header",
+        required=True,
+    )
+    refused = problems(400, 401, 403, 404, 422)
+    return {
+        "/api/delegations": {
+            "post": operation(
+                "Apply for a prefix",
+                {
+                    200: answer("known already", "Delegation"),
+                    202: answer("waits for approval", "Delegation"),
+                    **problems(400, 403, 404, 408, 409, 413, 422, 429, 503),
+                },
+                tag="delegations",
+                body=content(reference("SignedApplication"), "text/plain", "application/jose"),
+            )
+        },
+        "/api/delegations/{prefix}": {
+            "get": operation(
+                "What became of an application",
+                {200: answer("its state", "Delegation"), **problems(400, 404)},
+                tag="delegations",
+                parameters=[child],
+            )
+        },
+        "/api/escrow/{prefix}": {
+            "get": operation(
+                "The deposits that lie here, for the child alone",
+                {200: answer("what lies here", None, "application/json"), **refused},
+                tag="delegations",
+                parameters=[escrow, note],
+            ),
+            "post": operation(
+                "Deposit a part of the child's log, encrypted",
+                {
+                    201: answer("the receipt", None, "application/json"),
+                    **refused,
+                    **problems(408, 409, 413),
+                },
+                tag="delegations",
+                parameters=[escrow, note],
+                body=content({"type": "string"}, "application/octet-stream"),
+            ),
+        },
+        "/api/escrow/{prefix}/{name}": {
+            "get": operation(
+                "The octets of one deposit, for the child alone",
+                {
+                    200: answer("as they were deposited", None, "application/octet-stream"),
+                    **refused,
+                },
+                tag="delegations",
+                parameters=[
+                    escrow,
+                    parameter(
+                        "name",
+                        {"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"},
+                        "of the deposit",
+                        where="path",
+                    ),
+                    note,
+                ],
+            )
+        },
+    }
+
+
+_OPERATION: Final[Json] = {
+    "/api/node": {
+        "get": operation(
+            "Its prefix and role", {200: answer("prefix and role", "Node")}, tag="operation"
         )
     },
-    "/api/delegations": {
-        "post": _operation(
-            "Apply for a prefix",
-            {202: _answer("waits for approval"), 200: _answer("known"), 400: _PROBLEM},
-            tag="delegations",
-        )
-    },
-    "/api/delegations/{prefix}": {
-        "get": _operation(
-            "What became of an application",
-            {200: _answer("its state"), 404: _PROBLEM},
-            tag="delegations",
-            parameters=[_parameter("prefix", _TEXT, "88.118.8", where="path")],
+    "/openapi.json": {
+        "get": operation(
+            "This description",
+            {200: answer("OpenAPI 3.1", None, "application/json")},
+            tag="operation",
         )
     },
     "/health/live": {
-        "get": _operation("The process answers", {200: _answer("alive")}, tag="operation")
+        "get": operation("The process answers", {200: answer("alive", "Health")}, tag="operation")
     },
     "/health/ready": {
-        "get": _operation(
+        "get": operation(
             "The node does all of its work",
-            {200: _answer("ready"), 503: _answer("degraded")},
+            {200: answer("ready", "Health"), 503: answer("degraded", "Health")},
             tag="operation",
         )
     },
     "/metrics": {
-        "get": _operation(
-            "Prometheus metrics", {200: _answer("text"), 403: _PROBLEM}, tag="operation"
-        )
-    },
-    "/": {
-        "post": _operation(
-            "A DO-IRP message in HTTP (application/x-hdl-message)",
-            {200: _answer("the reply messages"), 400: _PROBLEM},
-            tag="resolve",
-        )
-    },
-    **LINK_PATHS,
-    **LOG_PATHS,
-    **TRACE_PATHS,
-    **LABEL_PATHS,
-    "/{identifier}": {
-        "get": _operation(
-            "Follow an identifier: redirect, or a page of its values",
-            {
-                **LINKSETS,
-                **CHOICES,
-                301: _answer("an alias"),
-                302: _answer("its address"),
-            },
-            tag="resolve",
-            parameters=[
-                _parameter("identifier", _TEXT, "as it is written", where="path"),
-                *LINK_PARAMETERS,
-                _INDEX,
-                _TYPE,
-                _parameter("noredirect", _FLAG, "the page"),
-                _parameter("urlappend", _TEXT, "appended to the address"),
-                _parameter("locatt", _TEXT, "attribute:value of a 10320/loc location"),
-                _parameter("action", _TEXT, "showurls: every address as XML"),
-                _parameter("ignore_aliases", _FLAG, "the page, not the alias"),
-            ],
+        "get": operation(
+            "Prometheus metrics",
+            {200: answer("text", None, "text/plain"), **problems(403)},
+            tag="operation",
         )
     },
 }
+_PAGE_PARAMETERS: Final = (
+    parameter("lang", TEXT, "zh or en; default: by Accept-Language"),
+    parameter("Accept-Language", TEXT, "the languages of the reader", where="header"),
+)
 
 
-_VALUES: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/Value"}}
-_SCHEMAS: Final[Json] = {
-    "Value": _object(
-        {
-            "index": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
-            "type": _TEXT,
-            "data": {
-                "oneOf": [
-                    _TEXT,
-                    {"type": "number"},
-                    _object(
-                        {
-                            "format": {
-                                "enum": [
-                                    "string",
-                                    "base64",
-                                    "hex",
-                                    "admin",
-                                    "vlist",
-                                    "site",
-                                    "key",
-                                ]
-                            },
-                            "value": {},
-                        },
-                        "value",
-                    ),
-                ]
-            },
-            "permissions": {"type": "string", "pattern": "^[01]{4}$"},
-            "ttl": {"oneOf": [_NUMBER, {"type": "string", "format": "date-time"}]},
-            "timestamp": {"type": "string", "format": "date-time", "readOnly": True},
-            "references": {
-                "type": "array",
-                "items": _object({"handle": _TEXT, "index": _NUMBER}, "handle", "index"),
-            },
+def _pages(facts: Facts) -> Json:
+    shown = parameter(
+        "identifier",
+        facts.sought(),
+        "as it is written; of any scheme",
+        where="path",
+        example=facts.example(),
+    )
+    failed = {
+        status: answer(why, None, "text/html", "application/problem+json")
+        for status, why in (
+            (400, "no identifier, or of a prefix elsewhere"),
+            (404, "nothing is known of it here"),
+            (500, "it could not be resolved"),
+            (502, "another node failed"),
+            (503, "busy"),
+        )
+    }
+    return {
+        "/page/{identifier}": {
+            "get": operation(
+                "What people see of an identifier",
+                {200: answer("the page", None, "text/html"), **failed},
+                tag="pages",
+                parameters=[
+                    shown,
+                    parameter("view", TEXT, "recall or certificate; else the page"),
+                    *_PAGE_PARAMETERS,
+                ],
+            )
         },
-        "index",
-        "type",
-        "data",
-    ),
-    "Record": _object({"responseCode": _NUMBER, "handle": _TEXT, "values": _VALUES}),
-    "Done": _object({"responseCode": _NUMBER, "handle": _TEXT}),
-    "HandleError": _object(
-        {"responseCode": _NUMBER, "message": _TEXT, "handle": _TEXT}, "responseCode"
-    ),
-    "Listing": _object(
+        "/page/{identifier}/qr.svg": {
+            "get": operation(
+                "Its code alone",
+                {200: answer("an image", None, "image/svg+xml"), **failed},
+                tag="pages",
+                parameters=[shown],
+            )
+        },
+        SCRIPT_PATH: {
+            "get": operation(
+                "The script of the pages",
+                {200: answer("the same for ever", None, "text/javascript")},
+                tag="pages",
+            )
+        },
+    }
+
+
+def _schemas(facts: Facts) -> Json:
+    row = object_of(
         {
-            "responseCode": _NUMBER,
-            "prefix": _TEXT,
-            "totalCount": _TEXT,
-            "page": _NUMBER,
-            "pageSize": _NUMBER,
-            "handles": {"type": "array", "items": _TEXT},
-        }
-    ),
-    "Prefixes": _object(
-        {
-            "responseCode": _NUMBER,
-            "totalCount": _TEXT,
-            "prefixes": {"type": "array", "items": _TEXT},
-        }
-    ),
-    "Session": _object(
-        {
-            "sessionId": _TEXT,
-            "nonce": _TEXT,
-            "authenticated": _FLAG,
-            "id": _TEXT,
-            "error": _TEXT,
-            "serverAlg": _TEXT,
-            "serverSignature": _TEXT,
-        }
-    ),
-    "Row": _object(
-        {
-            "line": _NUMBER,
-            "handle": _TEXT,
-            "values": _VALUES,
+            "line": NATURAL,
+            "handle": facts.name(),
+            "values": reference("Values"),
             "on_exists": {"enum": ["refuse", "replace", "merge"]},
-            "expected_version": _NUMBER,
         },
         "handle",
         "values",
-    ),
-    "Result": _object(
+    )
+    some = {"on_exists": {"const": "merge"}, "values": reference("SomeValues")}
+    row["anyOf"] = [
+        {"properties": {"on_exists": {"enum": ["refuse", "replace"]}}},
+        {"properties": some, "required": ["on_exists"]},
+    ]
+    return {"Row": row}
+
+
+_SCHEMAS: Final[Json] = {
+    "Result": object_of(
         {
-            "line": _NUMBER,
-            "handle": _TEXT,
+            "line": NUMBER,
+            "handle": TEXT,
             "status": {"enum": ["created", "unchanged", "replaced", "refused"]},
-            "version": _NUMBER,
-            "sequence": _NUMBER,
-            "error": _TEXT,
+            "version": NUMBER,
+            "sequence": NUMBER,
+            "error": {"type": ["string", "null"]},
         },
         "line",
         "handle",
         "status",
     ),
-    "Resolved": _object(
+    "Resolved": object_of(
         {
-            "id": _TEXT,
-            "scheme": _TEXT,
-            "handle": _TEXT,
+            "id": TEXT,
+            "scheme": TEXT,
+            "handle": TEXT,
             "source": {"enum": ["store", "cache", "referral"]},
-            "authoritative": _FLAG,
-            "version": _NUMBER,
-            "ttl_s": _NUMBER,
-            "stale": _FLAG,
+            "authoritative": {"type": "boolean"},
+            "version": NUMBER,
+            "ttl_s": NUMBER,
+            "stale": {"type": "boolean"},
             "cache": {"enum": ["fresh", "stale"]},
-            "age_s": _NUMBER,
-            "aliases": {"type": "array", "items": _TEXT},
-            "record": _TEXT,
-            "note": _TEXT,
-            "ms": _NUMBER,
+            "age_s": NUMBER,
+            "aliases": {"type": "array", "items": TEXT},
+            "record": TEXT,
+            "note": TEXT,
+            "ms": {"type": "number"},
             "steps": {"type": "array", "items": {"type": "object"}},
             "verification": {"type": "object"},
-            "values": _VALUES,
-        }
+            "values": SHOWN,
+        },
+        "id",
+        "scheme",
+        "handle",
+        "source",
+        "authoritative",
+        "values",
     ),
-    **LINK_SCHEMAS,
-    **TRACE_SCHEMAS,
-    **LABEL_SCHEMAS,
-    "Problem": _object(
-        {"type": _TEXT, "title": _TEXT, "status": _NUMBER, "detail": _TEXT}, "type", "status"
+    "SignedApplication": {
+        "type": "string",
+        "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
+        "description": "a compact JWS by the site key of the child (`biaoshi prefix request`)",
+    },
+    "Delegation": object_of(
+        {
+            "prefix": TEXT,
+            "state": TEXT,
+            "answer": {"type": "string", "description": "the same, signed by this node"},
+        },
+        "prefix",
+        "state",
+        "answer",
+    ),
+    "Node": object_of({"prefix": {"type": ["string", "null"]}, "role": TEXT}, "prefix", "role"),
+    "Health": object_of(
+        {
+            "status": {"enum": ["alive", "ready", "degraded"]},
+            "reads": {"type": "boolean"},
+            "checks": {"type": "object", "additionalProperties": {"type": "boolean"}},
+        },
+        "status",
+    ),
+    "Problem": object_of(
+        {"type": TEXT, "title": TEXT, "status": NUMBER, "detail": TEXT}, "type", "status"
     ),
 }
 
 
-def document() -> Json:
-    """The whole description."""
+def document(facts: Facts) -> Json:
+    """The whole description of a node of which this holds."""
+    paths = {
+        **handles.paths(facts),
+        **_registrations(),
+        **labels.paths(facts),
+        **_delegations(facts),
+        **log.paths(facts),
+        **_OPERATION,
+        **_pages(facts),
+        **_ENTRANCE,
+        **_resolving(facts),
+    }
+    schemas = {
+        **handles.SCHEMAS,
+        **_SCHEMAS,
+        **_schemas(facts),
+        **labels.SCHEMAS,
+        **links.SCHEMAS,
+    }
+    if facts.epcis:
+        paths |= trace.PATHS | description.paths()
+        schemas |= trace.SCHEMAS | description.schemas()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -424,23 +459,8 @@ def document() -> Json:
             "version": _version(),
             "summary": "Industrial identifier resolution",
         },
-        "paths": _PATHS | description.paths(),
-        "components": {
-            "schemas": _SCHEMAS | description.schemas(),
-            "securitySchemes": {
-                "basic": {
-                    "type": "http",
-                    "scheme": "basic",
-                    "description": "INDEX%3AHANDLE and the secret of that HS_SECKEY; TLS only",
-                },
-                "handle": {
-                    "type": "http",
-                    "scheme": "handle",
-                    "description": "an answered challenge, or the id of a session; TLS only",
-                },
-                "certificate": {"type": "mutualTLS"},
-            },
-        },
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
 
 
@@ -451,9 +471,27 @@ def _version() -> str:
         return "0"
 
 
-_BODY: Final = orjson.dumps(document())
+class OpenApi:
+    """The resource, in one reader."""
 
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._made: tuple[Any, bytes] = (None, b"")
 
-async def get(_: web.Request) -> web.Response:
-    """The description as JSON."""
-    return web.Response(body=_BODY, headers={"Content-Type": "application/json"})
+    async def get(self, request: web.Request) -> web.Response:
+        """The description as JSON, made anew when something of it changed."""
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed("GET, HEAD")
+        facts = self._facts()
+        if self._made[0] != facts:
+            self._made = (facts, orjson.dumps(document(facts)))
+        return web.Response(body=self._made[1], headers={"Content-Type": "application/json"})
+
+    def _facts(self) -> Facts:
+        node = self._node
+        homed = sorted(node.prefixes.homed(), key=lambda one: (one != node.prefix, one))
+        return Facts(
+            tuple(one.decode("utf-8", "replace") for one in homed),
+            bool(node.prefix),
+            bool(node.settings.signing.witnesses),
+        )

@@ -6,23 +6,24 @@ from typing import Final
 
 from protocol.labels import CLASSES
 from resolver.http.openapi_parts import (
+    NATURAL,
     NUMBER,
-    PROBLEM,
+    PRINTED,
     TEXT,
+    Facts,
     Json,
     answer,
+    content,
     object_of,
     operation,
     parameter,
+    problems,
+    reference,
 )
 
-_PREFIX: Final = parameter("prefix", TEXT, "the prefix; default: the node's own")
 _CLASS: Final[Json] = {"type": "string", "enum": list(CLASSES)}
-_DENIED: Final = {
-    400: PROBLEM,
-    401: answer("who asks is not proved (over TLS); WWW-Authenticate says how"),
-    403: PROBLEM,
-}
+_WORDS: Final[Json] = {"type": ["string", "null"], "pattern": f"^{PRINTED}{{1,2048}}$"}
+_DENIED: Final = problems(400, 401, 403, 429)
 _GRANT: Final[Json] = {
     "to": TEXT,
     "identifier": TEXT,
@@ -33,52 +34,79 @@ _GRANT: Final[Json] = {
     "event": TEXT,
     "step": TEXT,
 }
+_UNTIL: Final = (
+    r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]Z$"
+)
 
-LABEL_PATHS: Final[Json] = {
-    "/api/grants": {
-        "get": operation(
-            "Who is granted values and events of level 2 of a prefix",
-            {200: answer("the grants", "Grants"), **_DENIED},
-            tag="labels",
-            parameters=[_PREFIX],
-            secured=True,
-        ),
-        "post": operation(
-            "One more grant",
-            {201: answer("its number", "Granted"), **_DENIED, 409: PROBLEM, 413: PROBLEM},
-            tag="labels",
-            parameters=[_PREFIX],
-            body={
-                "required": True,
-                "content": {
-                    "application/json": {"schema": {"$ref": "#/components/schemas/NewGrant"}}
-                },
-            },
-            secured=True,
-        ),
-        "delete": operation(
-            "One grant less",
-            {200: answer("it is taken back", "Granted"), **_DENIED, 404: PROBLEM},
-            tag="labels",
-            parameters=[_PREFIX, parameter("number", NUMBER, "of the grant")],
-            secured=True,
-        ),
-    },
-    "/api/audit": {
-        "get": operation(
-            "Reads by grant, oldest first, a thousand at a time",
-            {200: answer("the reads", "Reads"), **_DENIED},
-            tag="labels",
-            parameters=[_PREFIX, parameter("after", NUMBER, "the change of the last read seen")],
-            secured=True,
-        )
-    },
-}
 
-LABEL_SCHEMAS: Final[Json] = {
+def paths(facts: Facts) -> Json:
+    """Every path of labels."""
+    prefix = parameter("prefix", facts.prefix(), "the prefix; default: the node's own")
+    return {
+        "/api/grants": {
+            "get": operation(
+                "Who is granted values of level 2 of a prefix",
+                {200: answer("the grants", "Grants"), **_DENIED},
+                tag="labels",
+                parameters=[prefix],
+                secured=True,
+            ),
+            "post": operation(
+                "One more grant",
+                {201: answer("its number", "Granted"), **_DENIED, **problems(408, 409, 413, 422)},
+                tag="labels",
+                parameters=[prefix],
+                body=content(reference("NewGrant"), "application/json"),
+                secured=True,
+            ),
+            "delete": operation(
+                "One grant less",
+                {200: answer("it is taken back", "Granted"), **_DENIED, **problems(404, 409)},
+                tag="labels",
+                parameters=[
+                    prefix,
+                    parameter("number", NATURAL, "of the grant", required=True),
+                ],
+                secured=True,
+            ),
+        },
+        "/api/audit": {
+            "get": operation(
+                "Reads by grant, oldest first, a thousand at a time",
+                {200: answer("the reads", "Reads"), **_DENIED},
+                tag="labels",
+                parameters=[
+                    prefix,
+                    parameter("after", NATURAL, "the change of the last read seen"),
+                ],
+                secured=True,
+            )
+        },
+    }
+
+
+SCHEMAS: Final[Json] = {
     "NewGrant": {
         **object_of(
-            {**_GRANT, "until": {"oneOf": [{"type": "string", "format": "date-time"}, NUMBER]}},
+            {
+                **dict.fromkeys(
+                    ("identifier", "under", "type", "purpose", "event", "step"), _WORDS
+                ),
+                "to": {
+                    "type": "string",
+                    "pattern": f"^[1-9][0-9]{{0,8}}:{PRINTED}{{1,2000}}$",
+                    "description": "an identity or a list, such as 300:0.NA/88.118.8",
+                },
+                "class": {"enum": [*CLASSES, None]},
+                "until": {
+                    "description": "seconds since 1970, or a date and time with its zone",
+                    "oneOf": [
+                        {"type": "integer", "minimum": 0, "maximum": 2**40 - 1},
+                        {"type": "string", "pattern": _UNTIL},
+                        {"type": "null"},
+                    ],
+                },
+            },
             "to",
         ),
         "additionalProperties": False,

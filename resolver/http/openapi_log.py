@@ -2,97 +2,179 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from resolver.http.openapi_parts import FLAG, NUMBER, PROBLEM, TEXT, Json, answer, operation
+from resolver.http.openapi_parts import (
+    NATURAL,
+    SWITCH,
+    Facts,
+    Json,
+    answer,
+    content,
+    object_of,
+    operation,
+    problems,
+)
 from resolver.http.openapi_parts import parameter as asked
 
-_SIZE = asked("size", NUMBER, "changes in the tree")
+_ROOT: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"}
+_HEX: Final[Json] = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
+_ROWS: Final = "application/vnd.biaoshi.log+msgpack"
+_TILE: Final[Json] = {
+    "type": "string",
+    "pattern": r"^(entries|[0-7])/(x[0-9]{3}/){0,5}[0-9]{3}"
+    r"(\.p/([1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]))?$",
+}
+_NEEDED: Final = {
+    name: asked(name, NATURAL, text, required=True)
+    for name, text in (
+        ("index", "the leaf, from 0"),
+        ("size", "changes in the tree"),
+        ("old", "changes in the earlier tree"),
+        ("new", "changes in the later tree"),
+    )
+}
 
 
-def _get(summary: str, told: str, *parameters: Json, path: str = "", also: int = 404) -> Json:
-    """path: names of parameters in the path, with a blank between."""
-    named = [asked(name, TEXT, "as in the path", where="path") for name in path.split()]
-    answers = {200: answer(told), 400: PROBLEM, also: PROBLEM}
-    return operation(summary, answers, tag="log", parameters=[*named, *parameters])
+def _get(
+    summary: str,
+    told: str,
+    *parameters: Json,
+    media: tuple[str, ...] = ("application/json",),
+    more: Mapping[int, Json] | None = None,
+    text: str | None = None,
+) -> Json:
+    answers = {
+        200: answer(told, None, *media, headers={"ETag": "of these octets"}),
+        304: answer("not changed since that ETag"),
+        **problems(400, 404),
+        **(more or {}),
+    }
+    return {"get": operation(summary, answers, tag="log", parameters=parameters, text=text)}
 
 
-LOG_PATHS: Final[Json] = {
-    "/log/checkpoint": {
-        "get": _get(
+def paths(facts: Facts) -> Json:
+    """Every path of the log."""
+    note = ("text/plain",)
+    return {
+        "/log/checkpoint": _get(
             "The newest signed checkpoint (C2SP tlog-checkpoint)",
             "a signed note",
-            asked("size", NUMBER, "the oldest over so many changes instead"),
-            asked("after", NUMBER, "wait a little for one over more changes"),
-        )
-    },
-    "/log/tile/{path}": {
-        "get": _get("A tile of hashes or entries (C2SP tlog-tiles)", "octets", path="path")
-    },
-    "/log/proof/inclusion": {
-        "get": _get(
-            "That a leaf is in the tree", "its proof", asked("index", NUMBER, "from 0"), _SIZE
-        )
-    },
-    "/log/proof/consistency": {
-        "get": _get(
-            "That one tree begins another",
-            "its proof",
-            asked("old", NUMBER, "changes in the earlier tree"),
-            asked("new", NUMBER, "changes in the later tree"),
-        )
-    },
-    "/log/receipt": {
-        "get": _get(
-            "The receipt of a change",
-            "leaf, proof and checkpoint, opened as far as the caller may read",
-            asked("sequence", NUMBER, "the change"),
-            asked("handle", TEXT, "or the last change of a record"),
-            asked("cosigned", FLAG, "under the checkpoint that witnesses cosigned"),
-        )
-    },
-    "/log/entries/{number}/receipt": {
-        "get": _get(
-            "The receipt of change N, as COSE (RFC 9942) where Accept asks for it",
-            "JSON, or application/scitt-receipt+cose",
-            path="number",
-        )
-    },
-    "/log/keys": {"get": _get("Keys that sign checkpoints", "verifier keys and handovers")},
-    "/log/cosigned": {
-        "get": _get("The newest checkpoint that witnesses cosigned", "a signed note"),
-        "post": operation(
-            "Hand in a cosigned checkpoint",
-            {200: answer("what is served now"), 400: PROBLEM},
-            tag="log",
-            body={"required": True, "content": {"text/plain": {"schema": TEXT}}},
+            asked("size", NATURAL, "the oldest over so many changes instead"),
+            asked("after", NATURAL, "wait a little for one over more changes"),
+            media=note,
         ),
-    },
-    "/log/bodies": {
-        "get": operation(
-            "Leaves and content, for administrators of the server",
-            {200: answer("rows of msgpack"), 401: PROBLEM, 403: PROBLEM},
+        "/log/tile/{path}": _get(
+            "A tile of hashes or entries (C2SP tlog-tiles)",
+            "octets",
+            asked(
+                "path",
+                _TILE,
+                "level and number, as tlog-tiles writes them",
+                where="path",
+                example="0/000.p/1",
+            ),
+            media=("application/octet-stream",),
+        ),
+        "/log/proof/inclusion": _get(
+            "That a leaf is in the tree", "its proof", _NEEDED["index"], _NEEDED["size"]
+        ),
+        "/log/proof/consistency": _get(
+            "That one tree begins another", "its proof", _NEEDED["old"], _NEEDED["new"]
+        ),
+        "/log/receipt": _get(
+            "The receipt of the last change of a record",
+            "leaf, proof and checkpoint, opened as far as the caller may read",
+            asked("handle", facts.sought(), "the record", required=True, example=facts.example()),
+            asked("cosigned", SWITCH, "under the checkpoint that witnesses cosigned"),
+            more=problems(401, 429),
+            text="Or, with `sequence` in place of `handle`, of the change of that number.",
+        ),
+        "/log/entries/{number}/receipt": _get(
+            "The receipt of change N, as COSE (RFC 9942) where Accept asks for it",
+            "the proof",
+            asked("number", NATURAL, "of the change", where="path"),
+            media=("application/json", "application/scitt-receipt+cose"),
+            more=problems(501),
+        ),
+        "/log/keys": _get("Keys that sign checkpoints", "verifier keys and handovers"),
+        "/log/cosigned": _cosigned(facts),
+        "/log/bodies": {
+            "get": operation(
+                "Leaves and content, for administrators of the server",
+                {
+                    200: answer("rows of msgpack", None, _ROWS),
+                    **problems(400, 401, 403, 429),
+                },
+                tag="log",
+                parameters=[
+                    asked("from", {**NATURAL, "minimum": 1}, "the first change", required=True),
+                    asked("limit", NATURAL, "rows; 0: as many as fit"),
+                ],
+                secured=True,
+            )
+        },
+        "/log/notes": {
+            "get": operation(
+                "What a mirror carries along beside the log, for administrators of the server",
+                {
+                    200: answer("rows of msgpack: key, value", None, _ROWS),
+                    **problems(400, 401, 403, 429),
+                },
+                tag="log",
+                parameters=[asked("after", _HEX, "the last key so far, in hexadecimal digits")],
+                secured=True,
+            )
+        },
+        "/log/held": _held(),
+    }
+
+
+def _cosigned(facts: Facts) -> Json:
+    """POST only where there are witnesses to hear."""
+    made = _get(
+        "The newest checkpoint that witnesses cosigned", "a signed note", media=("text/plain",)
+    )
+    if facts.witnesses:
+        made["post"] = operation(
+            "Hand in a cosigned checkpoint",
+            {
+                200: answer("what is served now", None, "text/plain"),
+                **problems(400, 408, 413, 422, 501),
+            },
             tag="log",
-            parameters=[asked("from", NUMBER, "the first change"), asked("limit", NUMBER, "rows")],
-            secured=True,
+            body=content({"type": "string"}, "text/plain"),
         )
-    },
-    "/log/notes": {
-        "get": operation(
-            "What a mirror carries along beside the log, for administrators of the server",
-            {200: answer("rows of msgpack: key, value"), 401: PROBLEM, 403: PROBLEM},
-            tag="log",
-            parameters=[asked("after", TEXT, "the last key so far, in hexadecimal digits")],
-            secured=True,
-        )
-    },
-    "/log/held": {
+    return made
+
+
+def _held() -> Json:
+    held = object_of(
+        {
+            "size": NATURAL,
+            "root": _ROOT,
+            "mirror": {"type": "string"},
+            "sites": {
+                "type": "array",
+                "maxItems": 0,
+                "description": "or the site records of the mirror, encoded, in base64",
+            },
+        },
+        "size",
+        "root",
+        "mirror",
+        "sites",
+    )
+    return {
         "post": operation(
             "A mirror says how far it holds the log",
-            {200: answer("noted"), 400: PROBLEM, 401: PROBLEM, 403: PROBLEM},
+            {
+                200: answer("noted", None, "application/json"),
+                **problems(400, 401, 403, 408, 409, 413, 429),
+            },
             tag="log",
-            body={"required": True, "content": {"application/json": {"schema": {}}}},
+            body=content(held, "application/json"),
             secured=True,
         )
-    },
-}
+    }

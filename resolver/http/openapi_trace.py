@@ -7,16 +7,22 @@ from typing import Final
 from resolver.http.openapi_parts import (
     FLAG,
     NUMBER,
-    PROBLEM,
     TEXT,
     Json,
     answer,
     object_of,
     operation,
     parameter,
+    problems,
 )
 
 _TIME: Final[Json] = {"type": "string", "format": "date-time"}
+_START: Final[Json] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 4096,
+    "pattern": r"^[^\x00-\x1f]*$",
+}
 _TOKEN: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{16,64}$"}
 _WINDOW: Final[Json] = {
     "type": "array",
@@ -32,13 +38,7 @@ def _words(*words: str) -> Json:
 
 
 _SHAPE: Final = {"schema": {"$ref": "#/components/schemas/Trace"}}
-_REFUSED: Final = {
-    400: PROBLEM,
-    401: PROBLEM,
-    422: PROBLEM,
-    429: PROBLEM,
-    503: PROBLEM,
-}
+_REFUSED: Final = problems(400, 401, 404, 422, 429, 503)
 _ORDER: Final[Json] = {
     "required": True,
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/TraceOrder"}}},
@@ -48,15 +48,13 @@ _ORDERED: Final = operation(
     {
         200: answer("the answer and its signature, a detached JWS", "TraceAnswer"),
         **_REFUSED,
-        408: PROBLEM,
-        413: PROBLEM,
-        508: PROBLEM,
+        **problems(408, 409, 413),
     },
     tag="trace",
     body=_ORDER,
 )
 
-TRACE_PATHS: Final[Json] = {
+PATHS: Final[Json] = {
     "/api/trace/{id}": {
         "get": operation(
             "Where a thing came from, or where it went",
@@ -70,19 +68,18 @@ TRACE_PATHS: Final[Json] = {
                 },
                 304: answer("not changed since that ETag"),
                 **_REFUSED,
-                404: PROBLEM,
             },
             tag="trace",
             parameters=[
                 parameter(
                     "id",
-                    {"type": "string", "minLength": 1, "maxLength": 4096},
+                    _START,
                     "in any spelling, percent-encoded",
                     where="path",
                 ),
                 parameter("direction", _words("back", "forward"), "default: back"),
                 parameter("depth", {"type": "integer", "minimum": 0, "maximum": 200}, "most steps"),
-                parameter("at", _TIME, "with what it held at this moment; not with from and to"),
+                parameter("at", _TIME, "with what it held at this moment"),
                 parameter("from", _TIME, "only what was from then on"),
                 parameter("to", _TIME, "only what was until then"),
                 parameter("classes", _words("0", "1"), "1: follow what is known by class alone"),
@@ -101,7 +98,7 @@ TRACE_PATHS: Final[Json] = {
     "/api/trace": {"post": _ORDERED},
 }
 
-TRACE_SCHEMAS: Final[Json] = {
+SCHEMAS: Final[Json] = {
     "Trace": object_of(
         {
             "traceId": TEXT,
@@ -181,7 +178,7 @@ TRACE_SCHEMAS: Final[Json] = {
     "TraceOrder": {
         **object_of(
             {
-                "start": {"type": "string", "minLength": 1, "maxLength": 4096},
+                "start": _START,
                 "direction": _words("back", "forward"),
                 "depth": {"type": "integer", "minimum": 0, "maximum": 200},
                 "budget": {"type": "integer", "minimum": 0, "maximum": 8},

@@ -15,7 +15,7 @@ from aiohttp import web
 from protocol import errors
 from protocol.errors import BadIdentifier, BiaoshiError, ServerBusy, StoreError
 from resolver.http.asked import BodyTooLarge, BodyTooSlow
-from resolver.http.auth_errors import NotProved, TooManyFailures
+from resolver.http.auth_errors import NotProved, TooManyFailures, TooManyRequests
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -24,6 +24,7 @@ PROBLEMS: Final[tuple[tuple[type[BiaoshiError], int, str], ...]] = (
     (BodyTooLarge, 413, "body-too-large"),
     (BodyTooSlow, 408, "body-too-slow"),
     (TooManyFailures, 429, "too-many-failures"),
+    (TooManyRequests, 429, "too-many-requests"),
     (NotProved, 401, "identity-not-verified"),
     (errors.BadIdentifier, 400, "bad-identifier"),
     (errors.ParseError, 400, "malformed"),
@@ -37,7 +38,7 @@ PROBLEMS: Final[tuple[tuple[type[BiaoshiError], int, str], ...]] = (
     (errors.ValuesNotFound, 404, "values-not-found"),
     (errors.ValueExists, 409, "value-exists"),
     (errors.InvalidValue, 422, "invalid-value"),
-    (errors.NotServedHere, 421, "not-served-here"),
+    (errors.NotServedHere, 404, "not-served-here"),
     (errors.NotAuthorized, 403, "not-authorized"),
     (errors.InsufficientPermissions, 403, "not-readable"),
     (errors.AuthenticationNeeded, 401, "identity-needed"),
@@ -75,7 +76,7 @@ def problem_of(error: BiaoshiError) -> web.Response:
     if isinstance(error, StoreError):
         return problem(500, "store", "The store failed", detail="see the node's log")
     headers = {}
-    if isinstance(error, ServerBusy | TooManyFailures):
+    if isinstance(error, ServerBusy | TooManyFailures | TooManyRequests):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     more = {"reason": error.reason} if isinstance(error, BadIdentifier) else {}
     for kind, status, code in PROBLEMS:

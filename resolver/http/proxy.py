@@ -25,6 +25,7 @@ from resolver.http.asked import Parameters, Senders, decoded, raw_path, raw_quer
 from resolver.http.countries import Countries
 from resolver.http.link_path import Asked, is_link_path, read_compressed, read_link
 from resolver.http.links import (
+    METHODS,
     Links,
     asks_for_links,
     has_links,
@@ -79,9 +80,10 @@ class Proxy:
         """Any path that is no mount point."""
         if request.method == "OPTIONS":
             return self._preflight(request)
-        if request.method not in _METHODS:
-            return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
         path = raw_path(request)
+        methods = METHODS if path.startswith(f"/{PAGE}/") else _METHODS
+        if request.method not in methods:
+            return web.Response(status=405, headers={"Allow": ", ".join(methods)})
         try:
             parameters = Parameters.of(request)
             only_page = path.startswith(f"/{PAGE}/")
@@ -106,6 +108,8 @@ class Proxy:
 
     def _preflight(self, request: web.Request) -> web.Response:
         """What may be done here: a Digital Link is only read."""
+        if raw_path(request).startswith(f"/{PAGE}/"):
+            return preflight()
         try:
             link = self._digital_link(raw_path(request), "") is not None
         except ParseError:

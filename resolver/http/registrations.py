@@ -26,12 +26,13 @@ from protocol.errors import (
     AuthenticationNeeded,
     BiaoshiError,
     ParseError,
+    ResponseCode,
     ServerBusy,
 )
 from protocol.handle_json import parse_values
 from protocol.labels import with_labels
 from protocol.record import Reference
-from protocol.strict_json import parse_json
+from protocol.strict_json import TOLERANT, parse_json, whole
 from registry.idempotency import require_unused_keys
 from registry.ready import Drafter
 from registry.records import read_record
@@ -39,12 +40,13 @@ from registry.rules import is_signature
 from registry.signing import VERIFIED, check_brought, node_signer
 from registry.writer import Outcome
 from resolver.groups import memberships
-from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders
+from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders, read_body
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
-from resolver.http.handles import idempotency_key
-from resolver.http.problem import problem_of
+from resolver.http.handles import idempotency_key, raise_for
+from resolver.http.problem import problem, problem_of
+from resolver.http.reply import status_of
 from resolver.registering.local import Signing
 from resolver.writer_process import writer_settings
 
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from resolver.node import Node
 
 NDJSON: Final = "application/x-ndjson"
+JSON: Final = "application/json"
 BATCH_ROWS: Final = 1_000
 BATCH_BYTES: Final = 4 << 20
 IN_FLIGHT: Final = 2
@@ -63,6 +66,7 @@ _HELD_BYTES: Final = 16 << 20
 """Results kept for a sender that reads them only after its last row."""
 _UNSENT_BYTES: Final = 65_536
 _TRIES: Final = 20
+_ELSEWHERE: Final = frozenset((ResponseCode.SERVER_NOT_RESPONSIBLE, ResponseCode.HANDLE_NOT_FOUND))
 
 _RULES: Final = {
     "refuse": (Kind.CREATE, False),
@@ -112,7 +116,8 @@ class Registrations:
             return challenged(request, error, self._authenticator, self._senders)
         # Once for all rows: what lists of other nodes say of the actor under this node's prefix.
         groups = await memberships(self._node, actor, self._node.record_name)
-        return await _Stream(self._node, request, actor, key, groups).run()
+        stream = _Stream(self._node, request, actor, key, groups)
+        return await (stream.one() if request.content_type == JSON else stream.run())
 
     async def _actor(self, request: web.Request) -> Reference:
         caller = await self._authenticator.caller(request)
@@ -164,6 +169,8 @@ class _Stream:
                     await self._settle(IN_FLIGHT)
             if batch.rows:
                 await self._submit(batch)
+            if not self._number:
+                raise ParseError(f"there is no row in the body; send one a line, as {NDJSON}")
             await self._settle(0)
             await self._flush(last=True)
         except BiaoshiError as error:
@@ -175,6 +182,23 @@ class _Stream:
             for _, task in self._waiting:
                 task.cancel()
         return self._response
+
+    async def one(self) -> web.Response:
+        """The only row, which has a status of its own: as JSON in any form."""
+        limits = self._node.settings.limits
+        batch = _Batch(rows=[await read_body(self._request, LINE_BYTES, limits.request_s)])
+        (row,) = await asyncio.to_thread(self._prepared, batch)
+        if row.change is None:
+            raise ParseError(row.error or "the row cannot be read")
+        if self._key is not None:
+            await asyncio.to_thread(require_unused_keys, self._node.store, [row.change])
+        (outcome,) = await self._written([row.change], patient=False)
+        if outcome.status == "refused":
+            raise_for(outcome.reason, outcome.error or "")
+            status = 404 if outcome.code in _ELSEWHERE else status_of(outcome.code)
+            return problem(status, "refused", "The row was refused", detail=outcome.error)
+        status = 201 if outcome.status == "created" else 200
+        return web.Response(body=_result(row, outcome), status=status, content_type=JSON)
 
     # --- rows in
 
@@ -221,7 +245,7 @@ class _Stream:
         try:
             if len(line) > LINE_BYTES:
                 raise ParseError(f"a row of {len(line)} octets is above {LINE_BYTES}")
-            row = parse_json(line, "the row")
+            row = parse_json(line, "the row", decoder=TOLERANT)
             if not isinstance(row, dict):
                 raise ParseError("a row is a JSON object")
             at = _integer(row, "line", number)
@@ -400,7 +424,7 @@ def _result(row: Row, outcome: Outcome | None) -> bytes:
 
 
 def _integer(row: dict[str, Any], name: str, default: int) -> int:
-    value = row.get(name, default)
+    value = whole(row.get(name, default))
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise ParseError(f"`{name}` must be an integer from 0, not {value!r:.40}")
     return value
@@ -409,6 +433,12 @@ def _integer(row: dict[str, Any], name: str, default: int) -> int:
 def _check_type(request: web.Request) -> None:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ParseError("an encoded body is not read; send the rows as they are")
-    known = {NDJSON, "application/jsonl", "application/json-lines", "application/octet-stream"}
+    known = {
+        NDJSON,
+        JSON,
+        "application/jsonl",
+        "application/json-lines",
+        "application/octet-stream",
+    }
     if request.content_type not in known:
         raise ParseError(f"send the rows as {NDJSON}, not as {request.content_type}")

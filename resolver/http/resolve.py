@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 _PROBLEMS: Final[Mapping[ResponseCode, tuple[int, str, str]]] = {
     ResponseCode.HANDLE_NOT_FOUND: (404, "not-found", "No such identifier"),
     ResponseCode.VALUES_NOT_FOUND: (404, "values-not-found", "It has none of the values asked for"),
-    ResponseCode.SERVER_NOT_RESPONSIBLE: (421, "not-served-here", "Its prefix is served elsewhere"),
-    ResponseCode.SERVICE_REFERRAL: (421, "referral", "Its prefix is served elsewhere"),
-    ResponseCode.PREFIX_REFERRAL: (421, "referral", "Its prefix is served elsewhere"),
+    ResponseCode.SERVER_NOT_RESPONSIBLE: (404, "not-served-here", "Its prefix is served elsewhere"),
+    ResponseCode.SERVICE_REFERRAL: (404, "referral", "Its prefix is served elsewhere"),
+    ResponseCode.PREFIX_REFERRAL: (404, "referral", "Its prefix is served elsewhere"),
     ResponseCode.RECURSION_COUNT_TOO_HIGH: (508, "loop", "Its delegations lead too far"),
     ResponseCode.SERVER_BUSY: (503, "busy", "Too many questions under way"),
     ResponseCode.INVALID_CREDENTIAL: (502, "signature-invalid", "Its signature does not hold"),

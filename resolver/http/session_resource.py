@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from protocol.errors import ParseError
-from protocol.strict_json import parse_json
+from protocol.strict_json import TOLERANT, parse_json
 from resolver.http.asked import raw_path, read_body
 from resolver.http.auth import Authenticator, Caller
 from resolver.http.auth_errors import ERROR_TEXT, NotProved, SessionUnknown
@@ -111,7 +111,7 @@ class SessionResource:
         """The JSON object of the body; an empty one where there is no body."""
         limits = self._node.settings.limits
         data = await read_body(asked.request, _MAX_BODY, limits.request_s)
-        body = parse_json(data) if data.strip() else {}
+        body = parse_json(data, decoder=TOLERANT) if data.strip() else {}
         if not isinstance(body, dict):
             raise ParseError("the body must be a JSON object")
         return body

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from protocol.handle_json import key_to_json
 from protocol.values.site_json import site_to_json
-from resolver.http.face import Asked, HandleFace, MethodUnknown
+from resolver.http.face import Asked, HandleFace, MethodNotAllowed
 from resolver.http.reply import Answer
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SiteInfo:
     async def __call__(self, asked: Asked) -> Answer:
         """Protocol version, serial number, servers with their keys and interfaces."""
         if asked.request.method not in {"GET", "HEAD"}:
-            raise MethodUnknown(f"Unknown method {asked.request.method}")
+            raise MethodNotAllowed(asked.request.method, "GET, HEAD, OPTIONS")
         site = self._node.site
         shape = {"responseCode": 1, "site": site_to_json(site, key_to_json)}
         handovers = self._node.keys.rotation.handovers

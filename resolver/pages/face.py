@@ -24,6 +24,7 @@ from registry.store import Snapshot
 from registry.tree import epoch_of
 from resolver.http.asked import Parameters, Senders, raw_path
 from resolver.http.naming import Root
+from resolver.http.problem import method_not_allowed
 from resolver.http.resolve import Resolve
 from resolver.lookup import Query
 from resolver.pages import qr
@@ -75,15 +76,17 @@ class Pages:
 
     def setup(self, app: web.Application) -> None:
         """Mount the script; close at the end what asked other nodes."""
-        app.router.add_get(SCRIPT_PATH, self.script)
+        app.router.add_route("*", SCRIPT_PATH, self.script)
         app.on_shutdown.append(self._end)
 
     async def _end(self, _app: web.Application) -> None:
         await self.wholes.close()
         await self._reach.close()
 
-    async def script(self, _request: web.Request) -> web.Response:
+    async def script(self, request: web.Request) -> web.Response:
         """The one script, which never changes under its name."""
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed("GET, HEAD")
         headers = {
             "Content-Type": "text/javascript; charset=utf-8",
             "Cache-Control": "public, max-age=31536000, immutable",

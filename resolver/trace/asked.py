@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from protocol.epcis.identity import MAX_TEXT, canonical_id
 from protocol.epcis.moment import parse_time_us
-from protocol.errors import BadIdentifier, InvalidValue, ParseError
+from protocol.errors import BadIdentifier, InvalidValue, ParseError, ValuesNotFound
 from protocol.identifier import parse
 from resolver.trace.spans import ALWAYS, EVER, WHOLE, Span
 from resolver.trace.walk import Direction, Limits, Step, first_step
@@ -37,7 +37,7 @@ class Asked:
         if self.at is None:
             return first_step(self.start, self.span)
         back = self.direction is Direction.BACK
-        during = Span(EVER, self.at) if back else Span(self.at, ALWAYS)
+        during = Span(self.span.start, self.at) if back else Span(self.at, self.span.stop)
         return Step(0, self.start, False, during, Span(self.at, self.at))
 
     def key(self) -> tuple[Any, ...]:
@@ -91,12 +91,12 @@ def canonical_start(text: str) -> str:
 
 
 def _span(params: Mapping[str, str]) -> Span:
-    if "at" in params and ("from" in params or "to" in params):
-        raise InvalidValue("give `at`, or `from` and `to`, not both")
-    start, stop = _time(params, "from"), _time(params, "to")
+    at, start, stop = (_time(params, name) for name in ("at", "from", "to"))
     span = Span(EVER if start is None else start, ALWAYS if stop is None else stop)
     if span.stop < span.start:
-        raise InvalidValue("`to` lies before `from`")
+        raise ValuesNotFound("`to` lies before `from`: there is nothing between them")
+    if at is not None and not span.start <= at <= span.stop:
+        raise ValuesNotFound("`at` lies outside of `from` and `to`: nothing is both")
     return span
 
 

@@ -29,8 +29,10 @@ from protocol.errors import (
 )
 from protocol.event_signature import EventClaims, read_claims, sign_event, verify_event
 from protocol.record import Reference
+from protocol.strict_json import whole
 from registry.labels import Viewer
 from registry.signing import LOG_KEY_INDEX
+from resolver.http.auth_errors import TooManyRequests
 from resolver.trace.asked import Asked, parse_asked
 from resolver.trace.hops import hints, span_of
 from resolver.trace.keybook import KeyBook
@@ -225,7 +227,7 @@ class Delegated:
             self._orders.clear()
         self._orders[source] += 1
         if self._orders[source] > _PER_SOURCE:
-            raise ServerBusy(f"{_PER_SOURCE} orders a minute are taken from one sender", 60.0)
+            raise TooManyRequests(f"{_PER_SOURCE} orders a minute are taken from one sender", 60.0)
 
 
 def parse_order(shape: Any, local: LocalTraces) -> Order:
@@ -249,15 +251,15 @@ def parse_order(shape: Any, local: LocalTraces) -> Order:
     purpose = shape.get("purpose", "other")
     if purpose not in PURPOSES:
         raise InvalidValue(f"`purpose` is one of {', '.join(PURPOSES)}")
-    budget = shape.get("budget", 0)
+    budget = whole(shape.get("budget", 0))
     if type(budget) is not int or not 0 <= budget <= MOST_BUDGET:
         raise InvalidValue(f"`budget` is a number from 0 to {MOST_BUDGET}")
     params = {}
     for name in ("direction", "depth", "from", "to"):
-        value = shape.get(name)
-        if value is not None:
-            if not isinstance(value, str) and type(value) is not int:
-                raise InvalidValue(f"`{name}` is a text or a number")
+        if name in shape:
+            value = whole(shape[name])
+            if type(value) is not (int if name == "depth" else str):
+                raise InvalidValue(f"`{name}` is {'a number' if name == 'depth' else 'a text'}")
             params[name] = str(value)
     asked = parse_asked(shape["start"], params, local.bounds())
     return Order(asked, budget, purpose, str(nonce), str(trace), tuple(visited))

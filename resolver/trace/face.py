@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from protocol.errors import InvalidValue, ParseError
+from protocol.errors import InvalidValue, ParseError, RecursionTooDeep
 from registry.labels import Viewer
 from registry.tree import tree_size
 from resolver.epcis.callers import Callers
@@ -40,7 +40,7 @@ def setup(app: web.Application, node: Node, authenticator: Authenticator, sender
     if not node.prefix:
         return
     face = TraceFace(node, authenticator, senders)
-    app.router.add_route("*", ROOT + "{id:.+}", face.one)
+    app.router.add_route("*", ROOT + "{id:(?s:.+)}", face.one)
     app.router.add_route("*", "/trace", face.order)
     app.router.add_route("*", "/api/trace", face.order)
     app.on_shutdown.append(face.end)
@@ -97,7 +97,10 @@ class TraceFace:
             return method_not_allowed("POST")
         viewer = await self._callers.viewer(request)
         shape = await read_json(request, MAX_ORDER_BYTES, self._node.settings.limits.request_s)
-        body = await self._delegated.answer(shape, viewer, self._senders.host(request))
+        try:
+            body = await self._delegated.answer(shape, viewer, self._senders.host(request))
+        except RecursionTooDeep as error:
+            return problem(409, "loop", "It was here before", detail=str(error))
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         return web.Response(body=body, headers=headers)
 

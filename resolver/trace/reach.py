@@ -173,7 +173,7 @@ class Reach:
             raise Failed("query", "not_found")
         if status in {429, 503}:
             raise Failed("query", "busy", retriable=True)
-        if status == 508:
+        if status in {409, 508}:  # 409 of orders, 508 of answers
             raise Failed("query", "loop")
         if status not in {200, 304}:
             raise Failed("query", "refused", retriable=status >= 500)

@@ -270,7 +270,7 @@ def test_what_is_no_request_gets_a_problem_document(parent):
         ("POST", "/api/delegations/88.1", b"x", 405),
         ("POST", "/api/delegations", b"not a JWS", 400),
         ("POST", "/api/delegations", b"x" * 70_000, 413),
-        ("GET", "/api/delegations/89.1", None, 421),
+        ("GET", "/api/delegations/89.1", None, 404),
         ("GET", "/api/delegations/88..1", None, 400),
     ):
         asked = urllib.request.Request(f"{parent.url}{path}", data=body, method=method)

@@ -290,7 +290,9 @@ async def test_site(served):
 
 
 async def test_other_methods_and_paths(served):
-    """An unknown method is 501 with code 4; an unknown path below /api is 404 with code 4."""
+    """An unknown method of a record is 501 with code 4, as is 404 an unknown path below /api."""
+    assert (await served.ask("PATCH", "/api/handles/86.999/p1")).status == 404
+    served.register("86.999/p1", value(1, "DESC", "a pump"))
     answer = await served.ask("PATCH", "/api/handles/86.999/p1")
     assert (answer.status, answer.json) == (
         501,

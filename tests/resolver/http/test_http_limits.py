@@ -122,7 +122,7 @@ async def test_limits_of_the_head(world):
 async def test_methods(world):
     """Methods that nobody serves are said so; CONNECT and TRACE do nothing."""
     for method, path, expected in (
-        (b"TRACE", P1, 501),
+        (b"TRACE", P1, 405),
         (b"BREW", P1, 501),
         (b"TRACE", b"/health/live", 405),
         (b"DELETE", b"/86.999/p1", 405),

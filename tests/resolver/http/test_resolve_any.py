@@ -30,7 +30,7 @@ async def test_problems(served):
         ("", 400),
         ("id=", 400),
         ("id=86.999/none", 404),
-        ("id=10.5/x", 421),
+        ("id=10.5/x", 404),
         ("id=86.999/p1&scheme=odd", 400),
         ("id=86.999/0.NA&index=x", 404),
     ):

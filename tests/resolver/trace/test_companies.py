@@ -243,12 +243,12 @@ def test_an_order_comes_once(world):
     order = {"start": COIL, "direction": "back", "nonce": "n" * 32, "traceId": "t" * 32}
     status, answer = post(world.nodes["steel"], order)
     assert (status, ids(answer["answer"])) == (200, {COIL, ORE})
-    assert post(world.nodes["steel"], order)[0] == 508
+    assert post(world.nodes["steel"], order)[0] == 409
     from hashlib import sha256
 
     mark = sha256(f"{'n' * 32}\n{'u' * 32}\n{ZONE['steel']}".encode()).hexdigest()
     order |= {"traceId": "u" * 32, "visited": [mark]}
-    assert post(world.nodes["steel"], order)[0] == 508
+    assert post(world.nodes["steel"], order)[0] == 409
     assert post(world.nodes["steel"], {"start": COIL})[0] == 422
 
 

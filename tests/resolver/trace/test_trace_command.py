@@ -151,7 +151,6 @@ def test_hidden_events_and_the_administrator(node, folder):
         "at=noon",
         "hops=some",
         "more=1",
-        "at=2026-03-01T00:00:00Z&to=2026-03-01T00:00:00Z",
         "depth=1&depth=2",
     ],
 )
@@ -160,3 +159,17 @@ def test_refused_questions(node, query):
     status, headers, _ = fetch(node, PART, query)
     assert status in {400, 422}
     assert headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 404),
+        ("at=2026-03-01T00:00:00Z&to=2026-02-01T00:00:00Z", 404),
+        ("at=2026-03-01T00:00:00Z&from=2026-04-01T00:00:00Z", 404),
+        ("at=2036-01-01T00:00:00Z&to=2036-02-01T00:00:00Z", 200),
+    ],
+)
+def test_moments_within_spans(node, query, expected):
+    """A moment may stand with a span that holds it; in an empty span there is nothing."""
+    assert fetch(node, PART, query)[0] == expected
