@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from resolver.epcis import description
+from resolver.epcis import description, shapes
 from resolver.http import openapi_handles as handles
 from resolver.http import openapi_labels as labels
 from resolver.http import openapi_links as links
@@ -451,7 +451,7 @@ def document(facts: Facts) -> Json:
     }
     if facts.epcis:
         paths |= trace.PATHS | description.paths()
-        schemas |= trace.SCHEMAS | description.schemas()
+        schemas |= trace.SCHEMAS | shapes.schemas()
     return {
         "openapi": "3.1.0",
         "info": {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.change import Change, Kind
+from protocol.change import Change, Kind, pack, unpack
 from protocol.errors import ReadOnly, ResponseCode, StoreError
 from protocol.record import HandleValue
 from registry.generation import Generation
-from registry.log import decode_body, decode_leaf, sequence_key
+from registry.log import SALT_BYTES, decode_body, decode_leaf, sequence_key
 from registry.prefixes import DELEGATED, HOMED, REFUSED, REQUESTED, WAITING, Prefixes
 from registry.rules import WriterSettings
 from registry.store import Table
@@ -303,6 +303,16 @@ def test_each_change_is_logged_with_its_body(desk):
     assert [v.data for v in body.before] == [b"http://example.org/"]
     assert [v.data for v in body.after] == [b"n"]
     assert body.actor == ADMIN
+
+
+@pytest.mark.parametrize("spoilt", [-32, 7, "text", [1], True])
+def test_a_body_whose_values_became_something_else_is_damaged(desk, spoilt):
+    """A flipped bit may turn octets into a number; that is said, and nothing is made of it."""
+    done = desk.create(H, url())
+    body = desk.store.get(Table.BODIES, sequence_key(done.sequence))
+    salts, fields = body[: 2 * SALT_BYTES], unpack(body[2 * SALT_BYTES :])
+    with pytest.raises(StoreError, match="no octets"):
+        decode_body(salts + pack({**fields, "after": spoilt}))
 
 
 # --- prefixes
