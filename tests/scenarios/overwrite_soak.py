@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import socket
@@ -36,7 +37,7 @@ from protocol.change import Change, Kind
 from protocol.record import HandleValue
 from registry.store import Table
 from resolver.writer_link import running_writer
-from tests.resolver.nodes import COMMAND, ENVIRONMENT, Serving, children_of, make
+from tests.resolver.nodes import COMMAND, ENVIRONMENT, Serving, children_of, make, until
 
 PREFIX = "88.118.8"
 LOG = (Table.CHANGES, Table.BODIES, Table.TILES, Table.CHECKPOINTS)
@@ -180,7 +181,9 @@ def disturb(node: Serving, readers: bool) -> None:
     export.send_signal(signal.SIGKILL)
     export.communicate()
     if readers:
-        subprocess.run(["kill", "-KILL", str(children_of(node.supervisor)[-1])], check=False)
+        killed = children_of(node.supervisor)[-1]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: killed not in children_of(node.supervisor))
 
 
 def asked(folder: Path, node: Serving, records: int, seconds: float) -> list[threading.Thread]:
@@ -270,7 +273,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--rate", type=float, default=1000, help="changes a second")
     parser.add_argument("--records", type=int, default=200_000)
-    parser.add_argument("--settle", type=float, default=3, help="overwritings of each record")
+    parser.add_argument("--settle", type=float, default=4, help="overwritings of each record")
     parser.add_argument("--every", type=float, default=60, help="seconds from look to look")
     parser.add_argument("--out", type=Path, help="figures are added to this JSON file")
     given = parser.parse_args()
