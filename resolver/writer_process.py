@@ -21,7 +21,7 @@ from registry.generation import Generation
 from registry.group_commit import GroupCommit
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
-from registry.signing import NodeSigner
+from registry.signing import NodeSigners
 from registry.store.lmdb_store import LmdbStore
 from registry.store.place import StoreLocked
 from registry.writer import Outcome, Submission, Writer
@@ -84,7 +84,7 @@ class NodeWriter(Writer):
     ) -> None:
         """known: the file of the last checkpoint; compared with the store now, kept up later."""
         prefix = settings.node.prefix.encode().upper()
-        signer = NodeSigner(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
+        signers = NodeSigners(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
         super().__init__(
             store,
             now=time.time,
@@ -92,7 +92,7 @@ class NodeWriter(Writer):
             settings=writer_settings(settings),
             access=Access(store, access_settings(settings)),
             generation=generation,
-            signer=signer,
+            signers=signers,
             log_signer=log_signer(settings, keys),
         )
         self._lmdb = store
