@@ -51,7 +51,7 @@ def be_home(folder: Path, prefix: bytes, unsigned: str | None) -> Homed:
     further = bool(settings.node.prefix) and is_further(prefix, _own(settings))
     source = FolderSource(folder)
     try:
-        made = own_record(source.store, keys, settings, prefix) if further and alone else None
+        made = _own_record(source.store, keys, settings, prefix) if further and alone else None
     finally:
         source.close()
     policy = None if unsigned is None else {"unsigned": unsigned}
@@ -65,7 +65,7 @@ def be_home(folder: Path, prefix: bytes, unsigned: str | None) -> Homed:
     return Homed(outcome, *(_other_keys(prefix) if alone else _ask(folder, prefix)))
 
 
-def own_record(
+def _own_record(
     store: Store, keys: NodeKeys, settings: Settings, prefix: bytes
 ) -> tuple[HandleValue, ...] | None:
     """The record of a further prefix, certified by this node; None where there is no need."""

@@ -35,14 +35,7 @@ from protocol.errors import (
     ResponseCode,
 )
 from protocol.labels import is_unseen
-from protocol.name import (
-    PREFIX_RECORDS,
-    ROOT_RECORD,
-    described_prefix,
-    fold,
-    prefix_record,
-    record_of,
-)
+from protocol.name import PREFIX_RECORDS, ROOT_RECORD, described_prefix, fold, record_of
 from protocol.record import PUBLIC_WRITE, HandleValue, Reference
 from protocol.values.hs_admin import Permission
 from registry.label_rules import stay_unseen
@@ -52,9 +45,7 @@ from registry.store.row import LONG_KEY, row_name
 from registry.store.row import is_unseen as is_unseen_row
 from resolver.doirp.desk import Desk
 from resolver.doirp.exchange import Exchange, Reply, error_reply
-from resolver.further import is_further
 from resolver.groups import memberships, memberships_for
-from resolver.home import own_record
 from resolver.node import Node
 
 NAMES_PER_MESSAGE = 50
@@ -282,18 +273,7 @@ async def _prefix_change(desk: Desk, exchange: Exchange, kind: Kind) -> Reply:
     reply = await _submit(desk, exchange, Change(kind, record))
     if kind is Kind.UNHOME and reply.code == ResponseCode.HANDLE_NOT_FOUND:
         return Reply()  # not homed is what was asked for; deployed servers answer so
-    if kind is Kind.HOME and reply.code == ResponseCode.SUCCESS:
-        await _certify(desk.node, described_prefix(record) or b"")
     return reply
-
-
-async def _certify(node: Node, prefix: bytes) -> None:
-    """A node that stands alone certifies its keys for a further prefix, to sign records there."""
-    alone = not node.settings.node.parent and node.prefix
-    if alone and is_further(prefix, node.prefix):
-        made = own_record(node.store, node.keys, node.settings, prefix)
-        if made is not None:
-            await node.writer.submit([Change(Kind.HOME, prefix_record(prefix), made)])
 
 
 def _homed_prefix(node: Node, record: bytes) -> bytes:

@@ -73,8 +73,13 @@ def test_a_node_that_stands_alone_certifies_itself(tmp_path, serve):
     remote = tmp_path / "remote.jsonl"
     remote.write_text(json.dumps({"handle": "20.500/remote", "values": [URL]}) + "\n")
     ok("register", remote, "--node", node.url, "--auth", f"300:0.NA/88={secret}")
+    batch = tmp_path / "batch.txt"
+    batch.write_text("HOME\n0.NA/20.700\n")
+    ok("register", batch, "--node", folder)
+    register(folder, tmp_path, "20.700/a")
     found = verified(folder, tmp_path, root_key)
     assert all(one["ok"] for one in found.values()), found
+    assert "signer 302:0.NA/20.700" in signer_of(found["20.700/a"])
     assert "signer 302:0.NA/20.500, chain of 3" in signer_of(found["20.500/a"])
     assert "signer 302:0.NA/20.500" in signer_of(found["20.500/remote"])
     assert "signer 302:0.NA/1.2.156.3001" in signer_of(found[OID])
