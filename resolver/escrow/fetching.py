@@ -25,10 +25,10 @@ from resolver.escrow.depositor import RECEIPTS, Parent, load_secret, opened
 from resolver.escrow.notes import Deposit, digest, read_receipt
 from resolver.escrow.vault import name_of
 from resolver.parent import FILE as PARENT_FILE
-from resolver.parent import Pinned
+from resolver.parent import FURTHER, Pinned
 from resolver.trust.source import unpack_rows
 
-_BROUGHT: Final = ("keys", "tls", FILE_NAME, PARENT_FILE, "siteinfo.json", "trust")
+_BROUGHT: Final = ("keys", "tls", FILE_NAME, PARENT_FILE, FURTHER, "siteinfo.json", "trust")
 
 
 def fetch(folder: Path, keys: Path, pinned: Pinned, prefix: str) -> tuple[int, bytes]:
