@@ -197,12 +197,51 @@ def _further(bits: Bits) -> list[Element]:
 
 
 _NIBBLES = frozenset(
-    "00 01 02 253 255 410 411 412 413 414 415 416 417 7241 8003 8006 8017 8018 8026".split()
+    [
+        "00",
+        "01",
+        "02",
+        "253",
+        "255",
+        "410",
+        "411",
+        "412",
+        "413",
+        "414",
+        "415",
+        "416",
+        "417",
+        "7241",
+        "8003",
+        "8006",
+        "8017",
+        "8018",
+        "8026",
+    ]
 )
 """AIs whose fixed digits are written four bits each; those of others are one integer."""
 _DELIMITED = frozenset(("7023", "8004", "8010"))
 _OTHERWISE = frozenset(
-    "4307 4317 4321 4322 4323 4324 4325 4330 4331 4332 4333 7003 7007 7011 7040 7258 8007 8008".split()
+    [
+        "4307",
+        "4317",
+        "4321",
+        "4322",
+        "4323",
+        "4324",
+        "4325",
+        "4330",
+        "4331",
+        "4332",
+        "4333",
+        "7003",
+        "7007",
+        "7011",
+        "7040",
+        "7258",
+        "8007",
+        "8008",
+    ]
 )
 """AIs with ways of their own to write their values, which this page does not read."""
 _DATE = {"date", "date0"}
