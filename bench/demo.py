@@ -429,7 +429,7 @@ def summary(demo: Demo) -> None:
     """The table of what happened and what to try next."""
     table = Table(title="What happened", title_justify="left", show_lines=False)
     table.add_column("step")
-    table.add_column("result")
+    table.add_column("result", overflow="fold")
     table.add_column("took", justify="right")
     for row in demo.rows:
         table.add_row(*row)
@@ -444,18 +444,34 @@ def what_next(demo: Demo, sample: str) -> None:
     biaoshi = Path(sys.executable).parent / "biaoshi"
     shown = biaoshi if biaoshi.exists() else "biaoshi"
     console.print("Try next:")
-    for line in (
-        page_of(demo),
-        f"{page_of(demo)}?view=life",
-        f"{demo.nodes['steel'].url}/page/{quote(story.BAD_COIL)}?view=recall-all",
-        f"{node.url}/api/handles/{quote(sample)}?pretty",
-        f"{node.url}/{quote(sample)}?noredirect",
-        f"{node.url}/metrics",
-        f"{shown} resolve {sample} --server {server} --steps --verify --root-key {demo.root_key}",
-        f"{shown} prefix list --node {demo.nodes['second'].folder}",
-        f"{shown} id {sample} 'https://id.gs1.org/01/06901234567892/21/SN0001'",
+    for what, line in (
+        ("a machine's page, as whoever scans its code sees it", page_of(demo)),
+        ("its whole life over three companies", f"{page_of(demo)}?view=life"),
+        (
+            "every machine with steel of a bad coil",
+            f"{demo.nodes['steel'].url}/page/{quote(story.BAD_COIL)}?view=recall-all",
+        ),
+        ("a record as JSON", f"{node.url}/api/handles/{quote(sample)}?pretty"),
+        ("the same as a page", f"{node.url}/{quote(sample)}?noredirect"),
+        (
+            "each hop of a lookup, verified to the root",
+            (
+                f"{shown} resolve {sample} --server {server} --steps --verify "
+                f"--root-key {demo.root_key}"
+            ),
+        ),
+        (
+            "who holds which prefix",
+            f"{shown} prefix list --node {demo.nodes['second'].folder}",
+        ),
+        (
+            "one identifier in all its spellings",
+            f"{shown} id {sample} 'https://id.gs1.org/01/06901234567892/21/SN0001'",
+        ),
+        ("figures for Prometheus", f"{node.url}/metrics"),
     ):
-        console.print(f"  {line}", soft_wrap=True)
+        console.print(f"  [dim]{what}[/dim]")
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
 def save_picture(path: Path) -> None:
