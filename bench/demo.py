@@ -24,10 +24,10 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench import corpus, story
+from bench.screen import console
 from bench.tamper import tamper
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -35,7 +35,6 @@ COMMAND = (sys.executable, "-m", "resolver.cli")
 HOSTS = ("127.0.0.1", "::1")
 MARK = "made-by-biaoshi-demo"
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 app = typer.Typer(
     help="Six nodes on this machine: enrol, register, resolve, verify, refuse.",
     rich_markup_mode=None,
