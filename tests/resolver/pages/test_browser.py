@@ -243,7 +243,7 @@ async def test_the_essentials_need_no_script(works, tmp_path, shots):
 
 @pytest.mark.parametrize("size", list(SIZES))
 async def test_long_names_fit(works, tmp_path, size):
-    """Names and texts without a place to break make no page wider than the screen."""
+    """Names and texts without a place to break make no page wider than the screen; nor do faults."""
     long = "Pump" * 100
     texts = {"0.NAME": long, "DESC": long, "SITE": f"https://example.org/{long}", "NOTE": long}
     values = [value(at, *text) for at, text in enumerate(texts.items(), start=1)]
@@ -252,8 +252,9 @@ async def test_long_names_fit(works, tmp_path, size):
     def run():
         browser = Browser(tmp_path, size, "en")
         try:
-            browser.open(f"http://127.0.0.1:{works.http}/page/86.999/LONG")
-            _fits(browser)
+            for path in ("page/86.999/LONG", "86.999/none", "01/09521234543207"):
+                browser.driver.get(f"http://127.0.0.1:{works.http}/{path}")
+                _fits(browser)
         finally:
             browser.driver.quit()
 
