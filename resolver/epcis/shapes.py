@@ -114,6 +114,10 @@ def _object(properties: Json, *required: str, closed: bool = False) -> Json:
     return made | ({"required": list(required)} if required else {})
 
 
+def _array(name: str) -> Json:
+    return {"type": "array", "items": ref(name)}
+
+
 def schemas() -> Json:
     """The shapes that the paths name."""
     return {
@@ -194,7 +198,7 @@ def _jobs() -> Json:
         },
         *("captureID", "createdAt", "running", "success", "captureErrorBehaviour", "errors"),
     )
-    return {"EpcisJob": job}
+    return {"EpcisJob": job, "EpcisJobs": _array("EpcisJob")}
 
 
 def _queries() -> Json:
@@ -211,6 +215,7 @@ def _queries() -> Json:
             {"name": TEXT, "query": {"type": "object"}, "createdAt": TEXT},
             *("name", "query", "createdAt"),
         ),
+        "EpcisNamedQueries": _array("EpcisNamedQueryState"),
     }
 
 
@@ -270,4 +275,5 @@ def _subscriptions() -> Json:
             },
             *("subscriptionID", "queryName", "dest", "stream", "failures", "state"),
         ),
+        "EpcisSubscriptions": _array("EpcisSubscriptionState"),
     }
