@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from resolver.http.openapi_parts import (
+    KNOWN,
     NATURAL,
     SWITCH,
     Facts,
@@ -51,7 +52,8 @@ def _get(
         **problems(400, 404),
         **(more or {}),
     }
-    return {"get": operation(summary, answers, tag="log", parameters=parameters, text=text)}
+    asking = (*parameters, KNOWN)
+    return {"get": operation(summary, answers, tag="log", parameters=asking, text=text)}
 
 
 def paths(facts: Facts) -> Json:

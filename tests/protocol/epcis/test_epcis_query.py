@@ -14,7 +14,8 @@ from protocol.epcis.errors import (
     QueryTooComplexException,
     QueryValidationException,
 )
-from protocol.epcis.query import World, params_of, parse_query
+from protocol.epcis.query import World, parse_query
+from protocol.epcis.query_json import params_of
 from protocol.epcis.query_tests import TESTS
 from tests.protocol.epcis.shared_epcis import needs_vectors, read
 
