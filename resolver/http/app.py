@@ -242,9 +242,10 @@ def _rest(proxy: Proxy) -> Handler:
         if first not in RESERVED or first == PAGE:
             return await proxy(request)
         if first == "api" and slash:
+            told = "GET /openapi.json lists what there is"
             message = f"Unknown HTTP API endpoint {request.method} {path}"[:300]
             more: dict[str, Any] = {"responseCode": 4, "message": message}
-            return problem(404, "no-such-resource", "There is nothing here", **more)
+            return problem(404, "no-such-resource", "There is nothing here", detail=told, **more)
         return not_found()
 
     return rest
@@ -265,7 +266,9 @@ def _guard(node: Node, senders: Senders, tunnel: Tunnel) -> Middleware:
         except BiaoshiError as error:
             return problem_of(error)
         except web.HTTPException as error:
-            return problem(error.status, "http", error.reason, headers=_kept(error))
+            return problem(
+                error.status, "http", error.reason, detail=error.text, headers=_kept(error)
+            )
         except ConnectionError:
             raise
         except Exception:

@@ -43,6 +43,7 @@ from resolver.http.page import (
     record_page,
     redirect,
 )
+from resolver.http.problem import method_not_allowed
 from resolver.lookup import Answer, Query
 from resolver.namespaces import Chain
 from resolver.pages.face import QR, Pages
