@@ -34,7 +34,8 @@ def ref(name: str) -> Json:
 def _value(name: str) -> Json:
     """A parameter in a named query: one value, or a list of those that it takes."""
     schema = schema_of(name)
-    most = 1 if schema is TIME or asks(name) else 50
+    compares = takes_numbers(name) and not name.startswith("EQ_")
+    most = 1 if schema is TIME or asks(name) or compares else 50
     if asks(name):
         schema = {"enum": [*schema["enum"], True, None if name.startswith("EXISTS_") else False]}
     elif takes_numbers(name):
