@@ -169,7 +169,8 @@ def readied(batch: list[bytes]) -> list[Change]:
     """Rows as a reader hands them to the writer: read, signed, ready."""
     record = prefix_record(_PREFIX)
     signer = RecordSigner(Reference(record, LOG_KEY_INDEX), _KEY, (Reference(record, 402),))
-    drafter = Drafter(BatchSigner(signer, 64), _PREFIX, WriterSettings(), _NOW)
+    together = BatchSigner(signer, 64)
+    drafter = Drafter(lambda _: together, WriterSettings(), _NOW)
     drafts = [drafter.read(line, 1) for line in batch]
     plain = [draft for draft in drafts if draft is not None]
     if len(plain) < len(batch):

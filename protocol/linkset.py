@@ -17,6 +17,7 @@ from protocol.errors import ParseError
 
 MEDIA_TYPE: Final = "application/linkset+json"
 TEXT_MEDIA_TYPE: Final = "application/linkset"
+LD_MEDIA_TYPE: Final = "application/ld+json"
 CONTEXT_URL: Final = "https://ref.gs1.org/standards/resolver/linkset-context"
 GS1: Final = "https://ref.gs1.org/voc/"
 """Namespace of GS1 link types, as it is written out."""
@@ -213,14 +214,17 @@ def _flag(value: Mapping[str, Any], name: str, where: str) -> bool | None:
     return found
 
 
-def format_linkset(contexts: Sequence[LinkContext]) -> bytes:
+def format_linkset(contexts: Sequence[LinkContext], *, json_ld: bool = False) -> bytes:
     """The JSON that satisfies the GS1 schema, which knows few attributes and short languages.
+
+    json_ld: name the JSON-LD context inside, for who gets no Link header.
 
     What it asks for and a link has not is filled in: the anchor as description, the target as
     title. Attributes, link types and schemes of targets it does not take are left out, and all
     but target and title of the default link.
     """
-    return orjson.dumps({"linkset": [_context_object(context) for context in contexts]})
+    inside = {"@context": CONTEXT_URL} if json_ld else {}
+    return orjson.dumps({**inside, "linkset": [_context_object(context) for context in contexts]})
 
 
 def _context_object(context: LinkContext) -> dict[str, Any]:

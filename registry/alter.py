@@ -21,7 +21,6 @@ from protocol.errors import (
 from protocol.record import ADMIN_WRITE, HandleValue
 from registry.content import same_content
 from registry.rules import (
-    RENEW,
     SIGN,
     WriterSettings,
     check_values,
@@ -131,10 +130,10 @@ def _set(
     settings: WriterSettings,
 ) -> Altered:
     """Put the change's values at their indexes; those that say the same keep their time."""
-    after, renew = dict(before), bool((change.attributes or {}).get(RENEW))
+    after = dict(before)
     for value in change.values:
         old = before.get(value.index)
-        if old is not None and not renew and same_content((old,), (value,)):
+        if old is not None and same_content((old,), (value,)):
             continue
         if old is not None and not old.permissions & ADMIN_WRITE:
             raise InsufficientPermissions(

@@ -25,7 +25,7 @@ from protocol.change import pack
 from protocol.errors import ParseError, SettingsError, StoreError
 from registry import tree
 from registry.check import check_node
-from registry.fence import KNOWN_FILE, fence_write
+from registry.fence import KNOWN_FILE, fence_copy
 from registry.follow import append, copy_log
 from registry.keys import LOG_KEY, load_keys
 from registry.log import SEQUENCE_KEY, decode_leaf, last_sequence, read_sequence, sequence_key
@@ -416,15 +416,7 @@ def _fenced(aside: Path, map_bytes: int) -> tuple[int, bytes]:
         findings = check_node(store, most=3)
         if findings:
             raise StoreError(f"what was restored does not add up: {'; '.join(findings)}")
-        with store.snapshot() as state:
-            size = tree.tree_size(state)
-            root = tree.root_at(state, size)
-        told = (
-            f"it was restored at change {size} and later ones may have been acknowledged; begin "
-            "a new epoch with `biaoshi epoch confirm DIR`"
-        )
-        store.apply([fence_write(told)])
-        return size, root
+        return fence_copy(store, "restored")
     finally:
         store.close()
 

@@ -49,6 +49,22 @@ def fence_write(why: str) -> Write:
     return Write(Table.META, FENCE_KEY, why.encode())
 
 
+def fence_copy(store: Store, made: str) -> tuple[int, bytes]:
+    """Fence what was made of an older state; gives its size and root.
+
+    made: how, as in `restored`. Another node may have acknowledged more since.
+    """
+    with store.snapshot() as state:
+        size = tree.tree_size(state)
+        root = tree.root_at(state, size)
+    told = (
+        f"it was {made} at change {size} and later ones may have been acknowledged; begin "
+        "a new epoch with `biaoshi epoch confirm DIR`"
+    )
+    store.apply([fence_write(told)])
+    return size, root
+
+
 def new_epoch(
     store: Store,
     signer: tree.LogSigner,

@@ -33,7 +33,7 @@ from protocol.errors import NotSupported, ParseError, SettingsError
 from protocol.keys import decode_pem, encode_pem, encode_private_key, encode_public_key
 from protocol.keys.files import KeyFile, Method, encode_key_file
 from protocol.keys.sm2 import Sm2PrivateKey
-from registry.rotation import NO_ROTATION, Rotation, load_rotation
+from registry.rotation import NO_ROTATION, ROTATION, Rotation, load_rotation
 from registry.store.place import sync_folder
 
 SITE_KEY = Path("keys/site_key.pem")
@@ -44,6 +44,18 @@ SM2_KEY = Path("keys/sm2_key.pem")
 FORMER_SITE_KEY = Path("keys/site_key.former.pem")
 FORMER_LOG_KEY = Path("keys/log_key.former.pem")
 TLS_CERT = Path("tls/cert.pem")
+KEY_FILES = (
+    SITE_KEY,
+    LOG_KEY,
+    ADMIN_PEM,
+    ADMIN_BIN,
+    SM2_KEY,
+    FORMER_SITE_KEY,
+    FORMER_LOG_KEY,
+    ROTATION,
+    TLS_CERT,
+)
+"""All of a node; not every node has each."""
 RSA_BITS = 2048
 CERT_DAYS = 3650
 _OTHERS = 0o077

@@ -45,6 +45,7 @@ MIRROR_SITES = range(3, 10)
 """Indexes of the sites of mirrors, which are no primary ones."""
 MOST_MIRRORS: Final = len(MIRROR_SITES)
 SITES = frozenset((SITE, SITE6, *MIRROR_SITES))
+_SITE_TYPES: Final = frozenset((b"HS_SITE", b"HS_SITE.6"))
 ADMIN_LIST, ADMIN_KEY, ADMIN_SECRET = 100, 101, 102
 LIST, KEY, SECRET, LOG_KEY = 200, 300, 301, 302
 NATIONAL = 304
@@ -159,17 +160,18 @@ def own_prefix_values(
     *,
     now_s: int,
     secret: bytes | None = None,
-    root: bool = True,
+    issuer: Issuer | None = None,
     days: int = CERTIFICATE_DAYS,
 ) -> tuple[HandleValue, ...]:
-    """The record that a node keeps of its own prefix.
+    """The record that a node keeps of a prefix of its own.
 
-    root: the node stands alone and certifies itself; else the certificates come from its parent
-    (`delegated_values`, `adopted_values`). secret: of administrator 301.
+    issuer: the node itself, where it stands alone and certifies its keys; None where the
+    certificates come from a parent (`delegated_values`, `adopted_values`). secret: of
+    administrator 301.
     """
     holder = Holder.of(keys, prefix, tuple(sites), has_secret=secret is not None)
-    if root:
-        values = certified_values(holder, own_issuer(keys, prefix), now_s=now_s, days=days)
+    if issuer is not None:
+        values = certified_values(holder, issuer, now_s=now_s, days=days)
     else:
         values = base_values(holder, now_s)
     return with_secret(values, secret, now_s)
@@ -240,6 +242,13 @@ def with_secret(
         SECRET, b"HS_SECKEY", secret, timestamp=now_s, permissions=SECRET_PERMISSIONS
     )
     return (*kept, held)
+
+
+def is_nodes_own(value: HandleValue) -> bool:
+    """Whether a value of a prefix record is one that nodes make anew whenever they make it."""
+    if value.index in SITES:
+        return value.type.upper() in _SITE_TYPES
+    return value.index in OWN_INDEXES or value.type.upper() == REVOKED
 
 
 def with_members(

@@ -202,6 +202,15 @@ class Prefixes:
         return None if found is None else prefix_record(found)
 
 
+def unsigned_policy(
+    handle: bytes, row_of: Callable[[bytes], PrefixRow | None], default: str
+) -> str:
+    """What the nearest prefix above a handle says of records without a valid signature."""
+    rows = map(row_of, lines(prefix_of(handle)))
+    said = (row.attributes.get("unsigned") for row in rows if row is not None)
+    return str(next(filter(None, said), default))
+
+
 def home_above(prefix: bytes, prefixes: Prefixes) -> bytes | None:
     """The nearest prefix above this one that is homed here, from which it can be delegated."""
     homed = prefixes.homed()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
@@ -27,7 +27,7 @@ from protocol.record import DEFAULT_PERMISSIONS, DEFAULT_TTL_S, MAX_INDEX, decod
 from protocol.signature import HS_SIGNATURE
 from registry.batch_signing import BatchSigner
 from registry.rules import HS_ADMIN, WriterSettings
-from registry.signing import SIGNATURE_INDEX, VERIFIED, is_under
+from registry.signing import SIGNATURE_INDEX, VERIFIED
 
 MOST_LINE: Final = 65_536
 """Longer rows go the general way: they are bound by their octets, not by objects."""
@@ -66,22 +66,19 @@ class Drafter:
     """Reads the rows of one request."""
 
     def __init__(
-        self, signer: BatchSigner | None, prefix: bytes, settings: WriterSettings, now_s: int
+        self,
+        signer_of: Callable[[bytes], BatchSigner | None] | None,
+        settings: WriterSettings,
+        now_s: int,
     ) -> None:
-        """signer: signs what lies under the prefix (folded); None signs nothing.
+        """signer_of: who signs a handle, always the same object for one signer; None: nobody.
 
         settings: the writer's bounds. now_s: the time stamped on values, seconds since 1970.
         """
-        self._signer = signer
-        self._prefix = prefix
+        self._signer_of = signer_of
         self._settings = settings
         self._now_s = now_s
         self._time = iso_time(now_s)
-        self._before, self._middle, self._after = b"", b"", b""
-        if signer is not None:  # what stands around the digests and the name is always the same
-            payload = signer.signer.payload(b"\x1a", (), now_s)
-            self._before, _, rest = payload.partition(b"]")
-            self._middle, self._after = (b"]" + rest).split(b'"\\u001a"')
 
     def read(self, line: bytes, number: int) -> Draft | None:
         """The draft of a row; None where the general way must decide. number: of the line."""
@@ -190,30 +187,31 @@ class Drafter:
             b'{"index":%d,"type":%b,"data":%b,"ttl":%d,"timestamp":"%b"}'
             % (index, kind.shown, shown, ttl, self._time)
         )
-        if self._signer is not None and kind is not _SIGNATURE:
+        if self._signer_of is not None and kind is not _SIGNATURE:
             digest = b2a_base64(sha256(wire[8:]).digest(), newline=False)
             draft.digests.append(b'{"index":%d,"digest":"%b"}' % (index, digest))
 
     def finish(self, drafts: Sequence[Draft]) -> list[Ready | None]:
         """The drafts, signed together; None for one that became too long."""
-        signed = list[bool]()
-        if self._signer is None:
-            signed = [False] * len(drafts)
-        else:
-            signed = [is_under(draft.handle.encode(), self._prefix) for draft in drafts]
-            ours = [draft for draft, own in zip(drafts, signed, strict=True) if own]
-            for draft, text in zip(ours, self._signer.texts(self._payloads(ours)), strict=True):
+        signed = set[int]()
+        for signer, places in self._by_signer(drafts):
+            ours = [drafts[at] for at in places]
+            payloads = _payloads(signer, ours, self._now_s)
+            for draft, text in zip(ours, signer.texts(payloads), strict=True):
                 self._sign(draft, text)
-        return [self._ready(draft, own) for draft, own in zip(drafts, signed, strict=True)]
+            signed.update(places)
+        return [self._ready(draft, at in signed) for at, draft in enumerate(drafts)]
 
-    def _payloads(self, drafts: Sequence[Draft]) -> list[bytes]:
-        """What RecordSigner.payload() makes of the same values."""
-        before, middle, after = self._before, self._middle, self._after
-        return [
-            b'%b%b%b"%b"%b'
-            % (before, b",".join(draft.digests), middle, draft.handle.encode(), after)
-            for draft in drafts
-        ]
+    def _by_signer(self, drafts: Sequence[Draft]) -> list[tuple[BatchSigner, list[int]]]:
+        """The places of the drafts that each signer signs."""
+        if self._signer_of is None:
+            return []
+        found: dict[int, tuple[BatchSigner, list[int]]] = {}
+        for at, draft in enumerate(drafts):
+            signer = self._signer_of(draft.handle.encode())
+            if signer is not None:
+                found.setdefault(id(signer), (signer, []))[1].append(at)
+        return list(found.values())
 
     def _sign(self, draft: Draft, text: bytes) -> None:
         index = SIGNATURE_INDEX
@@ -229,6 +227,17 @@ class Drafter:
         least = min(draft.min_ttl, DEFAULT_TTL_S) if signed else draft.min_ttl
         shown = b"[%b]" % b",".join(draft.shown)
         return Ready(values, shown, len(draft.wire), least, signed)
+
+
+def _payloads(signer: BatchSigner, drafts: Sequence[Draft], now_s: int) -> list[bytes]:
+    """What RecordSigner.payload() makes of the same values."""
+    # What stands around the digests and the name is always the same.
+    before, _, rest = signer.signer.payload(b"\x1a", (), now_s).partition(b"]")
+    middle, after = (b"]" + rest).split(b'"\\u001a"')
+    return [
+        b'%b%b%b"%b"%b' % (before, b",".join(draft.digests), middle, draft.handle.encode(), after)
+        for draft in drafts
+    ]
 
 
 class _Kind(NamedTuple):

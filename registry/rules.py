@@ -37,9 +37,6 @@ HS_PUBKEY = b"HS_PUBKEY"
 HS_SIGNATURE = b"HS_SIGNATURE"
 ACCEPT, MARK, REFUSE = "accept", "mark", "refuse"
 """What happens to records without a valid signature; attribute `unsigned` of a homed prefix."""
-RENEW = "renew"
-"""Attribute of a record change: a signature counts as another one although only its moment is, for
-it was made by another key."""
 SIGN = "sign"
 """Attribute of a record change: the node shall sign the record as it is in the end."""
 

@@ -10,17 +10,17 @@ resolver.verify walks the chain of certificates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from protocol.change import Change
 from protocol.errors import ParseError, SignatureInvalid
 from protocol.jws import parse_jws, sign_jws
-from protocol.keys import PrivateKey, PublicKey, decode_public_key
+from protocol.keys import PrivateKey, PublicKey, decode_public_key, encode_public_key
 from protocol.keys.policy import STRICT, Policy
 from protocol.labels import MOST_GROUPS, groups, hidden
-from protocol.name import described_prefix, fold_prefix, prefix_of, prefix_record
+from protocol.name import described_prefix, fold_prefix, lines, prefix_of, prefix_record
 from protocol.record import HandleValue, Reference
 from protocol.signature import (
     HS_CERT,
@@ -40,6 +40,8 @@ from registry.keys import NodeKeys
 from registry.rules import REFUSE, SIGN, is_signature
 
 Values = tuple[HandleValue, ...]
+ValuesOf = Callable[[bytes], Sequence[HandleValue] | None]
+"""The values of a record here, by its name; None where there is none."""
 
 SIGNATURE_INDEX = 400
 SITE_KEY_INDEX = 300
@@ -188,6 +190,20 @@ def certificate_chain(
     return (own,) if certificate.self_issued else (own, *(certificate.claims.chain or ()))
 
 
+def is_certified(record: bytes, values: Sequence[HandleValue], index: int, key: PublicKey) -> bool:
+    """Whether a prefix record has a certificate for this key at an index. It is not verified."""
+    for value in values:
+        if value.index == index + CERT_OFFSET and value.type == HS_CERT:
+            try:
+                certificate = parse_certificate(value.data)
+            except ParseError:
+                return False
+            return same_identity(
+                certificate.subject, Reference(record, index)
+            ) and encode_public_key(certificate.public_key) == encode_public_key(key)
+    return False
+
+
 def is_under(handle: bytes, prefix: bytes) -> bool:
     """Whether a handle's prefix is a folded prefix or derived from it: what its key may sign."""
     own = prefix_of(handle)
@@ -250,37 +266,55 @@ def verify_signature(
     return report
 
 
-class NodeSigner:
-    """The signer of a node, made anew when the certificates in its prefix record change."""
+class NodeSigners:
+    """The signers of a node: one for each prefix that its keys are certified for.
+
+    Its own prefix has one from the beginning. A further prefix Q that is home here has one once
+    its record 0.NA/Q holds a certificate over the node's key, by whoever holds the authority over
+    it. Each is made anew when the certificates in the prefix record change.
+    """
 
     def __init__(self, keys: NodeKeys, prefix: bytes, *, rsa: bool = False) -> None:
         """rsa: sign with 300:0.NA/P, as Handle software verifies, instead of 302."""
         self._keys = keys
         self._prefix = prefix.upper()
         self._rsa = rsa
-        self._seen: tuple[bytes, ...] | None = None
-        self._signer: RecordSigner | None = None
+        self._made: dict[bytes, tuple[tuple[bytes, ...], RecordSigner]] = {}
 
-    def signer(self, access: Access) -> RecordSigner:
-        """The signer by what the prefix record says now."""
-        values = access.values(prefix_record(self._prefix)) or ()
+    def of(self, handle: bytes, values_of: ValuesOf) -> RecordSigner | None:
+        """The signer of the nearest prefix above a handle; None where no certificate covers it.
+
+        values_of: what the prefix records say now.
+        """
+        found = (self.at(prefix, values_of) for prefix in lines(prefix_of(handle)))
+        return next(filter(None, found), None)
+
+    def at(self, prefix: bytes, values_of: ValuesOf) -> RecordSigner | None:
+        """The signer of just this folded prefix, or None."""
+        values = values_of(prefix_record(prefix)) or ()
         seen = tuple(value.data for value in values if value.type == HS_CERT)
-        if self._signer is None or seen != self._seen:
-            self._signer = node_signer(self._keys, self._prefix, values, rsa=self._rsa)
-            self._seen = seen
-        return self._signer
+        if not seen and prefix != self._prefix:
+            return None
+        known = self._made.get(prefix)
+        if known is None or known[0] != seen:
+            if prefix != self._prefix and not self._is_certified(prefix, values):
+                return None
+            known = seen, node_signer(self._keys, prefix, values, rsa=self._rsa)
+            self._made[prefix] = known
+        return known[1]
 
-    def covers(self, handle: bytes) -> bool:
-        """Whether the node's certificates let it sign a handle: below its own prefix."""
-        return is_under(handle, self._prefix)
+    def _is_certified(self, prefix: bytes, values: Sequence[HandleValue]) -> bool:
+        index = SITE_KEY_INDEX if self._rsa else LOG_KEY_INDEX
+        key = self._keys.site_public if self._rsa else self._keys.log_public
+        return is_certified(prefix_record(prefix), values, index, key)
 
 
 class RecordGuard:
     """The writer's rules about signatures."""
 
-    def __init__(self, signer: NodeSigner | None = None) -> None:
-        """signer: renews the node's own signatures, and signs changes that ask for it."""
-        self._signer = signer
+    def __init__(self, signers: NodeSigners | None = None) -> None:
+        """signers: renew the node's own signatures, and sign changes that ask for it."""
+        self._signers = signers
 
     def finish(
         self, access: Access, change: Change, name: bytes, after: Values, now_s: int, unsigned: str
@@ -296,22 +330,22 @@ class RecordGuard:
         own_record = change.actor is None and described_prefix(change.handle) is not None
         if brought and not own_record and not (change.attributes or {}).get(VERIFIED):
             check_brought(change.handle, after, tuple(brought), access, now_s)
-        elif not brought and self._signer is not None:
+        elif not brought and self._signers is not None:
             asked = bool((change.attributes or {}).get(SIGN))
-            after = self._signed(self._signer, access, name, after, now_s, asked=asked)
+            after = self._signed(self._signers, access, name, after, now_s, asked=asked)
         if unsigned == REFUSE and described_prefix(change.handle) is None:
             _require_signed(change.handle, after, access, now_s)
         return after
 
     @staticmethod
     def _signed(
-        node: NodeSigner, access: Access, handle: bytes, after: Values, now_s: int, *, asked: bool
+        node: NodeSigners, access: Access, handle: bytes, after: Values, now_s: int, *, asked: bool
     ) -> Values:
         """A signature that this node made follows the record; one that is asked for is made."""
-        if not node.covers(handle) or not (asked or signatures(after)):
+        if not (asked or signatures(after)):
             return after
-        signer = node.signer(access)
-        if not asked and not any(map(signer.made, after)):
+        signer = node.of(handle, access.values)
+        if signer is None or not (asked or any(map(signer.made, after))):
             return after
         return tuple(sorted(signer.sign(handle, after, now_s), key=lambda value: value.index))
 

@@ -49,7 +49,15 @@ from registry.log import (
     sequence_key,
 )
 from registry.notes import Note
-from registry.prefixes import DELEGATED, HOMED, WAITING, PrefixRow, delegation_above, not_served
+from registry.prefixes import (
+    DELEGATED,
+    HOMED,
+    WAITING,
+    PrefixRow,
+    delegation_above,
+    not_served,
+    unsigned_policy,
+)
 from registry.ready import plain_change
 from registry.rules import (
     HS_VLIST,
@@ -59,7 +67,7 @@ from registry.rules import (
     check_size,
     check_values,
 )
-from registry.signing import NodeSigner, RecordGuard
+from registry.signing import NodeSigners, RecordGuard
 from registry.store import Store, Table, Write
 from registry.store.row import MAX_KEY
 from registry.tree import LogSigner
@@ -112,13 +120,13 @@ class Writer:
         settings: WriterSettings | None = None,
         access: Access | None = None,
         generation: Generation | None = None,
-        signer: NodeSigner | None = None,
+        signers: NodeSigners | None = None,
         log_signer: LogSigner | None = None,
     ) -> None:
         """now: seconds since 1970. random: octets for salts.
 
         access: default: no server administrators. generation: raised when prefixes change.
-        signer: renews the node's own signatures when their records change, and signs changes
+        signers: renew the node's own signatures when their records change, and sign changes
         with the attribute `sign`. log_signer: signs a checkpoint with each commit; without one
         the tree grows unsigned.
         """
@@ -130,7 +138,7 @@ class Writer:
         self._unhindered = replace(self._settings, keep_last_admin=False)
         self._access = access or Access(store, AccessSettings())
         self._generation = generation
-        self._guard = RecordGuard(signer)
+        self._guard = RecordGuard(signers)
         self._log_signer = log_signer
         self.checkpoint: bytes | None = None
         """The last checkpoint that a commit of this writer made durable."""
@@ -240,8 +248,7 @@ class Writer:
         if after is not None:
             check_labels(change, before, after)
             require_labels(access, change, before, after)
-            row = batch.prefix(prefix_of(name))
-            unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
+            unsigned = self._unsigned(batch, name)
             after = self._guard.finish(access, change, name, after, now_s, unsigned)
             check_size(name, after, self._settings)
         return self._log(
@@ -306,10 +313,12 @@ class Writer:
         anything else than add such records.
         """
         _require_served(batch, change)
-        row = batch.prefix(prefix_of(change.handle))
-        unsigned = (row.attributes.get("unsigned") if row else None) or self._settings.unsigned
         access.require(change, None, None)
-        return unsigned != REFUSE
+        return self._unsigned(batch, change.handle) != REFUSE
+
+    def _unsigned(self, batch: Batch, handle: bytes) -> str:
+        """What the nearest prefix above a handle says of records without a valid signature."""
+        return unsigned_policy(handle, batch.prefix, self._settings.unsigned)
 
     # --- prefixes
 

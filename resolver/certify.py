@@ -52,10 +52,8 @@ def certify(folder: Path, identity: str, handles: Sequence[str], days: int) -> R
     own = settings.node.prefix.encode().upper()
     if described_prefix(found.handle) is not None:
         raise SettingsError(f"{identity} is a prefix's key; its parent certifies it by approving")
-    for name in (found.handle, *(handle.encode() for handle in handles)):
-        if not own or not is_under(name, own):
-            shown = name.decode("utf-8", "replace")
-            raise NotServedHere(f"{shown} is not under {own.decode()}, so it cannot be certified")
+    if not own:
+        raise NotServedHere(f"{folder} has no prefix of its own, so it certifies nothing")
     source, now_s = FolderSource(folder), int(time.time())
     try:
         record = read_record(source.store, found.handle)
@@ -64,7 +62,8 @@ def certify(folder: Path, identity: str, handles: Sequence[str], days: int) -> R
         key = next((v for v in record.values if v.index == found.index), None)
         if key is None or key.type.upper() != HS_PUBKEY:
             raise ValuesNotFound(f"{identity} is no HS_PUBKEY value; look at the record")
-        above = issuer(source.store, keys, own)
+        above = issuer(source.store, keys, own, found.handle)
+        _require_under(above.prefix, (found.handle, *(handle.encode() for handle in handles)))
     finally:
         source.close()
     data = issue_certificate(
@@ -89,6 +88,17 @@ def certify(folder: Path, identity: str, handles: Sequence[str], days: int) -> R
     if outcome.status == "refused":
         raise InvalidValue(f"nothing was certified: {outcome.error}")
     return Reference(found.handle, index)
+
+
+def _require_under(prefix: bytes, names: Sequence[bytes]) -> None:
+    """Raise NotServedHere unless each name is under the prefix that the issuer is certified for."""
+    for name in names:
+        if not is_under(name, prefix):
+            shown = name.decode("utf-8", "replace")
+            raise NotServedHere(
+                f"{shown} is not under {prefix.decode()}, so it cannot be certified; "
+                "a further prefix is certified first: `biaoshi prefix home P`"
+            )
 
 
 def _permissions(handle: bytes, handles: Sequence[str]) -> list[Permission]:

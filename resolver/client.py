@@ -119,8 +119,11 @@ class Client:
         random: Callable[[int], bytes] = secrets.token_bytes,
         udp_waits_s: Sequence[float] = RETRY_S,
         metrics: Metrics | None = None,
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
-        """now: seconds of a steady clock; wall: since 1970. udp_waits_s: after each sending."""
+        """now: seconds of a steady clock; wall: since 1970. udp_waits_s: after each sending.
+        breathe: called between the steps that take processor time (resolver.pressure).
+        """
         self._metrics = metrics or Metrics()
         self.network = network
         self.health = HealthBook(now=now)
@@ -128,6 +131,7 @@ class Client:
         self._wall = wall
         self._random = random
         self._udp_waits_s = udp_waits_s
+        self._breathe = breathe
 
     async def send(
         self,
@@ -215,8 +219,16 @@ class Client:
         self, peer: Peer, endpoint: Endpoint, ask: Ask, certify: bool, meter: Meter
     ) -> Reply:
         message, expected = self._message(peer, ask, certify)
-        accept = partial(_accept, expected, endpoint)
-        network, sending = self.network, meter.spend
+        network, breathe = self.network, self._breathe
+
+        def sending() -> None:
+            breathe()
+            meter.spend()
+
+        def accept(message: Message) -> Reply:
+            breathe()
+            return expected.accept(message, endpoint)
+
         if endpoint.transport == Transport.UDP:
             return await ask_udp(
                 network, endpoint, message, accept, sending=sending, waits_s=self._udp_waits_s

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from protocol.name import prefix_record
+from protocol.name import lines, prefix_of, prefix_record
 from protocol.record import HandleValue
+from registry.access import Access, AccessSettings
 from registry.keys import NodeKeys
 from registry.prefix_record import KEY, Holder, Issuer, delegated_values, own_issuer
-from registry.records import read_record
-from registry.signing import certificate_chain
+from registry.signing import certificate_chain, is_certified
 from registry.store import Store
 from resolver.enrol import Application
 
@@ -29,8 +29,16 @@ def delegation(
     return delegated_values(holder, issuer(store, keys, own), now_s=int(now), days=days)
 
 
-def issuer(store: Store, keys: NodeKeys, own: bytes) -> Issuer:
-    """This node as issuer, with the certificates above it as its own record names them."""
-    record = read_record(store, prefix_record(own))
-    values = record.values if record is not None else ()
+def issuer(store: Store, keys: NodeKeys, own: bytes, handle: bytes = b"") -> Issuer:
+    """This node as issuer, with the certificates above it as its prefix record names them.
+
+    handle: what is certified; under a further prefix that is certified here, by its name.
+    """
+    access = Access(store, AccessSettings())
+    for prefix in lines(prefix_of(handle)) if handle else ():
+        values = access.values(prefix_record(prefix)) or ()
+        if is_certified(prefix_record(prefix), values, KEY, keys.site_public):
+            own = prefix
+            break
+    values = access.values(prefix_record(own)) or ()
     return own_issuer(keys, own, certificate_chain(prefix_record(own), values, KEY))

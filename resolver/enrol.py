@@ -47,6 +47,7 @@ class Application:
 
     prefix: folded. has_secret: it also has an administrator 301 by secret key. issued: seconds
     since 1970. audience: fingerprint of the parent's key that the application is meant for.
+    home: the node's own prefix, where this is a further one: its log is named by that.
     """
 
     prefix: bytes
@@ -59,6 +60,7 @@ class Application:
     contact: str = ""
     description: str = ""
     more: MoreKeys = NO_MORE
+    home: bytes = b""
 
     def attributes(self) -> dict[str, Any]:
         """What the parent keeps in the prefix's row; msgpack-able."""
@@ -72,8 +74,14 @@ class Application:
             },
             "secret": self.has_secret,
             "sites": [encode_site(site) for site in self.sites],
+            **({"home": self.home} if self.home else {}),
             **self.more.attributes(),
         }
+
+    @property
+    def log_prefix(self) -> bytes:
+        """The prefix that the applicant's log is named by."""
+        return self.home or self.prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,7 @@ def application_of(prefix: bytes, attributes: Mapping[str, Any]) -> Application:
             contact=str(attributes["contact"]),
             description=str(attributes["description"]),
             more=more_of_attributes(attributes),
+            home=bytes(attributes.get("home", b"")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ParseError(f"the row of prefix {prefix!r} holds no application: {error!r}") from None
@@ -162,6 +171,7 @@ def format_application(application: Application, key: RSAPrivateKey) -> bytes:
         "secret": application.has_secret,
         "sites": [_base64(encode_site(site)) for site in application.sites],
         "typ": APPLICATION,
+        **({"home": application.home.decode()} if application.home else {}),
         **application.more.payload(),
     }
     return sign_jws(_json(payload), key)
@@ -209,6 +219,7 @@ def _application(payload: JsonObject) -> Application:
             contact=_text(payload, "contact"),
             description=_text(payload, "description"),
             more=more_of_payload(payload),
+            home=check_prefix(_text(payload, "home")) if "home" in payload else b"",
         )
     except (KeyError, TypeError) as error:
         raise ParseError(f"the request lacks or garbles {error}") from None

@@ -99,7 +99,8 @@ def vouched_for(
 ) -> bool:
     """Whether the site key of an application is that of a prefix's row, or was handed over by it.
 
-    held: the row's attributes. The application itself is signed by `site_key`.
+    held: the row's attributes. The application itself is signed by `site_key`. A node hands over
+    the keys of its own prefix; of a further one the row says which that is.
     """
     keys = held.get("keys")
     own = keys.get("300") if isinstance(keys, Mapping) else None
@@ -111,7 +112,7 @@ def vouched_for(
         return False
     if compare_digest(own, wanted):
         return True
-    subject = f"300:{prefix_record(prefix).decode()}"
+    subject = f"300:{prefix_record(held.get('home') or prefix).decode()}"
     return wanted in successors([decode_public_key(own)], said.handovers, subject, int(now))
 
 

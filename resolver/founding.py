@@ -23,7 +23,7 @@ from protocol.errors import InvalidValue, SettingsError, StoreError
 from protocol.keys import PublicKey
 from protocol.name import prefix_record
 from registry.keys import NodeKeys, create_keys
-from registry.prefix_record import MAX_SECRET_BYTES, own_prefix_values
+from registry.prefix_record import MAX_SECRET_BYTES, own_issuer, own_prefix_values
 from registry.prefixes import HOMED, WAITING
 from registry.store.lmdb_store import LmdbStore, create
 from registry.store.place import sync_folder, sync_tree
@@ -200,7 +200,7 @@ def _build(
         sites,
         now_s=int(now),
         secret=secret,
-        root=stands_alone,
+        issuer=own_issuer(keys, prefix) if stands_alone else None,
         days=settings.signing.certificate_days,
     )
     change = Change(Kind.HOME, prefix_record(prefix), values, attributes={"state": state})

@@ -96,7 +96,7 @@ class Locator:
         described = described_prefix(name)
         zone = parent_prefix(described) if described is not None else prefix_of(name)
         zone = b"" if zone is None or zone == b"0" or zone.startswith(b"0.") else zone
-        root = await self._roots.for_zone(zone or described or b"")
+        root = await self._roots.for_zone(described or zone)
         if root is None:
             raise NotServedHere(
                 f"no configured root leads to {text(name)}; add one to `recursion.roots`"
@@ -111,7 +111,7 @@ class Locator:
                 found = await self._step_down(chain[position], service, question, path)
             except NotServedHere:
                 # A root need not be home to all that lies above its prefixes: 2.999, and not 2.
-                if last:
+                if last and described is None:
                     raise
                 found = None
             if found is not None:

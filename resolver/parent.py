@@ -1,7 +1,7 @@
 """The parent as a child knows it: its address, its pinned key, and questions to it over HTTP.
 
-DIR/parent.json keeps what was agreed at the time of the request: whoever answers later must show
-the same key.
+DIR/parent.json keeps what was agreed at the time of the request, DIR/parents/Q.json the same for
+a further prefix Q: whoever answers later must show the same key.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from resolver.guard import Guard
 from resolver.transport_http import tls_context
 
 FILE: Final = "parent.json"
+FURTHER: Final = "parents"
 _MAX_REPLY: Final = 524_288
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
 _SITE_TYPES: Final = (b"HS_SITE", b"HS_SITE.6")
@@ -54,9 +55,21 @@ class Pinned:
     key: RSAPublicKey
 
 
-def load_pinned(folder: Path) -> Pinned | None:
-    """What DIR/parent.json says; None when no request was made yet. Raises SettingsError."""
-    path = folder / FILE
+def _file(folder: Path, further: bytes) -> Path:
+    return folder / FURTHER / f"{further.decode()}.json" if further else folder / FILE
+
+
+def asked_further(folder: Path) -> list[bytes]:
+    """The further prefixes that a parent was asked for."""
+    return [path.name.removesuffix(".json").encode() for path in (folder / FURTHER).glob("*.json")]
+
+
+def load_pinned(folder: Path, further: bytes = b"") -> Pinned | None:
+    """Whom we applied to; None when no request was made yet. Raises SettingsError.
+
+    further: a folded prefix beside the node's own.
+    """
+    path = _file(folder, further)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         key = parse_jwk(data["key"])
@@ -71,16 +84,18 @@ def load_pinned(folder: Path) -> Pinned | None:
         ) from None
 
 
-def save_pinned(folder: Path, pinned: Pinned) -> None:
-    """Write DIR/parent.json as a whole."""
+def save_pinned(folder: Path, pinned: Pinned, further: bytes = b"") -> None:
+    """Write the file as a whole."""
+    path = _file(folder, further)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     shape = {
         "url": pinned.url,
         "prefix": pinned.prefix.decode(),
         "key": format_jwk(pinned.key),
     }
-    aside = folder / f".{FILE}.new"
+    aside = path.with_name(f".{path.name}.new")
     aside.write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, folder / FILE)  # noqa: PTH105 - the word for what is meant
+    os.replace(aside, path)  # noqa: PTH105 - the word for what is meant
 
 
 class ParentLink:

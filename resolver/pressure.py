@@ -31,6 +31,17 @@ class Pressure:
         self._now = now
         self._late: deque[float] = deque(maxlen=TICKS)
         self._task: asyncio.Task[None] | None = None
+        self.looks: list[Callable[[], None]] = []
+        """What looks at a socket for questions that need no waiting."""
+
+    def breathe(self) -> None:
+        """Between two steps of long work: answer what came meanwhile and is at hand (threats N7).
+
+        A turn of the loop carries out a step of every fetch that heard something; without this
+        the questions behind it wait for all of them.
+        """
+        for look in self.looks:
+            look()
 
     @property
     def overloaded(self) -> bool:

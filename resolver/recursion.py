@@ -80,9 +80,10 @@ class Recursion:
         guard: Guard | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         """guard: the way out for what goes with a cache (resolver.follow)."""
-        self.pressure = Pressure()
+        self.pressure = pressure or Pressure()
         self.shed_from = SHED_FROM
         self.fetcher = fetcher
         self.guard = guard or Guard(OutboundSettings())
@@ -311,7 +312,8 @@ def open_recursion(
     configured = settings.recursion
     metrics = metrics or Metrics()
     guard = Guard(settings.outbound, metrics)
-    client = Client(guard, now=now, wall=wall, metrics=metrics)
+    pressure = Pressure()
+    client = Client(guard, now=now, wall=wall, metrics=metrics, breathe=pressure.breathe)
     addresses = configured.roots or ((settings.node.parent,) if settings.node.parent else ())
     roots = RootBook(
         [source for address in addresses for source in parse_sources(address)],
@@ -338,4 +340,4 @@ def open_recursion(
     limits = Limits(
         depth=configured.referrals, messages=configured.messages, total_s=configured.total_s
     )
-    return Recursion(fetcher, roots, guard=guard, limits=limits, metrics=metrics)
+    return Recursion(fetcher, roots, guard=guard, limits=limits, metrics=metrics, pressure=pressure)

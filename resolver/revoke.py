@@ -13,7 +13,7 @@ from pathlib import Path
 from protocol.change import Change, Kind
 from protocol.errors import HandleNotFound, InvalidValue, ParseError, SettingsError, ValuesNotFound
 from protocol.keys import PublicKey, decode_public_key, encode_public_key
-from protocol.name import described_prefix, prefix_of
+from protocol.name import described_prefix
 from protocol.record import HandleValue, Reference
 from protocol.signature import (
     HS_CERT,
@@ -90,7 +90,8 @@ def revoke_value(folder: Path, identity: str, reason: str, position: int | None)
             )
         row = Prefixes(source.store).get(described) if described is not None else None
         if row is not None and row.state == DELEGATED:
-            told = Revocation(log_name(row.prefix.decode()), position or 0, now_s, reason[:_REASON])
+            of = application_of(row.prefix, row.attributes).log_prefix
+            told = Revocation(log_name(of.decode()), position or 0, now_s, reason[:_REASON])
             change = _of_child(
                 source.store,
                 settings,
@@ -126,23 +127,23 @@ def _of_record(
 ) -> list[Change]:
     """The changes that take a key out of an ordinary record."""
     held = _values(store, found)
-    own = _value(held, found, HS_PUBKEY)
+    key = _value(held, found, HS_PUBKEY)
     certificates = [value for value in held if _certifies(value, found)]
     permissions: tuple[Permission, ...] = ()
     if certificates:
         permissions = parse_certificate(certificates[0].data).permissions
-    prefix = settings.node.prefix.encode().upper()
+    own = settings.node.prefix.encode().upper()
     days = settings.signing.certificate_days
     data = revoked_certificate(
         found,
-        decode_public_key(own.data),
+        decode_public_key(key.data),
         permissions,
-        issuer(store, keys, prefix),
+        issuer(store, keys, own, found.handle),
         Validity(told.time - SKEW_S, told.time + days * DAY_S, told.time),
         told,
     )
-    revoked = HandleValue(own.index, REVOKED, data, own.ttl, own.ttl_type)
-    sign = {SIGN: True} if prefix_of(found.handle) == prefix else None
+    revoked = HandleValue(key.index, REVOKED, data, key.ttl, key.ttl_type)
+    sign = {SIGN: True}
     changes = [Change(Kind.MODIFY, found.handle, (revoked,), attributes=sign)]
     if certificates:
         indexes = tuple(value.index for value in certificates)

@@ -24,7 +24,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from protocol.change import Change, Kind
-from protocol.errors import ServerBusy, SettingsError, SignatureInvalid, StoreError, UpstreamError
+from protocol.errors import (
+    BiaoshiError,
+    ServerBusy,
+    SettingsError,
+    SignatureInvalid,
+    StoreError,
+    UpstreamError,
+)
 from protocol.handover import hand_over, parse_handover
 from protocol.keys import (
     PrivateKey,
@@ -52,12 +59,13 @@ from registry.keys import (
     self_signed,
     write_private,
 )
-from registry.prefix_record import KEY, SITE, SITE6
+from registry.prefix_record import KEY, LOG_CERT, SITE, SITE6, own_issuer
 from registry.prefix_record import LOG_KEY as LOG_INDEX
 from registry.prefixes import DELEGATED, HOMED, WAITING, Prefixes
 from registry.records import read_record
 from registry.rotation import ROTATION, FormerKey, RevokedKey, Rotation, rotation_text
 from registry.signing import SKEW_S
+from registry.store import Store
 from registry.store.place import sync_folder, sync_tree
 from registry.tree import log_name, tree_size
 from resolver.config import Settings
@@ -65,6 +73,7 @@ from resolver.config_file import load_settings
 from resolver.delegate import delegation
 from resolver.enrol import application_of, fingerprint, format_application
 from resolver.founding import ROOT_KEY
+from resolver.further import further_prefixes, is_ours
 from resolver.homing import homing_change, own_application
 from resolver.outbound import make_guard
 from resolver.parent import ParentLink, load_pinned, published_values
@@ -85,12 +94,16 @@ _LOOK_S: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """What was done. keys: (index, new fingerprint). until: end of the overlap; None without."""
+    """What was done. keys: (index, new fingerprint). until: end of the overlap; None without.
+
+    unpublished: further prefixes whose parent did not publish the keys, and why.
+    """
 
     prefix: str
     keys: tuple[tuple[int, str], ...]
     until: int | None
     revoked: tuple[RevokedKey, ...]
+    unpublished: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +143,12 @@ def rotate(
     _adopt(held, values, sites)
     if KEY in indexes:
         _sign_delegations(held, keys)
+    unpublished = _publish_further(held, keys, sites, handovers, now_s)
     reload_node(folder)
     replaced = tuple((index, fingerprint(_public(keys, index))) for index in indexes)
     revoked = rotation.revoked[-len(indexes) :] if revoke is not None else ()
-    return Rotated(held.prefix.decode(), replaced, until if revoke is None else None, revoked)
+    ends = until if revoke is None else None
+    return Rotated(held.prefix.decode(), replaced, ends, revoked, unpublished)
 
 
 def revoke_former(
@@ -158,8 +173,9 @@ def revoke_former(
     values = _published(held, keys, sites, rotation.handovers, now_s)
     _install(folder)
     _adopt(held, values, sites)
+    unpublished = _publish_further(held, keys, sites, rotation.handovers, now_s)
     reload_node(folder)
-    return Rotated(held.prefix.decode(), (), None, (one,))
+    return Rotated(held.prefix.decode(), (), None, (one,), unpublished)
 
 
 def _read(folder: Path) -> _Held:
@@ -333,8 +349,9 @@ def _published(
     """The new prefix record: made here, or by the parent."""
     if not held.settings.node.parent:
         days = held.settings.signing.certificate_days
-        return remade(held.prefix, held.values, sites, keys, root=True, days=days)
-    return asyncio.run(_from_parent(held, keys, sites, handovers, now_s))
+        issuer = own_issuer(keys, held.prefix)
+        return remade(held.prefix, held.values, sites, keys, issuer=issuer, days=days)
+    return asyncio.run(_from_parent(held, keys, sites, handovers, now_s)).values
 
 
 async def _from_parent(
@@ -343,15 +360,25 @@ async def _from_parent(
     sites: Sequence[Site],
     handovers: tuple[bytes, ...],
     now_s: int,
-) -> tuple[HandleValue, ...]:
-    pinned = load_pinned(held.folder)
+    further: bytes = b"",
+) -> Change:
+    """What makes the new keys ours, once the parent has published them. further: a prefix."""
+    pinned = load_pinned(held.folder, further)
     if pinned is None:
         raise SettingsError(f"{held.folder} has applied to no parent; `biaoshi prefix request`")
+    prefix = further or held.prefix
+    before = _values(held.folder, further) if further else held.values
     link = ParentLink(make_guard(held.settings, pinned.url), pinned.url, pinned.key)
     try:
-        parent = (await link.state(held.prefix)).key
+        parent = (await link.state(prefix)).key
         application = own_application(
-            held.settings, sites, keys, held.values, issued=now_s, audience=fingerprint(parent)
+            held.settings,
+            sites,
+            keys,
+            before,
+            issued=now_s,
+            audience=fingerprint(parent),
+            further=further,
         )
         more = replace(application.more, handovers=handovers)
         text = format_application(replace(application, more=more), keys.site_private)
@@ -359,25 +386,89 @@ async def _from_parent(
         while True:
             with contextlib.suppress(SignatureInvalid, ServerBusy):
                 answer = await link.apply(text)
-                values = published_values(answer, pinned, keys, held.prefix, now_s)
+                values = published_values(answer, pinned, keys, prefix, now_s)
                 break
             if time.monotonic() > until:
                 raise UpstreamError("the parent does not publish the new keys; try again")
             await asyncio.sleep(_LOOK_S)
     finally:
         await link.close()
-    change = homing_change(prefix_record(held.prefix), values, held.values, pinned, now_s)
-    return change.values
+    record = prefix_record(prefix)
+    return homing_change(record, values, before, pinned, now_s, further=bool(further))
 
 
 def _adopt(held: _Held, values: tuple[HandleValue, ...], sites: Sequence[Site]) -> None:
     """Write the new record and the site file."""
     name = prefix_record(held.prefix)
-    with open_writer(held.folder) as writer:
-        (outcome,) = writer.submit([Change(Kind.CREATE, name, values, overwrite=True)])
-    if outcome.status == "refused":
-        raise StoreError(f"the record of {held.prefix.decode()} is not changed: {outcome.error}")
+    _write(held.folder, Change(Kind.CREATE, name, values, overwrite=True))
     write_site_info(held.folder, sites[0])
+
+
+def _write(folder: Path, change: Change) -> None:
+    with open_writer(folder) as writer:
+        (outcome,) = writer.submit([change])
+    if outcome.status == "refused":
+        name = change.handle.decode("utf-8", "replace")
+        raise StoreError(f"the record {name} is not changed: {outcome.error}")
+
+
+def _publish_further(
+    held: _Held,
+    keys: NodeKeys,
+    sites: Sequence[Site],
+    handovers: tuple[bytes, ...],
+    now_s: int,
+) -> tuple[tuple[str, str], ...]:
+    """The keys in the records of further prefixes: by this node, or by whoever certified them.
+
+    Gives those that were not published. One parent that is away must not hold up a revocation.
+    """
+    missing = []
+    for prefix in _certified_further(held):
+        try:
+            if held.settings.node.parent:
+                change = asyncio.run(
+                    _from_parent(held, keys, sites, handovers, now_s, further=prefix)
+                )
+            else:
+                change = _own_further(held, keys, sites, prefix)
+            _write(held.folder, change)
+        except BiaoshiError as error:
+            missing.append((prefix.decode(), str(error)))
+    return tuple(missing)
+
+
+def _certified_further(held: _Held) -> list[bytes]:
+    """The further prefixes whose records name keys that this node had until now."""
+    source = FolderSource(held.folder)
+    try:
+        homed = further_prefixes(source.store, held.prefix)
+        return [prefix for prefix in homed if _is_certified(source.store, held.keys, prefix)]
+    finally:
+        source.close()
+
+
+def _is_certified(store: Store, keys: NodeKeys, prefix: bytes) -> bool:
+    record = read_record(store, prefix_record(prefix))
+    values = record.values if record is not None else ()
+    return any(value.index == LOG_CERT for value in values) and is_ours(values, keys)
+
+
+def _own_further(held: _Held, keys: NodeKeys, sites: Sequence[Site], prefix: bytes) -> Change:
+    issuer, days = own_issuer(keys, held.prefix), held.settings.signing.certificate_days
+    before = _values(held.folder, prefix)
+    values = remade(prefix, before, sites, keys, issuer=issuer, days=days)
+    return Change(Kind.CREATE, prefix_record(prefix), values, overwrite=True)
+
+
+def _values(folder: Path, prefix: bytes) -> tuple[HandleValue, ...]:
+    """The record of a prefix, as it lies here."""
+    source = FolderSource(folder)
+    try:
+        record = read_record(source.store, prefix_record(prefix))
+    finally:
+        source.close()
+    return record.values if record is not None else ()
 
 
 def _sign_delegations(held: _Held, keys: NodeKeys) -> None:

@@ -1,7 +1,8 @@
 """At each start: the node's own site record says the ports and addresses that are in use now.
 
 Done by the writer before it takes submissions, so that siteinfo.json and 0.NA/P are right when
-the node says that it is ready. The record of a delegated prefix is its parent's to change:
+the node says that it is ready; so are, at a node that stands alone, the records of the further
+prefixes that are home to it. The record of a delegated prefix is its parent's to change:
 resolver.homing sends it the new site.
 """
 
@@ -19,7 +20,7 @@ from protocol.errors import SettingsError, StoreError
 from protocol.name import prefix_record
 from protocol.record import HandleValue
 from protocol.signature import REVOKED, Validity, sign_record
-from protocol.values.hs_site import Site, encode_site
+from protocol.values.hs_site import Site, decode_site, encode_site
 from registry.keys import NodeKeys, load_keys
 from registry.prefix_record import (
     DAY_S,
@@ -27,11 +28,12 @@ from registry.prefix_record import (
     KEY,
     LOG_KEY,
     NATIONAL,
-    OWN_INDEXES,
     SIGNATURE,
     SITES,
     Holder,
+    Issuer,
     base_values,
+    is_nodes_own,
     own_issuer,
     own_prefix_values,
     secret_of,
@@ -43,6 +45,7 @@ from registry.signing import SKEW_S
 from registry.store import Store
 from registry.writer import Writer
 from resolver.config import Settings
+from resolver.further import further_prefixes, is_ours, names_another_site, operators_own
 from resolver.site import (
     make_sites,
     next_serial,
@@ -94,16 +97,41 @@ def _update_record(
     row = Prefixes(store).get(prefix)
     ours = row is not None and (row.state == WAITING or not settings.node.parent)
     record = read_record(store, prefix_record(prefix))
-    if row is None or record is None or not ours or _says(prefix, record.values, sites, keys):
+    if row is None or record is None or not ours:
         return
-    values = remade(
-        prefix,
-        record.values,
-        sites,
-        keys,
-        root=row.state == HOMED,
-        days=settings.signing.certificate_days,
-    )
+    issuer = own_issuer(keys, prefix) if row.state == HOMED else None
+    days = settings.signing.certificate_days
+    if not _says(prefix, record.values, sites, keys):
+        values = remade(prefix, record.values, sites, keys, issuer=issuer, days=days)
+        _write(prefix, values, writer)
+    for further in further_prefixes(store, prefix) if issuer is not None else ():
+        made = further_record(store, keys, settings, further, sites)
+        if made is not None:
+            _write(further, made, writer)
+
+
+def further_record(
+    store: Store, keys: NodeKeys, settings: Settings, prefix: bytes, sites: Sequence[Site]
+) -> tuple[HandleValue, ...] | None:
+    """The record of a further prefix, certified by this node, which stands alone.
+
+    None where it says all that already, or other keys have the places of the node's.
+    """
+    record = read_record(store, prefix_record(prefix))
+    before = record.values if record is not None else ()
+    if not is_ours(before, keys) or _says(prefix, before, sites, keys):
+        return None
+    issuer = own_issuer(keys, settings.node.prefix.encode().upper())
+    days = settings.signing.certificate_days
+    return remade(prefix, before, sites, keys, issuer=issuer, days=days)
+
+
+def sites_of(values: Sequence[HandleValue]) -> list[Site]:
+    """The sites that a prefix record names."""
+    return [decode_site(value.data) for value in values if value.index in SITES]
+
+
+def _write(prefix: bytes, values: tuple[HandleValue, ...], writer: Writer) -> None:
     change = Change(Kind.CREATE, prefix_record(prefix), values, overwrite=True)
     (outcome,) = writer.commit([change])
     if outcome.status == "refused":
@@ -117,7 +145,7 @@ def _says(
 ) -> bool:
     """Whether a record holds just these site records, and these keys and revocations."""
     held = {value.data for value in values if value.index in SITES}
-    if held != {encode_site(site) for site in sites}:
+    if held != {encode_site(site) for site in sites} and not names_another_site(values, keys):
         return False
     holder = Holder.of(keys, prefix, tuple(sites), has_secret=False)
     wanted = base_values(holder, int(time.time()))
@@ -136,20 +164,31 @@ def remade(
     sites: Sequence[Site],
     keys: NodeKeys,
     *,
-    root: bool,
+    issuer: Issuer | None,
     days: int,
 ) -> tuple[HandleValue, ...]:
-    """The node's own record with new sites; what its operator added stays, under the signature."""
+    """A prefix record of the node's own with new sites; what its operator added stays, signed too.
+
+    issuer: as of own_prefix_values(); its prefix is another one where this one is a further one.
+    """
     now_s = int(time.time())
     made = own_prefix_values(
-        keys, prefix, sites, now_s=now_s, secret=secret_of(before), root=root, days=days
+        keys, prefix, sites, now_s=now_s, secret=secret_of(before), issuer=issuer, days=days
     )
-    known = {value.index for value in made} | OWN_INDEXES
-    added = [value for value in before if value.index not in known and value.type != REVOKED]
+    if issuer is not None and issuer.prefix != prefix:
+        stays = operators_own(before, keys)
+        made = tuple(value for value in made if value.index not in stays)
+    else:
+        stays = frozenset()
+    known = {value.index for value in made}
+    added = [
+        value
+        for value in before
+        if value.index in stays or not (value.index in known or is_nodes_own(value))
+    ]
     kept = with_members(made, before)
-    if (not added and kept == made) or not root:
+    if (not added and kept == made) or issuer is None:
         return (*kept, *added)
-    issuer = own_issuer(keys, prefix)
     signed = [*(value for value in kept if value.index != SIGNATURE), *added]
     expires = now_s + days * DAY_S
     data = sign_record(

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from protocol.change import Change
+from protocol.change import Change, Kind
 from protocol.errors import StoreError
 from registry import tree
 from registry.access import Access
@@ -21,7 +21,7 @@ from registry.generation import Generation
 from registry.group_commit import GroupCommit
 from registry.keys import NodeKeys, load_keys
 from registry.rules import WriterSettings
-from registry.signing import NodeSigner
+from registry.signing import NodeSigners
 from registry.store.lmdb_store import LmdbStore
 from registry.store.place import StoreLocked
 from registry.writer import Outcome, Submission, Writer
@@ -84,7 +84,7 @@ class NodeWriter(Writer):
     ) -> None:
         """known: the file of the last checkpoint; compared with the store now, kept up later."""
         prefix = settings.node.prefix.encode().upper()
-        signer = NodeSigner(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
+        signers = NodeSigners(keys, prefix, rsa=settings.signing.handle_compat) if prefix else None
         super().__init__(
             store,
             now=time.time,
@@ -92,7 +92,7 @@ class NodeWriter(Writer):
             settings=writer_settings(settings),
             access=Access(store, access_settings(settings)),
             generation=generation,
-            signer=signer,
+            signers=signers,
             log_signer=log_signer(settings, keys),
         )
         self._lmdb = store
@@ -162,7 +162,10 @@ class WriterProcess:
         mirrors: Mirrors,
         republish: Callable[[], None],
     ) -> None:
-        """republish: brings the node's own record up to date after a mirror said where it is."""
+        """republish: brings the records of the node's own prefixes up to date.
+
+        After a mirror said where it is, and after a further prefix came home, by whatever face.
+        """
         self._republish = republish
         self._store = store
         self._writer = writer
@@ -205,6 +208,8 @@ class WriterProcess:
             outcomes = await self._queue.submit(changes, atomic)
         finally:
             self._metrics.queue.set(self._queue.waiting)
+        if any(change.kind is Kind.HOME for change in changes):
+            await self._queue.between(self._republish)
         mirror = self._settings.mirror
         if mirror.durable == "mirror":
             # A repeated request is `unchanged`: then it is the earlier change that must be there.

@@ -1,4 +1,4 @@
-"""XML of strangers as a tree with namespaces: no document type, no entities, bounded.
+"""XML of strangers as a tree with namespaces: no declarations, no entities, bounded.
 
 protocol.xmltree reads the small XML of handle values; EPCIS documents are larger, and their
 namespaces mean something.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
-from xml.parsers import expat  # no document type is let through, so no entity can be declared
+from xml.parsers import expat  # a document type that could declare an entity is not let through
 
 from protocol.errors import ParseError
 
@@ -90,8 +90,13 @@ class _Builder:
         if uri is not None and not self.prefixes.get(uri):
             self.prefixes[uri] = prefix or ""
 
+    def doctype(self, _name: str, system: str | None, _public: str | None, inner: int) -> None:
+        """A document type that is but a name declares nothing, and GS1's own examples have one."""
+        if system is not None or inner:
+            self.refuse()
+
     def refuse(self, *_: object) -> None:
-        raise ParseError("XML with a document type or entities is refused; leave them out")
+        raise ParseError("XML with declarations, a DTD or entities is refused; leave them out")
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -109,7 +114,7 @@ def parse_tree(data: bytes, what: str = "the document") -> Tree:
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.data
     parser.StartNamespaceDeclHandler = builder.declared
-    parser.StartDoctypeDeclHandler = builder.refuse
+    parser.StartDoctypeDeclHandler = builder.doctype
     parser.EntityDeclHandler = builder.refuse
     try:
         parser.Parse(data, True)

@@ -108,10 +108,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 
-def percent_decode(text: str) -> str:
-    """Undo percent-encoding once, as UTF-8. Raises BadIdentifier `bad-percent-encoding`."""
-    if "%" not in text:
-        return text
+def check_escapes(text: str) -> None:
+    """Each percent sign begins an escape. Raises BadIdentifier `bad-percent-encoding`."""
     bad = _BAD_ESCAPE.search(text)
     if bad:
         raise BadIdentifier(
@@ -119,6 +117,13 @@ def percent_decode(text: str) -> str:
             f"{text[bad.start() : bad.start() + 3]!r} in {shown(text)} is no escape; "
             "write %25 for a percent sign",
         )
+
+
+def percent_decode(text: str) -> str:
+    """Undo percent-encoding once, as UTF-8. Raises BadIdentifier `bad-percent-encoding`."""
+    if "%" not in text:
+        return text
+    check_escapes(text)
     try:
         return _ESCAPES.sub(
             lambda run: bytes.fromhex(run[0].replace("%", "")).decode("utf-8"), text

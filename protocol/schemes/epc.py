@@ -7,7 +7,7 @@ Each kind is one row of KINDS; which fields it has, how many digits they make an
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
@@ -163,6 +163,11 @@ def _key(kind: Kind, company: str, reference: str) -> str:
         )
     body = reference[: kind.leading] + company + reference[kind.leading :]
     return ("0" if kind.zero else "") + body + check_digit(body)
+
+
+def link_of(name: str, company: str, fields: Sequence[str]) -> DigitalLink:
+    """The Digital Link of a kind's company prefix and fields as they are. Raises BadIdentifier."""
+    return _link(KINDS[name], company, list(fields), f"{name} {company}.{'.'.join(fields)}")
 
 
 def _link(kind: Kind, company: str, fields: list[str], text: str) -> DigitalLink:

@@ -11,7 +11,7 @@ from calendar import monthrange
 from collections.abc import Callable, Mapping
 
 from protocol.errors import BadIdentifier
-from protocol.schemes.base import percent_decode
+from protocol.schemes.base import check_escapes
 from protocol.schemes.gs1_codes import (
     COUNTRY_LETTERS,
     COUNTRY_NUMBERS,
@@ -147,10 +147,6 @@ def _iban(text: str) -> None:
         raise BadIdentifier("check-digit", f"check digits {text[2:4]} of IBAN {text} do not fit")
 
 
-def _escapes(text: str) -> None:
-    percent_decode(text)
-
-
 def _position(text: str) -> None:
     match = _POSITION.fullmatch(text)
     if match is None or match[1] > match[2]:
@@ -181,7 +177,7 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
     "date": _date,
     "date0": _date0,
     "date8": _date8,
-    "escapes": _escapes,
+    "escapes": check_escapes,
     "hour": _hour,
     "hyphen": _must(lambda text: set(text) == {"-"}, "a hyphen"),
     "iban": _iban,

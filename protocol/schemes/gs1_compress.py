@@ -17,7 +17,9 @@ from math import ceil, log2
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
+from protocol.schemes import epc_binary
 from protocol.schemes.base import shown
+from protocol.schemes.bits import ALPHABET, Bits, sextets
 from protocol.schemes.gs1_ai import AIS, KEYS, Ai, leading_ai
 from protocol.schemes.gs1_elements import Element, check_value
 from protocol.schemes.gs1_link import (
@@ -30,9 +32,6 @@ from protocol.schemes.gs1_link import (
     read_uri,
     with_key,
 )
-
-ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-"""The characters of a compressed segment, in the order of their values."""
 
 SEQUENCES: Mapping[str, tuple[str, ...]] = {
     "0A": ("01", "22"),
@@ -83,24 +82,6 @@ def _length_bits(most: int) -> int:
     return ceil(log2(most) + 0.01)
 
 
-class _Bits:
-    """Bits taken off the front of a compressed segment."""
-
-    def __init__(self, segment: str) -> None:
-        self._bits = "".join(f"{ALPHABET.index(char):06b}" for char in segment)
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._bits) - self._at
-
-    def take(self, size: int) -> int:
-        if size > self.left:
-            raise BadIdentifier("compressed", "the compressed segment ends inside a value")
-        self._at += size
-        return int(self._bits[self._at - size : self._at] or "0", 2)
-
-
 def _characters_bits(text: str) -> str:
     """Encoding and characters, as a pair of bit strings: the length stands between them."""
     for code, fits, alphabet in _ENCODINGS:
@@ -112,7 +93,7 @@ def _characters_bits(text: str) -> str:
     raise BadIdentifier("charset", f"{shown(text)} is not ASCII; compression takes no other text")
 
 
-def _take_characters(bits: _Bits, code: int, size: int) -> str:
+def _take_characters(bits: Bits, code: int, size: int) -> str:
     alphabet = _ALPHABETS.get(code)
     if alphabet is None:
         raise BadIdentifier("compressed", f"character encoding {code} is not defined")
@@ -122,7 +103,7 @@ def _take_characters(bits: _Bits, code: int, size: int) -> str:
     return "".join(alphabet[bits.take(width)] for _ in range(size))
 
 
-def _take_number(bits: _Bits, size: int) -> str:
+def _take_number(bits: Bits, size: int) -> str:
     number = str(bits.take(_digits_bits(size)))
     if not size:
         return ""
@@ -168,7 +149,7 @@ def _put_value(row: Ai, value: str) -> str:
     return out
 
 
-def _take_field(bits: _Bits, field: _Field) -> str:
+def _take_field(bits: Bits, field: _Field) -> str:
     code = None if field.digits else bits.take(3)
     size = field.most if field.fixed else bits.take(_length_bits(field.most))
     if size > field.most:
@@ -224,7 +205,7 @@ def _put_foreign(member: str) -> str:
             f"query member {shown(member)} cannot be compressed: a name of letters, digits, - "
             f"and _, and at most {_MAX_FOREIGN} characters; leave it out",
         )
-    key = "".join(f"{ALPHABET.index(char):06b}" for char in name)
+    key = sextets(name)
     code, _, characters = _characters_bits(value).partition("|")
     return f"{_FOREIGN:04b}{len(name):07b}{key}{code}{len(value):07b}{characters}"
 
@@ -234,11 +215,13 @@ def expand_segment(segment: str) -> tuple[tuple[Element, ...], tuple[str, ...]]:
 
     Raises BadIdentifier `compressed` for what is no compressed segment.
     """
+    if epc_binary.looks_so(segment):
+        return epc_binary.decode(segment), ()
     if not _SEGMENT.fullmatch(segment):
         raise BadIdentifier(
             "compressed", f"{shown(segment)} is not compressed: letters, digits, - and _ alone"
         )
-    bits = _Bits(segment)
+    bits = Bits(sextets(segment))
     elements: list[Element] = []
     parameters: list[str] = []
     # Padding is below six bits and an entry begins with eight at least.
@@ -257,7 +240,7 @@ def expand_segment(segment: str) -> tuple[tuple[Element, ...], tuple[str, ...]]:
     return tuple(elements), tuple(parameters)
 
 
-def _rows_of(code: str, bits: _Bits) -> list[Ai]:
+def _rows_of(code: str, bits: Bits) -> list[Ai]:
     sequence = SEQUENCES.get(code)
     if sequence is not None:
         return [AIS[ai] for ai in sequence]
@@ -273,7 +256,7 @@ def _rows_of(code: str, bits: _Bits) -> list[Ai]:
     return [row]
 
 
-def _take_foreign(bits: _Bits) -> str:
+def _take_foreign(bits: Bits) -> str:
     name = "".join(ALPHABET[bits.take(6)] for _ in range(bits.take(7)))
     code = bits.take(3)
     value = _take_characters(bits, code, bits.take(7))

@@ -7,7 +7,7 @@ What such pairs identify is the business of gs1_link.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from protocol.errors import BadIdentifier
@@ -95,6 +95,20 @@ def check_together(elements: Sequence[Element], free: Collection[str] = ()) -> N
         if row.needs and ai not in free and not _satisfied(row, values):
             needed = " or ".join("+".join(group) for group in row.needs)
             raise BadIdentifier("pairing", f"({ai}) {row.title} needs {needed} beside it")
+    if _SIGNATURE in values:
+        _check_signed(values)
+
+
+_SIGNATURE = "8030"
+_KEYS_OF_MANY = ("253", "255", "8003")
+
+
+def _check_signed(values: Mapping[str, str]) -> None:
+    """A digital signature is of one thing: a key with a serial of its own must have it."""
+    for ai in _KEYS_OF_MANY:
+        least = sum(part.least for part in known(ai).parts if not part.optional)
+        if len(values.get(ai, "")) == least:
+            raise BadIdentifier("pairing", f"({_SIGNATURE}) needs a serial in ({ai})")
 
 
 def _satisfied(row: Ai, present: Collection[str]) -> bool:

@@ -22,8 +22,10 @@ CANONICAL = "https://id.gs1.org"
 """Where the canonical form lives."""
 
 _ORIGIN = re.compile(r"(?:https?|HTTPS?)://[^/?#]*")
+_HOST = re.compile(r"[A-Za-z]+://[A-Za-z0-9.\-:\[\]]*")
 _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
-_DIGITS = re.compile(r"[0-9]+")
+_DIGITS = re.compile(r"[0-9]*")
+_SEMICOLON = re.compile(r";(?=[0-9]{2,4}=)")
 
 WORDS = {
     "gtin": "01", "itip": "8006", "cpid": "8010", "gln": "414", "party": "417",
@@ -200,13 +202,18 @@ def read_uri(text: str) -> Uri:
         raise BadIdentifier(
             "charset", f"{shown(text)} has a character no URI may have; escape it as %XX"
         )
+    if not _HOST.fullmatch(origin[0]):
+        raise BadIdentifier(
+            "charset", f"{shown(origin[0])}: a host has letters, digits, `-` and `.`, and a port"
+        )
     return Uri(origin[0], url.path, url.query)
 
 
 def parse_uri(text: str, *, lenient: bool = False) -> DigitalLink:
     """Read an uncompressed Digital Link URI of any host.
 
-    lenient: as a resolver may, accept a trailing slash, word forms of AIs and short GTINs.
+    lenient: as a resolver may, accept a trailing slash, word forms of AIs, short GTINs, and
+    semicolons between attributes.
     Raises BadIdentifier.
     """
     uri = read_uri(text)
@@ -216,7 +223,9 @@ def parse_uri(text: str, *, lenient: bool = False) -> DigitalLink:
     if segments[-1] == "" and len(segments) > 1:
         raise BadIdentifier("structure", f"{shown(text)} ends with a slash; remove it")
     stem, key, qualifiers = _read_path(segments, text, lenient=lenient)
-    attributes, parameters = read_query(uri.query, key.ai)
+    # The syntax allows semicolons between attributes; inside a value they are data.
+    query = _SEMICOLON.sub("&", uri.query) if lenient else uri.query
+    attributes, parameters = read_query(query, key.ai)
     base = "/".join((uri.origin, *stem))
     link = DigitalLink(key, qualifiers, attributes, parameters, base)
     _check_once(link.elements)
@@ -284,8 +293,8 @@ def read_query(query: str, key: str) -> tuple[tuple[Element, ...], tuple[str, ..
     attributes: list[Element] = []
     parameters: list[str] = []
     for member in filter(None, query.split("&")):
-        name, _, value = member.partition("=")
-        if not _DIGITS.fullmatch(name):
+        name, equals, value = member.partition("=")
+        if not equals or not _DIGITS.fullmatch(name):
             parameters.append(member)
             continue
         if name not in AIS:

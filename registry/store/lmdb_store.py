@@ -39,7 +39,8 @@ MAP_BYTES = 1 << 40
 MAX_READERS = 1024
 RESERVE_BYTES = 64 << 20
 """Disk space kept free: below it only changes that add no record are written."""
-RECLAIM_EVERY_S = 10.0
+RECLAIM_EVERY_S = 1.0
+"""A reader that died keeps pages until somebody looks: as many as are written meanwhile."""
 
 _FILLING = frozenset((Table.RECORDS, Table.EVENTS))
 """Tables that writes to are refused first when the disk is full."""
@@ -452,7 +453,7 @@ class LmdbStore:
             )
 
     def reclaim_readers(self) -> int:
-        """Free the slots of readers that died, at most every 10 s; how many were freed."""
+        """Free the slots of readers that died, at most once a second; how many were freed."""
         now = self._now()
         if now - self._reclaimed_at < RECLAIM_EVERY_S:
             return 0

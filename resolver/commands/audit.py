@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from protocol.errors import ParseError, SignatureInvalid
+from resolver.commands.options import Cert, Insecure
 from resolver.exits import Exit
 
 app = typer.Typer()
@@ -45,12 +46,8 @@ def audit(
     auth: Annotated[
         str, typer.Option(metavar="KEY", help="For a URL: INDEX:HANDLE=FILE of an administrator.")
     ] = "",
-    cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For a URL: the node's tls/cert.pem.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="For a URL: accept any certificate.")
-    ] = False,
+    cert: Cert = None,
+    insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Replay a node's log and name the first thing that does not add up."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from protocol.errors import SettingsError
+from resolver.commands.options import Auth, Cert, Insecure
 from resolver.exits import Exit
 
 if TYPE_CHECKING:
@@ -78,16 +79,9 @@ def import_(
     label: Annotated[
         str, typer.Option(help="Level of the events: public, 1, 2, 3 or a JSON object.")
     ] = "",
-    auth: Annotated[
-        str, typer.Option(metavar="KEY", help="For a URL: [INDEX:HANDLE=]FILE, as in register.")
-    ] = "",
-    cert: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="For a URL: the node's certificate, tls/cert.pem."),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="For a URL: accept any certificate.")
-    ] = False,
+    auth: Auth = "",
+    cert: Cert = None,
+    insecure: Insecure = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Make and check every event, and keep none.")
     ] = False,

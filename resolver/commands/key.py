@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from base64 import b64encode
 from enum import StrEnum
@@ -32,10 +33,13 @@ from protocol.keys.jwk import format_jwk
 from protocol.keys.private_jwk import format_private_jwk
 from protocol.keys.sm2 import Sm2PrivateKey, Sm2PublicKey
 from registry.keys import write_private
+from resolver.exits import Exit
 from resolver.keyfiles import AnyKey, read_any_key, read_passphrase
 from resolver.pem import format_public_pem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resolver.rotate import Rotated
 
 app = typer.Typer(help="Make, show, convert, replace and revoke keys.", no_args_is_help=True)
@@ -191,7 +195,7 @@ def rotate(
         Path | None, typer.Option(metavar="FILE", help="An administrator's new public key.")
     ] = None,
     resign: Annotated[
-        bool, typer.Option(help="Sign the records anew that the old log key signed.")
+        bool, typer.Option(help="Sign the records anew that the old key signed.")
     ] = True,
 ) -> None:
     """Replace a key; the old one stays valid for a time."""
@@ -208,10 +212,10 @@ def rotate(
         return
     from resolver import rotate as rotating
 
-    _print_rotated(
-        rotating.rotate(node, indexes=_INDEXES[which], overlap_s=overlap * rotating.DAY_S)
-    )
-    _resign(node, resign=resign and which is not Which.SITE)
+    done = rotating.rotate(node, indexes=_INDEXES[which], overlap_s=overlap * rotating.DAY_S)
+    _print_rotated(done)
+    _resign(node, which, resign=resign)
+    _require_published([done])
 
 
 @app.command(
@@ -246,7 +250,7 @@ def revoke(
         ),
     ] = None,
     resign: Annotated[
-        bool, typer.Option(help="Sign the records anew that the old log key signed.")
+        bool, typer.Option(help="Sign the records anew that the old key signed.")
     ] = True,
 ) -> None:
     """Revoke a key: everywhere within a minute, and not for what was logged before."""
@@ -260,11 +264,13 @@ def revoke(
     from resolver import rotate as rotating
 
     if former:
-        for index in _INDEXES[which]:
-            _print_rotated(rotating.revoke_former(node, index, reason))
+        done = [rotating.revoke_former(node, index, reason) for index in _INDEXES[which]]
     else:
-        _print_rotated(rotating.rotate(node, indexes=_INDEXES[which], overlap_s=0, revoke=reason))
-    _resign(node, resign=resign and which is not Which.SITE)
+        done = [rotating.rotate(node, indexes=_INDEXES[which], overlap_s=0, revoke=reason)]
+    for one in done:
+        _print_rotated(one)
+    _resign(node, which, resign=resign)
+    _require_published(done)
 
 
 @app.command(
@@ -306,12 +312,23 @@ def _print_rotated(done: Rotated) -> None:
         print(f"The key before at {one.index} is {one.revocation.text()}.")
     if done.until is not None:
         print(f"The key before stays valid until {time.strftime('%F', time.gmtime(done.until))}.")
+    for prefix, why in done.unpublished:
+        print(f"biaoshi: {prefix} still names the key before: {why}", file=sys.stderr)
 
 
-def _resign(folder: Path, *, resign: bool) -> None:
+def _require_published(done: Sequence[Rotated]) -> None:
+    """Exit with 3 where a parent did not publish the keys for a further prefix."""
+    if any(one.unpublished for one in done):
+        raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _resign(folder: Path, which: Which, *, resign: bool) -> None:
+    """Sign anew what the replaced key signed: the site key does so where Handle software verifies."""
+    from resolver.config_file import load_settings
     from resolver.resign import resign_records
 
-    if resign:
+    signing = Which.SITE if load_settings(folder).signing.handle_compat else Which.LOG
+    if resign and which in {signing, Which.BOTH}:
         print(f"{resign_records(folder)} records signed anew.")
 
 

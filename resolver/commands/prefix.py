@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from protocol.errors import HandleNotFound, NotServedHere, ParseError, SettingsError
+from protocol.errors import HandleNotFound, NotServedHere, ParseError
 from resolver.exits import Exit
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ Examples:
   biaoshi prefix request --node ./steel
   biaoshi prefix request --node ./steel --wait
   biaoshi prefix request --node ./steel --parent-key parent_pub.pem
+  biaoshi prefix request GS1.6.9.0.1.2.3.4 --node ./steel --parent https://root.example.org
+\b
+With P, another prefix than the node's own: a further one, that the node at --parent holds the
+authority over. Records under it are signed once it is approved.
 \b
 The parent's key is remembered at the first request; compare its fingerprint with what the
 parent's operator tells you, or give --parent-key.
@@ -72,7 +76,7 @@ used; 3 the parent does not answer; 4 a key is not the expected one."""
 )
 def request(
     prefix: Annotated[
-        str | None, typer.Argument(metavar="[P]", help="The node's own prefix, to be sure.")
+        str | None, typer.Argument(metavar="[P]", help="Default: the node's own prefix.")
     ] = None,
     node: NodeOption = Path(),
     parent: Annotated[
@@ -87,18 +91,18 @@ def request(
     ] = 600.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Apply to the parent for the node's prefix."""
+    """Apply to the parent for the node's prefix, or a further one."""
     from resolver.apply import apply, wait_until_home
 
     folder = node.resolve()
-    _require_own(folder, prefix)
-    done = asyncio.run(apply(folder, parent=parent, parent_key=parent_key))
+    further = _further(folder, prefix)
+    done = asyncio.run(apply(folder, parent=parent, parent_key=parent_key, further=further))
     if wait:
 
         def told(state: str) -> None:
             print(f"The parent says: {state}.", file=sys.stderr)
 
-        done = asyncio.run(wait_until_home(folder, timeout_s=timeout, told=told))
+        done = asyncio.run(wait_until_home(folder, timeout_s=timeout, told=told, further=further))
     if as_json:
         print(json.dumps(asdict(done)))
         return
@@ -111,12 +115,21 @@ def request(
         print(f"The parent's operator approves with: biaoshi prefix approve {done.prefix}")
 
 
-def _require_own(folder: Path, prefix: str | None) -> None:
+def _further(folder: Path, prefix: str | None) -> bytes:
+    """The prefix to apply for where it is not the node's own, folded; else b"". Raises ParseError."""
     from resolver.config_file import load_settings
+    from resolver.further import is_further
 
-    own = load_settings(folder).node.prefix
-    if prefix is not None and prefix.upper() != own.upper():
-        raise SettingsError(f"{folder} is the node of {own}, not of {prefix}")
+    own = load_settings(folder).node.prefix.upper().encode()
+    folded = own if prefix is None else _any_prefix(prefix)
+    if folded == own:
+        return b""
+    if own and not is_further(folded, own):
+        raise ParseError(
+            f"{folded.decode()} is under {own.decode()}, whose certificates cover it; "
+            f"`biaoshi prefix home {folded.decode()}` is all that is needed"
+        )
+    return folded
 
 
 @app.command(
@@ -168,9 +181,12 @@ Examples:
   biaoshi prefix home 1.2.156.3001 --node ./steel --away
   biaoshi prefix home 88.118.8 --node ./steel --unsigned refuse
 \b
-For OID arcs, GS1 company prefixes (a digit an arc) and further prefixes of a node that stands
-alone. It says what this node answers for; whether others find it here is the business of the
-prefix's parent, or of DNS.
+For OID arcs, GS1 company prefixes (a digit an arc) and further prefixes. It says what this node
+answers for; whether others find it here is the business of the prefix's parent, or of DNS.
+\b
+Records under it are signed once the node's key is certified for it. A node that stands alone does
+so itself; a node with a parent asks that one, where the prefix is under the parent's; for others:
+biaoshi prefix request P --parent URL, and at that node biaoshi prefix approve P.
 \b
 Exit codes: 0 done; 1 it cannot be, for the reason given; 2 no such prefix; 3 no store or writer."""
 )
@@ -186,22 +202,36 @@ def home(
 ) -> None:
     """Make this node answer for a further prefix, OID arc or GS1 company prefix."""
     from protocol.change import Change, Kind
-    from protocol.name import is_oid, prefix_record
-    from resolver.enrol import check_prefix
+    from protocol.name import prefix_record
+    from resolver.home import Homed, be_home
 
-    name = prefix.encode()
-    folded = name if is_oid(name) else check_prefix(prefix)
-    kind = Kind.UNHOME if away else Kind.HOME
-    policy = None if unsigned is None else {"unsigned": unsigned.value}
-    outcome = _submit(node.resolve(), Change(kind, prefix_record(folded), attributes=policy))
+    folded = _any_prefix(prefix)
+    if away:
+        gone = _submit(node.resolve(), Change(Kind.UNHOME, prefix_record(folded)))
+        done = Homed(gone)
+    else:
+        done = be_home(node.resolve(), folded, None if unsigned is None else unsigned.value)
+    outcome = done.outcome
     if as_json:
-        print(json.dumps({"prefix": prefix, "status": outcome.status, "error": outcome.error}))
+        shape = {"prefix": prefix, "status": outcome.status, "error": outcome.error}
+        print(json.dumps({**shape, "certificate": done.certificate or None, "note": done.told}))
     elif outcome.status != "refused":
         print(f"{folded.decode()} is {'not ' if away else ''}home here.")
+        if done.told:
+            print(f"{done.told[0].upper()}{done.told[1:]}.")
     if outcome.status == "refused":
         if not as_json:
             print(f"biaoshi: {outcome.error}", file=sys.stderr)
         raise typer.Exit(Exit.REFUSED)
+
+
+def _any_prefix(text: str) -> bytes:
+    """A prefix or OID arc as folded octets. Raises BadIdentifier."""
+    from protocol.name import is_oid
+    from resolver.enrol import check_prefix
+
+    name = text.encode()
+    return name if is_oid(name) else check_prefix(text)
 
 
 def _delegation(folder: Path, prefix: bytes) -> Any:

@@ -95,17 +95,23 @@ def promote(
 
 
 def _take_keys(source: Path, node: Path) -> NodeKeys:
-    """The primary's key files instead of the mirror's own, which are kept aside."""
-    from registry.keys import ADMIN_BIN, ADMIN_PEM, LOG_KEY, SITE_KEY, TLS_CERT, load_keys
+    """The primary's key files instead of the mirror's own, which are kept aside.
+
+    With them goes what was told of earlier keys, and whom the prefixes were asked of.
+    """
+    from registry.keys import KEY_FILES, load_keys
+    from resolver.parent import FILE, FURTHER
 
     taken = load_keys(source)
-    for name in (SITE_KEY, LOG_KEY, ADMIN_PEM, ADMIN_BIN, TLS_CERT):
+    asked = [path.relative_to(source) for path in (source / FURTHER).glob("*.json")]
+    for name in (*KEY_FILES, Path(FILE), *asked):
         if not (source / name).exists():
             continue
         aside = node / name.with_name(f"mirror_{name.name}")
-        if not aside.exists():
+        if (node / name).exists() and not aside.exists():
             shutil.copyfile(node / name, aside)
             aside.chmod(0o600)
+        (node / name).parent.mkdir(mode=0o700, exist_ok=True)
         _replace(node / name, (source / name).read_bytes())
     return taken
 

@@ -15,6 +15,7 @@ import typer
 from protocol.errors import InvalidValue, SettingsError
 from protocol.labels import parse_label_text
 from registry.imports import Format, OnExists, Options, detect, read_items
+from resolver.commands.options import Auth, Cert, Insecure
 from resolver.exits import Exit
 from resolver.registering import REFUSED, Results, Sink, Summary, run
 
@@ -62,21 +63,9 @@ def register(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue after the last line in --results.")
     ] = False,
-    auth: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY",
-            help="For a URL: [INDEX:HANDLE=]FILE, FILE a private key or a secret; a FILE alone is "
-            "that of an administrator of the node's prefix.",
-        ),
-    ] = "",
-    cert: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="For a URL: the node's certificate, tls/cert.pem."),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="For a URL: accept any certificate.")
-    ] = False,
+    auth: Auth = "",
+    cert: Cert = None,
+    insecure: Insecure = False,
     sign: Annotated[
         bool | None,
         typer.Option(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protocol.errors import SettingsError, UpstreamError
+from resolver.commands.options import Auth, Cert, Insecure
 from resolver.exits import Exit
 from resolver.trace import shown
 
@@ -59,15 +60,9 @@ def trace(
         str, typer.Option(metavar="MODE", help="Other nodes: none, iterative or delegated.")
     ] = "none",
     as_json: Annotated[bool, typer.Option("--json", help="The whole result as JSON.")] = False,
-    auth: Annotated[
-        str, typer.Option(metavar="KEY", help="For a URL: [INDEX:HANDLE=]FILE, as in register.")
-    ] = "",
-    cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For a URL: the node's tls/cert.pem.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="For a URL: accept any certificate.")
-    ] = False,
+    auth: Auth = "",
+    cert: Cert = None,
+    insecure: Insecure = False,
 ) -> None:
     """Trace a thing through the events of its life."""
     params = {"direction": "forward" if forward or recall else "back", "hops": hops}

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import typer
 
 from protocol.errors import ParseError, SettingsError, SignatureInvalid
+from resolver.commands.options import Cert, Insecure
 from resolver.exits import Exit
 
 if TYPE_CHECKING:
@@ -65,15 +66,11 @@ def witness(
     log_key: Annotated[
         str, typer.Option(metavar="FILE|KEY", help="The log key; default: kept, or as it says.")
     ] = "",
-    cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For a URL: the node's tls/cert.pem.")
-    ] = None,
+    cert: Cert = None,
     submit: Annotated[
         bool, typer.Option("--submit", help="For a URL: hand the cosigned checkpoint to the node.")
     ] = False,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="For a URL: accept any certificate.")
-    ] = False,
+    insecure: Insecure = False,
     serve: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Wait for checkpoints; port 0: any free one.")
     ] = "",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
 import ssl
 from datetime import UTC, datetime
-from functools import partial
 
 from cryptography.x509 import Certificate, load_der_x509_certificate
 
@@ -20,11 +18,9 @@ from protocol.values.hs_site import Site, Transport, decode_site
 from resolver.addresses import AddressClass, classify, parse_address
 from resolver.client import Ask, Client, Meter
 from resolver.doctor.findings import Report
-from resolver.doctor.patient import Patient
 from resolver.peers import Endpoint, Peer, ServiceSite
 
 _FEW_DAYS = 30
-_DNS_QUESTION = b"\1\0\0\1\0\0\0\0\0\0\0\0\2\0\1"
 _WAIT_S = 3.0
 
 
@@ -76,6 +72,10 @@ def _check_addresses(report: Report, peer: Peer) -> None:
         )
     else:
         report.ok("addresses", f"the site record names {', '.join(addresses)}")
+    if not any(":" in address for address in addresses):
+        state = report.warn if AddressClass.PUBLIC in kinds else report.skipped
+        mend = "name one in `node.hosts` and `node.announce`, where the machine has one"
+        state("addresses", "no IPv6 address: who has only IPv6 cannot ask this node", mend)
 
 
 async def _check_certificate(report: Report, endpoint: Endpoint, peer: Peer) -> None:
@@ -110,41 +110,3 @@ def _certificate(endpoint: Endpoint) -> Certificate:
         context.wrap_socket(plain) as secure,
     ):
         return load_der_x509_certificate(secure.getpeercert(binary_form=True) or b"")
-
-
-async def check_dns(report: Report, patient: Patient) -> None:
-    """The DNS face, which no site record names: its port is known from the folder."""
-    settings = patient.settings
-    if settings is None:
-        report.skipped("dns", "whether there is a DNS face is only known from the node's folder")
-        return
-    port = (patient.state or {}).get("dns") or settings.faces.dns
-    if not port:
-        return
-    for host in settings.node.hosts:
-        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            way = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
-            try:
-                await asyncio.to_thread(partial(_ask_dns, shown, port, kind))
-            except OSError as error:
-                text = f"{shown} port {port} over {way}: {error}"
-                report.fault("dns", text, "see the node's log; is the port taken or closed?")
-            else:
-                report.ok("dns", f"{shown} port {port} answers over {way}")
-
-
-def _ask_dns(host: str, port: int, kind: socket.SocketKind) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    question = secrets.token_bytes(2) + _DNS_QUESTION
-    with socket.socket(family, kind) as sock:
-        sock.settimeout(_WAIT_S)
-        sock.connect((host, port))
-        if kind == socket.SOCK_STREAM:
-            sock.sendall(len(question).to_bytes(2, "big") + question)
-            answer = sock.recv(4096)[2:]
-        else:
-            sock.send(question)
-            answer = sock.recv(4096)
-    if answer[:2] != question[:2]:
-        raise OSError("an answer to another question came")

@@ -91,6 +91,9 @@ _READY = {
     "homed": "the parent has not given the prefix: `biaoshi prefix request --wait`",
     "faces": "a face did not answer at start: see the node's log",
     "serving": "the node is stopping",
+    "following": "the mirror does not follow its primary: `biaoshi doctor` of its folder says why",
+    "writes": "the node was put back to an older state: `biaoshi epoch confirm`, or a newer backup",
+    "store_writes": "a write or sync of the disk failed: mend the disk, then restart the node",
 }
 
 

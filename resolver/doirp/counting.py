@@ -104,11 +104,11 @@ class Tally:
                 requests.inc(number)
                 lookups.inc(number)
                 total += number
-        if not total:
-            return
         self._in.inc(self.received)
         self._out.inc(self.sent)
         self.received = self.sent = 0
+        if not total:
+            return
         self._turns += 1
         if self._turns % _TIMED == 1:
             self._time.observe((perf_counter() - started) / total)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from math import inf
 from pathlib import Path
@@ -22,8 +23,10 @@ PROVEN_S = 600.0
 _SLOTS = 16_384
 _SLOT = Struct("=QI4x")
 _MINUTE_S = 60.0
+_MEMO = 4096
 
 
+@lru_cache(_MEMO)
 def network_of(host: str) -> bytes:
     """The network a source is counted under: /24 for IPv4, /56 for IPv6; octets of its start.
 
@@ -125,7 +128,7 @@ class Amplification:
         """The same by socket address, as the kernel writes it, for the loop over batches."""
         self.proven: set[str] = set()
         self._allowance_bytes = allowance_bytes
-        self._factor = factor
+        self.factor = factor
         self._networks: dict[bytes, Account] = {}
         self._crowd = self._new_account()  # shared by whoever comes when the table is full
         self._unbound: Account = [0, 0, inf]
@@ -177,7 +180,7 @@ class Amplification:
         """
         account = self.account(host)
         total = account[1] + size
-        over = total > account[2] and total > self._factor * account[0]
+        over = total > account[2] and total > self.factor * account[0]
         if over or not (short or account is self._unbound):
             if not self._table.has(host):
                 return False

@@ -42,7 +42,7 @@ _TURN = 64
 """Datagrams of one loop turn: enough to amortise the turn, few enough to stay fair."""
 _MOST_TASKS = 1024
 _MOST_TASKS_PER_NETWORK = 64
-_STRAINED_TASKS_PER_NETWORK = 16
+_STRAINED_TASKS_PER_NETWORK = 8
 """Requests carried out at once: one network's flood of names leaves room for the others, and more
 of it while the loop is late."""
 _MOST_UNSENT = 1024
@@ -132,6 +132,8 @@ class UdpFace:
         else:
             self._drain = self._readable
         self._loop.add_reader(sock.fileno(), self._drain)
+        if self._pressure is not None:
+            self._pressure.looks.append(self._look)
 
     def _batch_readable(self) -> None:
         """Answer a batch of datagrams: the plain ones each from the slot it came in."""
@@ -155,7 +157,7 @@ class UdpFace:
         inbox, outbox, names, known = slots.inbox, slots.outbox, slots.names, limit.known
         sizes, lengths, codes = slots.sizes, slots.lengths, tally.codes
         logged = -1 if tally.log is None else tally.log.within(waiting)
-        unsent = self._unsent
+        unsent, factor = self._unsent, limit.factor
         first = received = given = 0
         for slot, size_at, at, address, out_at, length_at in self._places[:waiting]:
             size = sizes[size_at]
@@ -165,24 +167,25 @@ class UdpFace:
             account[0] += size
             try:
                 reply = answer(data, get)
-                if reply is not None:
+                received += size
+                if reply is None:
+                    reply = self._general(data, self._addresses.of(slot))
+                else:
                     codes[reply[27]] += 1
-                    received += size
-                    size = len(reply)
-                    given += size
                     if slot == logged:
                         tally.write(data, reply)
-                    total = account[1] + size
-                    if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
-                        account[1] = total
-                        outbox[out_at : out_at + size] = reply
-                        lengths[length_at] = size
-                        continue
+                size = len(reply)
+                given += size
+                total = account[1] + size
+                free = total <= account[2] or total <= factor * account[0]
+                if 0 < size <= MAX_DATAGRAM and free and not unsent:
+                    account[1] = total
+                    outbox[out_at : out_at + size] = reply
+                    lengths[length_at] = size
+                    continue
                 self._send_slots(first, slot)
                 first = slot + 1
-                if reply is None:
-                    self._general(data, self._addresses.of(slot))
-                else:
+                if reply:
                     self._reply(reply, self._addresses.of(slot), counted=True)
             except Exception:
                 log.exception("datagram_failed", peer=self._addresses.of(slot)[0])
@@ -224,15 +227,17 @@ class UdpFace:
                 account = accounts.get(address[0]) or limit.account(address[0])
                 account[0] += len(data)
                 reply = answer(data)
-                if reply is None:
-                    self._general(data, address)
-                    continue
-                size = len(reply)
-                codes[reply[27]] += 1
                 tally.received += len(data)
+                if reply is None:
+                    reply = self._general(data, address)
+                    if not reply:
+                        continue
+                else:
+                    codes[reply[27]] += 1
+                    if query_log is not None:
+                        tally.sample(data, reply)
+                size = len(reply)
                 tally.sent += size
-                if query_log is not None:
-                    tally.sample(data, reply)
                 total = account[1] + size
                 if size <= MAX_DATAGRAM and total <= account[2] and not unsent:
                     account[1] = total
@@ -260,25 +265,22 @@ class UdpFace:
         overloaded = self._pressure is not None and self._pressure.overloaded
         return overloaded and len(self._tasks) >= _STRAINED_TASKS_PER_NETWORK
 
-    def _general(self, data: bytes, address: Address) -> None:
-        """A datagram that is no plain question."""
-        self._tally.other(len(data), 0)
+    def _general(self, data: bytes, address: Address) -> bytes:
+        """The reply to what is no plain question; empty: there is none, or not yet."""
         if self._shed is not None and self._crowded(address[0]):
             refusal = self._shed(data)
             if refusal:
                 self._shed_count.inc()
-                self._reply(refusal, address)
-                return
+                return refusal
         whole = self._whole(data, address)
         if whole is None:
-            return
+            return b""
         peer = Peer(address[0], address[1], Transport.UDP)
         taken = self._handler.take(whole, peer)
         reply = taken if isinstance(taken, bytes) else self._handler.now(taken)
-        if reply:
-            self._reply(reply, address)
-        elif not isinstance(taken, bytes):
+        if reply is None and not isinstance(taken, bytes):
             self._later(taken, whole, address)
+        return reply or b""
 
     def _whole(self, data: bytes, address: Address) -> bytes | None:
         """A message of one datagram as it is; of several, joined when the last one has come."""
@@ -340,8 +342,12 @@ class UdpFace:
             self._repeats.answered(token, replies)
         for reply in replies:
             self._reply(reply, token[0])
+        self._look()
+
+    def _look(self) -> None:
+        """Between two steps of other work: what came meanwhile does not wait for the rest of it."""
         if not self._closed and perf_counter() - self._drained > _STALL_S:
-            self._drain()  # a turn of many such steps is not to keep plain questions waiting
+            self._drain()
 
     def _reply(self, reply: bytes, address: Address, *, counted: bool = False) -> None:
         """Send a reply in as many datagrams as it takes, or "busy" where that is too much.

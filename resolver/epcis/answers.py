@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -10,13 +10,17 @@ from aiohttp import web
 
 from protocol.epcis.event import INSTANCE_FIELDS, QUANTITY_FIELDS
 from protocol.epcis.identity import canonical_id
+from protocol.epcis.jcs import loads
 from protocol.epcis.moment import format_time_us
+from protocol.epcis.xmlwriting import query_document
 from registry.events.index import parse_event
 from registry.events.row import EventRow
-from resolver.epcis.versions import EpcFormat
+from resolver.epcis.versions import EpcFormat, Form
 
 CONTEXT: Final = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
 PRIVATE: Final = "private, no-store"
+SIMPLE: Final = "SimpleEventQuery"
+"""The name of a query that has none."""
 _PLACES: Final = ("readPoint", "bizLocation")
 _TYPED: Final = (
     ("sourceList", "source"),
@@ -37,19 +41,20 @@ def event_octets(row: EventRow, spelling: EpcFormat = EpcFormat.NO_PREFERENCE) -
     return b'{"recordTime":"%b",%b' % (format_time_us(row.record_us).encode(), stored[1:])
 
 
-def bare_event(row: EventRow, spelling: EpcFormat) -> bytes:
-    """An event that stands alone, with the standard's context and its own."""
-    event = parse_event(event_octets(row, spelling))
-    own = event.pop("@context", None)
-    own = own if isinstance(own, list) else [own] if own else []
-    return orjson.dumps({"@context": [CONTEXT, *(one for one in own if one != CONTEXT)], **event})
+def found(rows: Iterable[EventRow], form: Form, now_us: int, *, query: str = "") -> bytes:
+    """An EPCISQueryDocument of events in the form that was asked for."""
+    events = (event_octets(row, form.epc) for row in rows)
+    if not form.is_xml:
+        return document(events, now_us, query=query)
+    name = query or SIMPLE
+    return query_document(map(loads, events), format_time_us(now_us), name, form.cbv)
 
 
 def document(
     events: Iterable[bytes], now_us: int, *, query: str = "", subscription: str | None = None
 ) -> bytes:
     """An EPCISQueryDocument of events."""
-    results: dict[str, Any] = {"queryName": query or "SimpleEventQuery"}
+    results: dict[str, Any] = {"queryName": query or SIMPLE}
     if subscription is not None:
         results = {"subscriptionID": subscription, **results}
     return (
@@ -67,6 +72,11 @@ def collection(members: Iterable[Any]) -> bytes:
     """A collection of resources."""
     shape = {"@context": [CONTEXT], "type": "Collection", "member": list(members)}
     return orjson.dumps(shape)
+
+
+def listed(shapes: Sequence[Mapping[str, Any]]) -> bytes:
+    """Jobs, queries or subscriptions: an array, as the standard's description has it."""
+    return orjson.dumps(shapes)
 
 
 def respond(body: bytes, media: str, headers: Mapping[str, str] | None = None) -> web.Response:

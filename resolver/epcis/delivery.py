@@ -275,7 +275,6 @@ def state_shape(one: Subscription, cursor: Cursor, now_us: int) -> dict[str, Any
         "dest": one.dest,
         "reportIfEmpty": one.report_if_empty,
         "stream": one.schedule is None,
-        "lastSequence": cursor.sequence,
         "failures": cursor.failures,
         "state": "open" if cursor.failures >= BREAK and now_us < cursor.retry_us else "active",
     }
@@ -283,6 +282,8 @@ def state_shape(one: Subscription, cursor: Cursor, now_us: int) -> dict[str, Any
         shape["schedule"] = one.schedule
     if one.least_us:
         shape["initialRecordTime"] = format_time_us(one.least_us)
+    if cursor.reported_us:
+        shape["lastNotifiedAt"] = format_time_us(cursor.reported_us)
     if cursor.error:
         shape["lastError"] = cursor.error
     return shape

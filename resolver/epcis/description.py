@@ -11,12 +11,13 @@ from typing import Final
 
 from protocol.epcis.query_tests import TESTS
 from protocol.epcis.vocabulary import EVENT_TYPES
+from protocol.epcis.xmlwriting import CbvFormat
 from protocol.event_disclosure import MEDIA_TYPE as DISCLOSURE_TYPE
 from resolver.epcis.jobs import BEHAVIOURS
 from resolver.epcis.named import NAME
 from resolver.epcis.reading import COLLECTIONS
 from resolver.epcis.shapes import TEXT, VALUE, Json, ref, schema_of
-from resolver.epcis.versions import EXACT, LEAST, MOST, VERSION, EpcFormat
+from resolver.epcis.versions import EXACT, LEAST, MOST, VERSION, XML_TYPES, EpcFormat
 
 _PROBLEM: Final[Json] = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -80,6 +81,12 @@ _NEGOTIATED: Final = [
 _SPELT: Final = _header(
     "GS1-EPC-Format", {"enum": list(EpcFormat)}, "how identifiers shall be spelt"
 )
+_WORDS: Final = _header(
+    "GS1-CBV-XML-Format",
+    {"enum": list(CbvFormat)},
+    "how words of the vocabularies shall be spelt in XML: as URNs unless web URIs are asked for",
+)
+_FORM: Final = (_SPELT, _WORDS)
 _DISCLOSE: Final = _parameter(
     "disclose", TEXT, "fields, separated by commas, or `*`: only these, proved without the others"
 )
@@ -115,7 +122,7 @@ def _query_parameters() -> list[Json]:
 
 
 def _event_or_disclosure() -> Json:
-    made = _found("EpcisEvent", "the event, with its errorDeclaration where it has one")
+    made = _events("the event, and the copies that declare it an error")
     made["content"][DISCLOSURE_TYPE] = {"schema": ref("EpcisDisclosure")}
     return made
 
@@ -131,9 +138,16 @@ def _found(schema: str, text: str, *, paged: bool = False) -> Json:
     return made
 
 
-def _located(text: str) -> Json:
+def _events(text: str, *, paged: bool = False) -> Json:
+    made = _found("EpcisQueryDocument", text, paged=paged)
+    made["content"] |= {media: {"schema": TEXT} for media in XML_TYPES}
+    return made
+
+
+def _located(text: str, schema: str | None = None) -> Json:
     location = {"schema": TEXT, "description": "where it is", "required": True}
-    return {"description": text, "headers": {"Location": location}}
+    made: Json = {"description": text, "headers": {"Location": location}}
+    return made | ({"content": {_MEDIA[1]: {"schema": ref(schema)}}} if schema else {})
 
 
 def _get(
@@ -184,7 +198,7 @@ def _write(
 _TOO_LARGE: Final = {"413": _problem("more events than maxEventCount, or too much to be read")}
 _NOTHING: Final = {"description": "done"}
 _MEDIA_REFUSED: Final = {"415": _problem("a body of another media type")}
-_EVENTS: Final = [*_query_parameters(), *_PAGED, _SPELT]
+_EVENTS: Final = [*_query_parameters(), *_PAGED, *_FORM]
 
 
 def _collections() -> Json:
@@ -211,7 +225,7 @@ def _collections() -> Json:
         made[f"/epcis/{name}/{{value}}/events"] = {
             "get": _get(
                 f"The events of one of the {name}",
-                _found("EpcisQueryDocument", "a page of them", paged=True),
+                _events("a page of them", paged=True),
                 [value, *own],
                 more=_TOO_LARGE,
                 text=_TELLING,
@@ -229,7 +243,7 @@ def _capturing() -> Json:
         "/epcis/capture": {
             "get": _get(
                 "The capture jobs of who asks",
-                _found("EpcisCollection", "a page of them, the newest first", paged=True),
+                _found("EpcisJobs", "a page of them, the newest first", paged=True),
                 _PAGED,
             ),
             "post": _write(
@@ -263,7 +277,7 @@ def _event_paths() -> Json:
         "/epcis/events": {
             "get": _get(
                 "Events by a query",
-                _found("EpcisQueryDocument", "a page of them", paged=True),
+                _events("a page of them", paged=True),
                 _EVENTS,
                 more=_TOO_LARGE,
                 text=_TELLING,
@@ -283,7 +297,7 @@ def _event_paths() -> Json:
             "get": _get(
                 "One event",
                 _event_or_disclosure(),
-                [_EVENT_ID, _SPELT, _DISCLOSE],
+                [_EVENT_ID, *_FORM, _DISCLOSE],
                 missing="no such event, or none that you may see",
             )
         },
@@ -307,12 +321,16 @@ def _query_paths() -> Json:
         "/epcis/queries": {
             "get": _get(
                 "Named queries",
-                _found("EpcisCollection", "a page of them", paged=True),
+                _found("EpcisNamedQueries", "a page of them", paged=True),
                 _PAGED,
             ),
             "post": _write(
                 "Name a query",
-                {"201": _located("kept"), "409": _problem("the name is taken")},
+                {
+                    "201": _located("kept", "EpcisNamedQueryState"),
+                    "409": _problem("the name is taken"),
+                    **_MEDIA_REFUSED,
+                },
                 [],
                 {"application/json": ref("EpcisNamedQuery")},
             ),
@@ -330,7 +348,7 @@ def _query_paths() -> Json:
         "/epcis/queries/{name}/events": {
             "get": _get(
                 "Run a named query; with an upgrade to WebSocket, subscribe to it",
-                _found("EpcisQueryDocument", "a page of events", paged=True),
+                _events("a page of events", paged=True),
                 [_NAME, *_EVENTS],
                 missing=gone,
                 more=_TOO_LARGE,
@@ -340,13 +358,17 @@ def _query_paths() -> Json:
         "/epcis/queries/{name}/subscriptions": {
             "get": _get(
                 "Its webhooks",
-                _found("EpcisCollection", "all of them"),
+                _found("EpcisSubscriptions", "all of them"),
                 [_NAME],
                 missing=gone,
             ),
             "post": _write(
                 "Subscribe by a webhook",
-                {"201": _located("begun"), "404": _problem(gone)},
+                {
+                    "201": _located("begun", "EpcisSubscriptionState"),
+                    "404": _problem(gone),
+                    **_MEDIA_REFUSED,
+                },
                 [_NAME],
                 {"application/json": ref("EpcisSubscription")},
             ),

@@ -23,7 +23,7 @@ from resolver.epcis.reading import COLLECTIONS, Reading, query_params
 from resolver.epcis.stream import Streams
 from resolver.epcis.tail import Tail
 from resolver.epcis.tokens import Tokens
-from resolver.epcis.versions import check_versions, media_of, version_headers
+from resolver.epcis.versions import DISCOVERED, check_versions, media_of, version_headers
 from resolver.http.asked import Senders, decoded, raw_path
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
@@ -111,7 +111,7 @@ class EpcisFace:
             sorted({*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))
         )
         if request.method == "OPTIONS":
-            return web.Response(status=204, headers={"Allow": allowed})
+            return web.Response(status=204, headers={"Allow": allowed, **DISCOVERED})
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             detail = f"{request.method} is not done here; {allowed} are"
@@ -232,7 +232,7 @@ class EpcisFace:
 
     def _page(self, request: web.Request, viewer: Any, found: list[Any], at: Any) -> web.Response:
         headers = self._pages.headers(request, viewer, at, int(self._node.now()))
-        return answers.respond(answers.collection(found), media_of(request), headers)
+        return answers.respond(answers.listed(found), media_of(request), headers)
 
     async def _run(self, request: web.Request, name: str) -> web.StreamResponse:
         """Run a named query: once, or over a WebSocket as long as that lasts."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import orjson
+
 from protocol.epcis.errors import QueryValidationException
 from protocol.epcis.moment import format_time_us
 from registry.events.keys import hash16
@@ -32,7 +34,7 @@ SHARED: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """A stored query. query: its parameters, each with its alternatives.
+    """A stored query. query: its parameters, each with its alternatives. given: as it was sent, in JSON.
 
     space: whose names it is among: a partner's identity; SHARED: those of the administrators.
     """
@@ -42,6 +44,7 @@ class NamedQuery:
     created_us: int
     query: dict[str, list[str]]
     space: str = SHARED
+    given: str = ""
 
     def key(self) -> bytes:
         return _queries(self.space) + self.name.encode()
@@ -51,10 +54,8 @@ class NamedQuery:
         return Note(self.key(), encode_note(asdict(self)), new=True)
 
     def shape(self) -> dict[str, Any]:
-        """The query as it is shown."""
-        shown = {
-            name: values if len(values) != 1 else values[0] for name, values in self.query.items()
-        }
+        """The query as it is shown: as it was sent."""
+        shown = orjson.Fragment(self.given) if self.given else self.query
         return {"name": self.name, "query": shown, "createdAt": format_time_us(self.created_us)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ from protocol.epcis.errors import (
     QueryValidationException,
     ResourceAlreadyExistsException,
     SubscriptionControlsException,
+    UnsupportedMediaTypeException,
 )
 from protocol.epcis.moment import parse_time_us
 from protocol.epcis.query_json import params_of
@@ -37,6 +39,7 @@ from resolver.epcis.named import (
     PARTNER_QUERIES,
     PARTNER_SUBSCRIPTIONS,
     SHARED,
+    Cursor,
     NamedQuery,
     Subscription,
     all_queries,
@@ -48,7 +51,8 @@ from resolver.epcis.named import (
 )
 from resolver.epcis.paging import Page
 from resolver.epcis.schedule import parse_schedule
-from resolver.epcis.versions import media_of
+from resolver.epcis.taking import JSON_TYPES
+from resolver.epcis.versions import JSON, media_of
 from resolver.guard import parse_url
 from resolver.http.asked import read_body
 
@@ -88,15 +92,15 @@ class Queries:
         Search.of(params)
         assert viewer.actor is not None  # noqa: S101 - subscriber() proved one
         now_us = int(self._node.now() * 1_000_000)
-        space = space_of(viewer)
-        made = NamedQuery(name, viewer.actor.text(), now_us, params, space)
+        space, given = space_of(viewer), json.dumps(shape["query"])
+        made = NamedQuery(name, viewer.actor.text(), now_us, params, space, given)
         most = PARTNER_QUERIES if space else MOST_QUERIES
         with self._node.store.snapshot() as state:
             if sum(1 for _ in all_queries(state, space=space)) >= most:
                 raise QueryTooLargeException(f"there are {most} queries; delete one first")
         if not await self._node.writer.keep([made.note()]):
             raise ResourceAlreadyExistsException(f"there is a query {name!r} already")
-        return _created(f"/epcis/queries/{quote(name, safe='')}")
+        return _created(f"/epcis/queries/{quote(name, safe='')}", made.shape())
 
     def listed(self, viewer: Viewer, page: Page) -> tuple[list[Any], Any]:
         """One page of the queries that somebody may see."""
@@ -145,7 +149,9 @@ class Queries:
             _require_room(all_subscriptions(state), query.space)
             made = self._subscription(state, shape, query, viewer.actor.text())
         await self._node.writer.keep([made.note()])
-        return _created(f"/epcis/queries/{quote(name, safe='')}/subscriptions/{made.id}")
+        told = state_shape(made, Cursor(made.first), made.created_us)
+        path = f"/epcis/queries/{quote(name, safe='')}/subscriptions/{made.id}"
+        return _created(path, told)
 
     def _subscription(
         self, state: Snapshot, shape: Mapping[str, Any], query: NamedQuery, owner: str
@@ -194,7 +200,7 @@ class Queries:
                 state_shape(one, read_cursor(state, one), now_us)
                 for one in subscriptions_of(state, query)
             ]
-        return answers.respond(answers.collection(found), media)
+        return answers.respond(answers.listed(found), media)
 
     async def subscription(self, request: web.Request, name: str, id_: str) -> web.Response:
         """One subscription and how far it has come."""
@@ -242,6 +248,8 @@ def _require_room(held: Sequence[Subscription], space: str) -> None:
 
 
 async def _object(request: web.Request, node: Node) -> Mapping[str, Any]:
+    if request.content_type not in JSON_TYPES and "Content-Type" in request.headers:
+        raise UnsupportedMediaTypeException(f"the body is {JSON}, not {request.content_type[:80]}")
     body = await read_body(request, MAX_BODY, node.settings.limits.request_s)
     shape = parse_json(body)
     if not isinstance(shape, dict):
@@ -279,5 +287,6 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _created(location: str) -> web.Response:
-    return web.Response(status=201, headers={"Location": location})
+def _created(location: str, shape: Mapping[str, Any]) -> web.Response:
+    headers = {"Location": location, "Content-Type": JSON, "Cache-Control": answers.PRIVATE}
+    return web.Response(status=201, body=orjson.dumps(shape), headers=headers)

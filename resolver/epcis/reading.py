@@ -26,7 +26,7 @@ from resolver.epcis.disclosing import disclosure
 from resolver.epcis.finding import Found, Search
 from resolver.epcis.granted import note_reads, opened
 from resolver.epcis.paging import PER_PAGE_NAME, TOKEN_NAME, Page, Pages
-from resolver.epcis.versions import epc_format, media_of
+from resolver.epcis.versions import form_of, media_of
 from resolver.http.asked import Parameters
 
 if TYPE_CHECKING:
@@ -59,18 +59,16 @@ class Reading:
         self, request: web.Request, params: Mapping[str, list[str]], *, query: str = ""
     ) -> web.Response:
         """One page of the events that fit parameters."""
-        media, spelling = media_of(request), epc_format(request.headers)
+        form = form_of(request)
         viewer = await self._callers.viewer(request)
         now_us = int(self._node.now() * 1_000_000)
         page = self._pages.asked(request, viewer, now_us // 1_000_000)
         search = Search.of(params)
         (rows, position), read = await asyncio.to_thread(self._found, search, viewer, page)
         note_reads(self._node, viewer, read)
-        body = answers.document(
-            (answers.event_octets(row, spelling) for _, row in rows), now_us, query=query
-        )
+        body = answers.found((row for _, row in rows), form, now_us, query=query)
         headers = self._pages.headers(request, viewer, position, now_us // 1_000_000)
-        return answers.respond(body, media, headers | {"GS1-EPC-Format": spelling})
+        return answers.respond(body, form.media, headers | form.headers())
 
     def _found(self, search: Search, viewer: Viewer, page: Page) -> tuple[Found, Reads]:
         with self._node.store.snapshot() as state:
@@ -78,8 +76,8 @@ class Reading:
         return found, [opened(viewer, row, sequence) for sequence, row in found.rows]
 
     async def event(self, request: web.Request, event_id: str) -> web.Response:
-        """One event, with its errorDeclaration where it was withdrawn."""
-        media, spelling = media_of(request), epc_format(request.headers)
+        """One event, and the copies of it that declare it an error."""
+        form = form_of(request)
         viewer = await self._callers.viewer(request)
         asked = Parameters.of(request).first("disclose")
         if asked is not None:
@@ -87,11 +85,11 @@ class Reading:
                 orjson.dumps(self._disclosed(event_id, viewer, asked)), DISCLOSURE_TYPE
             )
         with self._node.store.snapshot() as state:
-            sequence, row = self._newest(state, event_id, viewer)
-        note_reads(self._node, viewer, [opened(viewer, row, sequence)])
-        return answers.respond(
-            answers.bare_event(row, spelling), media, {"GS1-EPC-Format": spelling}
-        )
+            copies = self._copies(state, event_id, viewer)
+        note_reads(self._node, viewer, [opened(viewer, row, sequence) for sequence, row in copies])
+        now_us = int(self._node.now() * 1_000_000)
+        body = answers.found((row for _, row in copies), form, now_us)
+        return answers.respond(body, form.media, form.headers())
 
     def _disclosed(self, event_id: str, viewer: Viewer, asked: str) -> dict[str, Any]:
         """Some fields of the last copy of an event. Raises NoSuchResourceException."""
@@ -110,19 +108,24 @@ class Reading:
         """An event with its signature and its receipt: what `biaoshi verify` reads."""
         viewer = await self._callers.viewer(request)
         with self._node.store.snapshot() as state:
-            sequence, row = self._newest(state, event_id, viewer)
+            sequence, row = self._copies(state, event_id, viewer)[-1]
             shape = prove(state, sequence, row)
         note_reads(self._node, viewer, [opened(viewer, row, sequence)])
         return answers.respond(orjson.dumps(shape), "application/json")
 
-    def _newest(self, state: Snapshot, event_id: str, viewer: Viewer) -> tuple[int, EventRow]:
-        """The last copy of an event that a viewer may see. Raises NoSuchResourceException."""
+    def _copies(self, state: Snapshot, event_id: str, viewer: Viewer) -> list[tuple[int, EventRow]]:
+        """The copies of an event that a viewer may see, the first first; never none.
+
+        Raises NoSuchResourceException.
+        """
         index = EventIndex(state)
-        for sequence in reversed(index.by_event_id(event_id)):
-            row = index.row(sequence)
-            if row is not None and seen(row, viewer):
-                return sequence, row
-        raise NoSuchResourceException("there is no such event")
+        rows = ((sequence, index.row(sequence)) for sequence in index.by_event_id(event_id))
+        copies = [
+            (sequence, row) for sequence, row in rows if row is not None and seen(row, viewer)
+        ]
+        if not copies:
+            raise NoSuchResourceException("there is no such event")
+        return copies
 
     # --- collections
 

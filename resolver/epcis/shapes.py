@@ -142,6 +142,10 @@ def _object(properties: Json, *required: str, closed: bool = False) -> Json:
     return made | ({"required": list(required)} if required else {})
 
 
+def _array(name: str) -> Json:
+    return {"type": "array", "items": ref(name)}
+
+
 def schemas() -> Json:
     """The shapes that the paths name."""
     return {
@@ -227,7 +231,7 @@ def _jobs() -> Json:
         },
         *("captureID", "createdAt", "running", "success", "captureErrorBehaviour", "errors"),
     )
-    return {"EpcisJob": job}
+    return {"EpcisJob": job, "EpcisJobs": _array("EpcisJob")}
 
 
 def _queries() -> Json:
@@ -244,6 +248,7 @@ def _queries() -> Json:
             {"name": TEXT, "query": {"type": "object"}, "createdAt": TEXT},
             *("name", "query", "createdAt"),
         ),
+        "EpcisNamedQueries": _array("EpcisNamedQueryState"),
     }
 
 
@@ -303,4 +308,5 @@ def _subscriptions() -> Json:
             },
             *("subscriptionID", "queryName", "dest", "stream", "failures", "state"),
         ),
+        "EpcisSubscriptions": _array("EpcisSubscriptionState"),
     }

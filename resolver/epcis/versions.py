@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
 from protocol.epcis.errors import NotAcceptableException
+from protocol.epcis.xmlwriting import CbvFormat
 from protocol.errors import InvalidValue
 
 VERSION: Final = "2.0.0"
 JSON: Final = "application/json"
 JSON_LD: Final = "application/ld+json"
 OFFERED: Final = (JSON_LD, JSON)
+XML_TYPES: Final = ("application/xml", "text/xml")
 _NAMES: Final = ("GS1-EPCIS", "GS1-CBV")
 _OWN: Final = (2, 0, 0)
 _PART: Final = "(0|[1-9][0-9]{0,3})"
@@ -26,6 +29,9 @@ MOST: Final = rf"^(2|[3-9]|[1-9][0-9]{{1,3}})(\.{_PART}){{0,2}}$"
 _VERSION: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
 
 
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
 class EpcFormat(StrEnum):
     """GS1-EPC-Format: how identifiers are spelt in an answer."""
 
@@ -33,6 +39,32 @@ class EpcFormat(StrEnum):
     DIGITAL_LINK = "Always_GS1_Digital_Link"
     URN = "Always_EPC_URN"
     NEVER = "Never_Translates"
+
+
+DISCOVERED: Final[Mapping[str, str]] = {
+    "GS1-EPC-Format": EpcFormat.NO_PREFERENCE,
+    "GS1-CBV-XML-Format": CbvFormat.NO_PREFERENCE,
+    "GS1-Capture-Error-Behaviour": "all",
+}
+"""What OPTIONS tells besides: the formats of who asks for none; both behaviours are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How events shall be answered: media type, spelling of identifiers and, in XML, of words."""
+
+    media: str
+    epc: EpcFormat
+    cbv: CbvFormat
+
+    @property
+    def is_xml(self) -> bool:
+        return self.media in XML_TYPES
+
+    def headers(self) -> dict[str, str]:
+        """The headers that tell it."""
+        told = {"GS1-EPC-Format": str(self.epc)}
+        return told | ({"GS1-CBV-XML-Format": str(self.cbv)} if self.is_xml else {})
 
 
 def version_headers(capture_events: int, capture_bytes: int) -> dict[str, str]:
@@ -78,7 +110,16 @@ def _refused(name: str, asked: tuple[int, ...]) -> NotAcceptableException:
     return NotAcceptableException(f"{name} {VERSION} is spoken here, not {wanted}")
 
 
-def media_of(request: web.BaseRequest) -> str:
+def form_of(request: web.BaseRequest) -> Form:
+    """The form to answer events in. Raises NotAcceptableException, InvalidValue."""
+    return Form(
+        media_of(request, (*OFFERED, *XML_TYPES)),
+        _choice(request.headers, "GS1-EPC-Format", EpcFormat),
+        _choice(request.headers, "GS1-CBV-XML-Format", CbvFormat),
+    )
+
+
+def media_of(request: web.BaseRequest, offered: Sequence[str] = OFFERED) -> str:
     """The media type to answer in. Raises NotAcceptableException: none of ours is taken."""
     header = ",".join(request.headers.getall("Accept", []))
     if not header.strip():
@@ -87,18 +128,21 @@ def media_of(request: web.BaseRequest) -> str:
     for part in header.split(",")[:64]:
         kind, *rest = (piece.strip() for piece in part.split(";"))
         quality = _quality(rest)
-        offer = _offer(kind.lower())
+        offer = _offer(kind.lower(), offered)
         if offer is not None and quality > best:
             best, chosen = quality, offer
     if chosen is None:
-        raise NotAcceptableException(f"answers are {JSON} or {JSON_LD}; name one in Accept")
+        raise NotAcceptableException(f"answers are {' or '.join(offered)}; name one in Accept")
     return chosen
 
 
-def _offer(kind: str) -> str | None:
-    if kind in OFFERED:
+def _offer(kind: str, offered: Sequence[str]) -> str | None:
+    if kind in offered:
         return kind
-    return JSON_LD if kind in {"*/*", "application/*"} else None
+    if not kind.endswith("/*"):
+        return None
+    head = "" if kind == "*/*" else kind[:-1]
+    return next((one for one in offered if one.startswith(head)), None)
 
 
 def _quality(parameters: list[str]) -> float:
@@ -112,11 +156,10 @@ def _quality(parameters: list[str]) -> float:
     return 1.0
 
 
-def epc_format(headers: Mapping[str, str]) -> EpcFormat:
-    """How identifiers shall be spelt. Raises InvalidValue."""
-    text = headers.get("GS1-EPC-Format", EpcFormat.NO_PREFERENCE)
-    try:
-        return EpcFormat(text)
-    except ValueError:
-        known = ", ".join(EpcFormat)
-        raise InvalidValue(f"GS1-EPC-Format is one of {known}, not {text[:40]!r}") from None
+def _choice(headers: Mapping[str, str], name: str, choices: type[Choice]) -> Choice:
+    """A header that is one of a few words; the first of them where it is not sent."""
+    known = list(choices)
+    text = headers.get(name, known[0])
+    if text not in known:
+        raise InvalidValue(f"{name} is one of {', '.join(known)}, not {text[:40]!r}")
+    return choices(text)

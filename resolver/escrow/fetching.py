@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.errors import ParseError, SettingsError, SignatureInvalid, UpstreamError
-from registry import tree
 from registry.check import check_node
-from registry.fence import fence_write
+from registry.fence import fence_copy
 from registry.follow import append
 from registry.keys import load_keys
 from registry.replay import read_checkpoint
@@ -26,10 +25,10 @@ from resolver.escrow.depositor import RECEIPTS, Parent, load_secret, opened
 from resolver.escrow.notes import Deposit, digest, read_receipt
 from resolver.escrow.vault import name_of
 from resolver.parent import FILE as PARENT_FILE
-from resolver.parent import Pinned
+from resolver.parent import FURTHER, Pinned
 from resolver.trust.source import unpack_rows
 
-_BROUGHT: Final = ("keys", "tls", FILE_NAME, PARENT_FILE, "siteinfo.json", "trust")
+_BROUGHT: Final = ("keys", "tls", FILE_NAME, PARENT_FILE, FURTHER, "siteinfo.json", "trust")
 
 
 def fetch(folder: Path, keys: Path, pinned: Pinned, prefix: str) -> tuple[int, bytes]:
@@ -114,12 +113,4 @@ def _fenced(store: LmdbStore) -> tuple[int, bytes]:
     findings = check_node(store, most=3)
     if findings:
         raise SignatureInvalid(f"what lay in escrow does not add up: {'; '.join(findings)}")
-    with store.snapshot() as state:
-        size = tree.tree_size(state)
-        root = tree.root_at(state, size)
-    told = (
-        f"it was made from escrow at change {size} and later ones may have been acknowledged; "
-        "begin a new epoch with `biaoshi epoch confirm DIR`"
-    )
-    store.apply([fence_write(told)])
-    return size, root
+    return fence_copy(store, "made from escrow")

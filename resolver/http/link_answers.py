@@ -5,8 +5,9 @@ What was found comes in; how it was found is the business of resolver.http.links
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from xxhash import xxh3_64_hexdigest
 from protocol.linkset import (
     CONTEXT_URL,
     DEFAULT_LINK,
+    LD_MEDIA_TYPE,
     MEDIA_TYPE,
     TEXT_MEDIA_TYPE,
     Link,
@@ -27,7 +29,7 @@ from protocol.negotiate import Chosen, Outcome, Wanted, choose, fill, parse_qual
 from protocol.record import HandleValue
 from protocol.record_links import Retired
 from resolver.http.address import safe_address
-from resolver.http.link_pages import choice_page, gone_page
+from resolver.http.link_pages import choice_page, gone_page, linkset_page
 from resolver.http.page import record_page, redirect
 from resolver.http.problem import problem
 from resolver.http.reply import is_known
@@ -35,8 +37,16 @@ from resolver.links import Level, contexts
 
 VARY: Final = {"Vary": "Accept, Accept-Language"}
 _OK: Final = 200
+_HTML: Final = "text/html"
+_FORMS: Final[Mapping[str, Callable[[Sequence[LinkContext]], bytes]]] = {
+    MEDIA_TYPE: format_linkset,
+    TEXT_MEDIA_TYPE: format_linkset_text,
+    LD_MEDIA_TYPE: partial(format_linkset, json_ld=True),
+    "application/json": format_linkset,
+}
+"""How a linkset is written in each media type that a client may name."""
 _CONTEXT: Final = Link(
-    "http://www.w3.org/ns/json-ld#context", CONTEXT_URL, media_type="application/ld+json"
+    "http://www.w3.org/ns/json-ld#context", CONTEXT_URL, media_type=LD_MEDIA_TYPE
 )
 
 
@@ -156,15 +166,16 @@ def _linkset(
     request: web.BaseRequest, subject: Subject, some: Sequence[LinkContext], status: int = _OK
 ) -> web.Response:
     """A linkset in the form asked for, with the header that makes it JSON-LD."""
-    ranges = parse_qualities(header(request, "Accept"))
-    accepted = [range_ for range_, quality in ranges if quality]
-    text = TEXT_MEDIA_TYPE in accepted and MEDIA_TYPE not in accepted
-    body = format_linkset_text(some) if text else format_linkset(some)
+    media_type = _form(request)
+    if media_type == _HTML:
+        page = linkset_page(subject.name, some)
+        return _with(page, {**VARY, "Link": link_header(subject)})
+    body = _FORMS[media_type](some)
     headers = {
         **VARY,
         "Link": f"{format_link_header([_CONTEXT])}, {link_header(subject)}",
         "Cache-Control": f"max-age={subject.ttl_s}" if status == _OK else "no-cache",
-        "Content-Type": TEXT_MEDIA_TYPE if text else MEDIA_TYPE,
+        "Content-Type": media_type,
     }
     if status == _OK:
         etag = xxh3_64_hexdigest(body)
@@ -172,6 +183,14 @@ def _linkset(
         if is_known(request, etag):
             return web.Response(status=304, headers=headers)
     return web.Response(status=status, body=body, headers=headers)
+
+
+def _form(request: web.BaseRequest) -> str:
+    """The first form of a linkset that a client names; JSON for whoever names none."""
+    for range_, quality in parse_qualities(header(request, "Accept")):
+        if quality and (range_ in _FORMS or range_ == _HTML):
+            return range_
+    return MEDIA_TYPE
 
 
 def link_header(subject: Subject) -> str:
@@ -200,4 +219,4 @@ def header(request: web.BaseRequest, name: str) -> str | None:
 def takes_html(request: web.BaseRequest) -> bool:
     """Whether a client asks for pages, as browsers do."""
     ranges = parse_qualities(header(request, "Accept"))
-    return any(range_ == "text/html" and quality for range_, quality in ranges)
+    return any(range_ == _HTML and quality for range_, quality in ranges)

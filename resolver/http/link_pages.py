@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from aiohttp import web
 
-from protocol.linkset import GS1, Link
+from protocol.linkset import GS1, LD_MEDIA_TYPE, Link, LinkContext, format_linkset
 from protocol.record_links import Retired
 from resolver.http.page import is_web_address, page
 
@@ -16,6 +16,18 @@ def choice_page(name: str, links: Iterable[Link], *, status: int = 300) -> web.R
     """Several links that fit equally well."""
     body = f"<h1>Several links fit</h1><p><code>{escape(name)}</code></p>{_list(links)}"
     return page("Several links fit", body, status=status)
+
+
+def linkset_page(name: str, levels: Sequence[LinkContext]) -> web.Response:
+    """A linkset for a reader, with the one for programs inside (GS1 resolver 1.2 §2.10)."""
+    parts = "".join(
+        f"<h2>{escape(level.description or level.anchor)}</h2>"
+        f"<p><code>{escape(level.anchor)}</code></p>{_list(level.links)}"
+        for level in levels
+    )
+    data = format_linkset(levels, json_ld=True).decode().replace("<", "\\u003c")
+    inside = f'<script type="{LD_MEDIA_TYPE}">{data}</script>'
+    return page("Links", f"<h1>Links of <code>{escape(name)}</code></h1>{parts}{inside}")
 
 
 def gone_page(name: str, retired: Retired, links: Iterable[Link]) -> web.Response:

@@ -29,6 +29,7 @@ from resolver.http.link_answers import (
     Subject,
     answer,
     header,
+    link_header,
     page_headers,
     same_as,
     takes_html,
@@ -90,13 +91,7 @@ class Links:
         parameters = Parameters.of(request)
         want = _wanted(request, parameters, linkset=linkset)
         link = asked.link
-        subject = Subject(
-            link.path,
-            self.root.of(request) + ("" if self.root.fixed else link.base),
-            places=places_of(link),
-            query=_passed_on(asked, request),
-            compressed=asked.compressed,
-        )
+        subject = self._subject(request, asked)
         mark = self._memo.mark()
         try:
             found = await self._records.of(link, self._caller(request, parameters))
@@ -127,6 +122,21 @@ class Links:
         if made.status == _REDIRECT and self._node.prefixes.responsible(link.identity.encode()):
             self._keep(request, mark, made, found)
         return made
+
+    def options(self, request: web.Request, asked: Asked) -> web.Response:
+        """The answer to OPTIONS of a Digital Link; it says where the linkset is, too."""
+        response = preflight()
+        response.headers["Link"] = link_header(self._subject(request, asked))
+        return response
+
+    def _subject(self, request: web.BaseRequest, asked: Asked) -> Subject:
+        return Subject(
+            asked.link.path,
+            self.root.of(request) + ("" if self.root.fixed else asked.link.base),
+            places=places_of(asked.link),
+            query=_passed_on(asked, request),
+            compressed=asked.compressed,
+        )
 
     def _keep(
         self,

@@ -112,10 +112,12 @@ class Proxy:
         if raw_path(request).startswith(f"/{PAGE}/"):
             return preflight()
         try:
-            link = self._digital_link(raw_path(request), "") is not None
+            asked = self._digital_link(raw_path(request), "")
         except ParseError:
-            link = True
-        return preflight() if link else preflight(*_METHODS, "OPTIONS")
+            return preflight()
+        if asked is not None:
+            return self._links.options(request, asked)
+        return preflight(*_METHODS, "OPTIONS")
 
     def _digital_link(self, path: str, query: str) -> Asked | None:
         """The Digital Link that a raw path is. Raises BadIdentifier for one that is wrong."""

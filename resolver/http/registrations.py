@@ -35,9 +35,8 @@ from protocol.record import Reference
 from protocol.strict_json import TOLERANT, parse_json, whole
 from registry.idempotency import require_unused_keys
 from registry.ready import Drafter
-from registry.records import read_record
 from registry.rules import is_signature
-from registry.signing import VERIFIED, check_brought, node_signer
+from registry.signing import VERIFIED, NodeSigners, check_brought
 from registry.writer import Outcome
 from resolver.groups import memberships
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Senders, read_body
@@ -343,10 +342,8 @@ class _Stream:
         signing = node.settings.signing
         if not signing.sign_registrations or not node.prefix:
             return None
-        record = read_record(node.store, node.record_name)
-        values = record.values if record is not None else ()
-        signer = node_signer(node.keys, node.prefix, values, rsa=signing.handle_compat)
-        return Signing(signer, node.prefix, signing.batch)
+        signers = NodeSigners(node.keys, node.prefix, rsa=signing.handle_compat)
+        return Signing(signers, node.access.values, signing.batch)
 
     def _prepared(self, batch: _Batch) -> list[Row]:
         """The rows of a batch, read and signed. Plain ones are made ready (registry.ready)."""
@@ -363,9 +360,8 @@ class _Stream:
     def _make_ready(self, batch: _Batch, rows: list[Row | None], now_s: int) -> None:
         """Fill in the rows that are plain."""
         signing = self._signing
-        prefix = b"" if signing is None else signing.prefix
         bounds = writer_settings(self._node.settings)
-        drafter = Drafter(None if signing is None else signing.together, prefix, bounds, now_s)
+        drafter = Drafter(None if signing is None else signing.of, bounds, now_s)
         found = [drafter.read(line, batch.first + at + 1) for at, line in enumerate(batch.rows)]
         drafts = [draft for draft in found if draft is not None]
         places = [at for at, draft in enumerate(found) if draft is not None]

@@ -27,8 +27,9 @@ from protocol.errors import (
 from protocol.handle_json import format_values
 from protocol.identifier import Identifier, parse
 from protocol.keys import PublicKey
-from protocol.name import fold_prefix, prefix_of, whole_name
+from protocol.name import whole_name
 from protocol.record import HandleValue, decode_values, select
+from registry.prefixes import unsigned_policy
 from registry.rules import MARK, is_signature
 from resolver.aliases import Followed, follow
 from resolver.founding import ROOT_KEY
@@ -143,9 +144,8 @@ class Resolve:
         """Whether a record here without a signature is told as such: policy `mark`."""
         if answer.source != "store" or any(map(is_signature, values)):
             return False
-        row = self._node.prefixes.get(prefix_of(fold_prefix(answer.handle)))
-        own = row.attributes.get("unsigned") if row is not None else None
-        return (own or self._node.settings.signing.unsigned) == MARK
+        default = self._node.settings.signing.unsigned
+        return unsigned_policy(answer.handle, self._node.prefixes.get, default) == MARK
 
     async def verification(
         self, handle: bytes, values: Sequence[HandleValue], answer: Answer

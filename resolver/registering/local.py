@@ -9,17 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from protocol.change import Change, Kind
 from protocol.errors import ServerBusy
-from protocol.name import prefix_record
+from protocol.name import prefix_of, prefix_record
 from registry.batch_signing import BatchSigner
 from registry.keys import load_keys
+from registry.prefixes import Prefixes
 from registry.records import read_record
 from registry.rules import SIGN, is_signature
-from registry.signing import VERIFIED, RecordSigner, is_under, node_signer
+from registry.signing import VERIFIED, NodeSigners, ValuesOf
 from registry.store import Table, Write
 from registry.store.lmdb_store import LmdbStore
 from registry.writer import Outcome, Writer
@@ -34,18 +35,25 @@ _REPLACING = ("changed", "deleted")
 """What the writer says of a merge, and of a batch file's ADD, MODIFY, REMOVE and DELETE."""
 
 
-@dataclass(frozen=True, slots=True)
 class Signing:
-    """The node's signer and the prefix it may sign under. batch: records under one signature."""
+    """Who signs what, as long as one request or command takes. batch: records under one signature."""
 
-    signer: RecordSigner
-    prefix: bytes
-    batch: int = 1
+    def __init__(self, signers: NodeSigners, values_of: ValuesOf, batch: int = 1) -> None:
+        self._signers = signers
+        self._values_of = values_of
+        self._batch = batch
+        self._known: dict[bytes, BatchSigner | None] = {}
+        self._same: dict[int, BatchSigner] = {}
 
-    @property
-    def together(self) -> BatchSigner:
-        """The signer of many records at once."""
-        return BatchSigner(self.signer, self.batch)
+    def of(self, handle: bytes) -> BatchSigner | None:
+        """The signer of a handle, one object for one signer; None where no certificate covers it."""
+        prefix = prefix_of(handle)
+        if prefix not in self._known:
+            signer = self._signers.of(handle, self._values_of)
+            if signer is not None:
+                made = self._same.setdefault(id(signer), BatchSigner(signer, self._batch))
+            self._known[prefix] = made if signer is not None else None
+        return self._known[prefix]
 
     def sign(self, changes: Sequence[Change], now_s: int) -> list[Change]:
         """The changes with the node's signatures, where one may and should be made.
@@ -53,17 +61,19 @@ class Signing:
         A name that cannot be signed is left as it is: the writer refuses it, with its reason.
         """
         made = list(changes)
-        to_sign = []
+        to_sign: dict[int, tuple[BatchSigner, list[int]]] = {}
         for at, change in enumerate(changes):
-            if not is_under(change.handle, self.prefix) or any(map(is_signature, change.values)):
+            signer = self.of(change.handle)
+            if signer is None or any(map(is_signature, change.values)):
                 continue
             if change.kind is Kind.MERGE:
                 made[at] = replace(change, attributes={SIGN: True})
             elif change.kind is Kind.CREATE and _is_text(change.handle):
-                to_sign.append(at)
-        records = [(changes[at].handle, changes[at].values) for at in to_sign]
-        for at, values in zip(to_sign, self.together.sign(records, now_s), strict=True):
-            made[at] = replace(changes[at], values=values, attributes={VERIFIED: True})
+                to_sign.setdefault(id(signer), (signer, []))[1].append(at)
+        for signer, places in to_sign.values():
+            records = [(changes[at].handle, changes[at].values) for at in places]
+            for at, values in zip(places, signer.sign(records, now_s), strict=True):
+                made[at] = replace(changes[at], values=values, attributes={VERIFIED: True})
         return made
 
 
@@ -119,17 +129,21 @@ def _result(row: Row, outcome: Outcome) -> Result:
 
 
 def node_signing(folder: Path, settings: Settings) -> Signing:
-    """The signer of a node's folder. Raises SettingsError or StoreError."""
-    keys = load_keys(folder)
+    """The signers of a node's folder. Raises SettingsError or StoreError."""
     prefix = settings.node.prefix.encode().upper()
     store = _reader(folder, settings)
-    try:
-        record = read_record(store, prefix_record(prefix))
+    try:  # all at once: the writer may open the store next
+        held = {name: read_record(store, name) for name in _own_records(store, prefix)}
     finally:
         store.close()
-    values = record.values if record is not None else ()
-    signer = node_signer(keys, prefix, values, rsa=settings.signing.handle_compat)
-    return Signing(signer, prefix, settings.signing.batch)
+    values = {name: record.values for name, record in held.items() if record is not None}
+    signers = NodeSigners(load_keys(folder), prefix, rsa=settings.signing.handle_compat)
+    return Signing(signers, values.get, settings.signing.batch)
+
+
+def _own_records(store: LmdbStore, prefix: bytes) -> set[bytes]:
+    """The names of the records of the prefixes that are home here."""
+    return set(map(prefix_record, {prefix, *Prefixes(store).homed()}))
 
 
 def _reader(folder: Path, settings: Settings) -> LmdbStore:

@@ -13,7 +13,7 @@ from protocol.record import HandleValue
 from registry.check import check_node
 from registry.store.lmdb_store import LmdbStore
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, children_of, make, until
+from tests.resolver.nodes import children_of, make, serving, until
 
 
 def register(folder, name):
@@ -25,8 +25,6 @@ def register(folder, name):
 
 @pytest.fixture
 def start(tmp_path):
-    running = []
-
     def run(watchdog_s):
         folder = make(tmp_path / "node")
         settings = folder / "biaoshi.toml"
@@ -36,13 +34,10 @@ def start(tmp_path):
         )
         assert changed != text or watchdog_s == 30.0
         settings.write_text(changed)
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
+        return serve(folder)
 
-    yield run
-    for one in running:
-        one.end()
+    with serving() as serve:
+        yield run
 
 
 def test_it_is_replaced(start):

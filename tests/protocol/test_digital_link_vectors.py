@@ -107,6 +107,11 @@ GTIN = "https://id.gs1.org/01/09506000134352"
         (GTIN + "?17=261200&&linkType=x&exp=1#f?17=9", "(01)09506000134352(17)261200"),
         (GTIN + "/10/a#/21/b", "(01)09506000134352(10)a"),
         (GTIN + "/00/106141412345678908", "(00)106141412345678908"),
+        (GTIN + "?99&17", "(01)09506000134352"),
+        (
+            "https://example.org/8018/952114112345678906?7256=a%25E6",
+            "(8018)952114112345678906(7256)a%E6",
+        ),
     ],
 )
 def test_odd_but_valid(uri, element_string):
@@ -147,6 +152,9 @@ def test_odd_but_valid(uri, element_string):
         (GTIN + "?3106=000750", "unknown-ai"),
         (GTIN + "?1=x", "unknown-ai"),
         (GTIN + "?37=5", "pairing"),
+        (GTIN + "?=x", "unknown-ai"),
+        ("https://example.org/253/9506000134352?8030=ab", "pairing"),
+        ("https://my_host/01/09506000134352", "charset"),
         ("https://example.org/415/9521234543213", "pairing"),
         ("https://example.org/8010/9521%23A/8011/01", "content"),
     ],

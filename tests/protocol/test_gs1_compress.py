@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import BadIdentifier
+from protocol.schemes.bits import ALPHABET
 from protocol.schemes.gs1_ai import AIS
 from protocol.schemes.gs1_checks import SET_82, check_digit
 from protocol.schemes.gs1_compress import (
-    ALPHABET,
     SEQUENCES,
     compress,
     compress_elements,
@@ -22,7 +22,7 @@ from protocol.schemes.gs1_compress import (
     is_partly_compressed,
 )
 from protocol.schemes.gs1_elements import Element, check_value
-from protocol.schemes.gs1_link import DigitalLink, parse_uri
+from protocol.schemes.gs1_link import CANONICAL, DigitalLink, parse_uri
 
 ROWS = json.loads(
     (Path(__file__).parents[1] / "vectors" / "digital-link.json").read_text(encoding="utf-8")
@@ -250,3 +250,78 @@ def test_base_is_kept():
     assert short.startswith("https://example.org/shop/")
     found = expand(short)
     assert found.uri(found.base, parameters=True) == uri
+
+
+@pytest.mark.parametrize(
+    ("segment", "path"),
+    [
+        # EPCB 1.0.0 §4.2.1 and §4.2.2: one tag in both alphabets.
+        ("eh30164596f40c0e5cbe991a83", "/01/09528765123457/21/123456789123"),
+        ("exMBZFlvQMDly-mRqD", "/01/09528765123457/21/123456789123"),
+        # TDS 2.3 annex E.3: one of each way to write a field.
+        ("eh3666c4409047e159b2c2bf" + "1" + "0" * 28, "/01/09506000134352/21/32a%2Fb"),
+        ("eh311ba1b300ce0a6a83000000", "/00/095201234567891235"),
+        ("eh3276451fd46072000000162e", "/414/9521141123454/254/5678"),
+        ("eh3376451fd40c0e400000162e", "/8003/095211411234545678"),
+        ("eh3476451fd40000000000162e", "/8004/95211415678"),
+        ("eh2d76451fd4499602d2000000", "/8018/952114112345678906"),
+        ("eh3e76451fd7039b061438997367d0c18b266d1ab66ee0", "/253/9521141987650ABCDefgh012345678"),
+        ("eh3c76451fd400c0e680003039", "/8010/952114198765/8011/12345"),
+        ("eh3d76451fd75411def6b4cc00000003039000", "/8010/95211415PQ7%2FZ43/8011/12345"),
+        ("eh3f76451fd612640000019907", "/255/952114167890904711"),
+        ("eh4076451fd40c0e40820000000f54", "/8006/095211411234540102/21/981"),
+        ("ehf73795211411234538566cb0afc4", "/01/79521141123453/21/32a%2Fb"),
+        ("ehfb342cde795211411234538566cb0afc4", "/01/79521141123453/21/32a%2Fb?17=220630"),
+        ("ehf0395211415e87a145bafb4d19a8c0e4", "/8010/95211415PQ7%2FZ43/8011/12345"),
+        ("ehf839521141678909509338", "/255/952114167890904711"),
+        ("ehfa3952114132e83c2bf10", "/8004/952114132a%2Fb"),
+        ("ehea395211411234540458ba4a0cbe30ede1b32db0", "/253/95211411234545678"),
+        # An extension of 0 is none.
+        ("eh3276451fd460720000000000", "/414/9521141123454"),
+    ],
+)
+def test_epc_binary_strings(segment, path):
+    """What an RFID tag sends in an address is the Digital Link of its EPC."""
+    link = expand(f"https://example.org/shop/{segment}?x=1")
+    assert link.canonical == CANONICAL + path
+    assert (link.base, link.parameters) == ("https://example.org/shop", ("x=1",))
+
+
+def test_more_behind_an_epc():
+    """AIs behind the EPC count: a lot qualifies, a date is an attribute; zeros fill up."""
+    gtin, serial = f"{0x09506000134352:056b}", f"{3:03b}{2:05b}{18:06b}{53:06b}"
+    lot = "00010000" + f"{0:03b}{5:05b}{123:017b}"
+    date = "00010111" + f"{26:07b}{12:04b}{31:05b}"
+    bits = "11110111" + "1011" + gtin + serial + lot + date
+    bits += "0" * (-len(bits) % 16)
+    segment = f"eh{int(bits, 2):0{len(bits) // 4}x}"
+    wanted = "/01/09506000134352/10/00123/21/S1?17=261231"
+    assert expand(f"https://example.org/{segment}").canonical == CANONICAL + wanted
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        "eh30164596f40c0e5cbe991a",  # cut short
+        "eh30164596f40c0e5cbe991a830001",  # more behind it
+        "eh301e4596f40c0e5cbe991a83",  # partition 7
+        "eh3500e86f8000a9e000000586",  # a GID has no Digital Link
+        "ehe2" + "0" * 22,  # no EPC header
+        "EH30164596f40c0e5cbe991a83",
+        "ehf7379521141123453cffffff",  # an encoding that is none
+    ],
+)
+def test_no_epc_binary_string(segment):
+    """What holds no EPC of a GS1 key is refused."""
+    with pytest.raises(BadIdentifier):
+        expand(f"https://example.org/{segment}")
+
+
+@given(st.from_regex(r"\A(?:eh[0-9a-f]{4,60}|ex[A-Za-z0-9_-]{4,40})\Z"))
+def test_any_epc_segment(segment):
+    """Any segment of that shape is a link that can be written and read, or is refused."""
+    try:
+        link = expand(f"https://example.org/{segment}")
+    except BadIdentifier:
+        return
+    assert parse_uri(link.canonical) == link

@@ -19,7 +19,7 @@ from registry.keys import create_keys, load_keys
 from registry.prefixes import HOMED, PrefixRow
 from registry.ready import Drafter, plain_change
 from registry.rules import WriterSettings
-from registry.signing import VERIFIED, RecordSigner
+from registry.signing import VERIFIED, RecordSigner, is_under
 from registry.store import Table
 from registry.store.lmdb_store import STORE_ID_KEY, LmdbStore, create
 from registry.writer import Writer
@@ -52,8 +52,10 @@ def line(handle="88.100.1/a", values=(URL, ADMIN), **more) -> bytes:
 
 
 def drafter(signer=None, most=64):
-    together = None if signer is None else BatchSigner(signer, most)
-    return Drafter(together, PREFIX, BOUNDS, NOW)
+    if signer is None:
+        return Drafter(None, BOUNDS, NOW)
+    together = BatchSigner(signer, most)
+    return Drafter(lambda name: together if is_under(name, PREFIX) else None, BOUNDS, NOW)
 
 
 texts = st.text(max_size=40)

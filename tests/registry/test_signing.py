@@ -26,7 +26,7 @@ from registry.prefix_record import (
 )
 from registry.rules import WriterSettings
 from registry.signing import (
-    NodeSigner,
+    NodeSigners,
     certificate_chain,
     free_index,
     node_signer,
@@ -58,7 +58,9 @@ def child() -> NodeKeys:
 def tree(parent, child):
     """The prefix records of a root and of its child, by name."""
     sites = (site("127.0.0.1", child), site("::1", child))
-    root = own_prefix_values(parent, ROOT, [site("127.0.0.1", parent)], now_s=NOW)
+    root = own_prefix_values(
+        parent, ROOT, [site("127.0.0.1", parent)], now_s=NOW, issuer=own_issuer(parent, ROOT)
+    )
     holder = Holder(PREFIX, sites, child.site_public, child.log_public, has_secret=True)
     made = delegated_values(holder, own_issuer(parent, ROOT), now_s=NOW)
     return {b"0.NA/88.118": root, b"0.NA/88.118.8": made}
@@ -122,7 +124,7 @@ def test_root_records_verify_too(tree, parent):
 
 def test_a_node_that_waits_signs_without_a_chain(child):
     """Before the delegation there are no certificates, and the signer names none."""
-    values = own_prefix_values(child, PREFIX, [site("::1", child)], now_s=NOW, root=False)
+    values = own_prefix_values(child, PREFIX, [site("::1", child)], now_s=NOW)
     assert [v.index for v in values] == [2, 100, 101, 200, 300, 302]
     assert certificate_chain(b"0.NA/88.118.8", values, 302) is None
     assert node_signer(child, PREFIX, values).chain is None
@@ -152,7 +154,7 @@ def test_signing_again_replaces_the_own_signature(child, tree):
 def works(make_desk, tree, child):
     """A writer at the child, its prefix record in place, renewing the node's signatures."""
     signer = node_signer(child, PREFIX, tree[b"0.NA/88.118.8"])
-    desk = make_desk(signer=NodeSigner(child, PREFIX))
+    desk = make_desk(signers=NodeSigners(child, PREFIX))
     desk.time = NOW
     done = desk.do(Kind.CREATE, b"0.NA/88.118.8", *tree[b"0.NA/88.118.8"])
     assert done.status == "created", done.error

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 from protocol.doirp.envelope import ENVELOPE_SIZE, decode_envelope
@@ -204,3 +205,31 @@ class Serving:
             self.process.kill()
         self.process.communicate()
         self.log.close()
+
+
+@contextmanager
+def serving():
+    """`serve(folder)` starts a node; all that were started end with the block."""
+    running = []
+
+    def serve(folder, readers=1):
+        running.append(node := Serving(folder, readers))
+        assert node.ready, node.logged()
+        return node
+
+    try:
+        yield serve
+    finally:
+        for node in running:
+            node.end()
+
+
+def enrol(child, parent, prefix):
+    """A running child gets its prefix from its running parent."""
+    for step in (
+        ("request", "--node", child.folder),
+        ("approve", prefix, "--node", parent.folder),
+        ("request", "--node", child.folder, "--wait"),
+    ):
+        done = biaoshi("prefix", *step)
+        assert done.returncode == 0, done.stderr

@@ -17,20 +17,22 @@ from registry.store.lmdb_store import LmdbStore
 from resolver.keyfiles import read_public_keys
 from resolver.parent import load_pinned
 from resolver.pem import format_public_pem
-from tests.resolver.nodes import COMMAND, ENVIRONMENT, PATIENCE_S, Serving, biaoshi, make, until
+from tests.resolver.nodes import (
+    COMMAND,
+    ENVIRONMENT,
+    PATIENCE_S,
+    Serving,
+    biaoshi,
+    make,
+    serving,
+    until,
+)
 
 
 @pytest.fixture
 def serve():
-    running = []
-
-    def start(folder):
-        running.append(Serving(folder))
-        return running[-1]
-
-    yield start
-    for node in running:
-        node.end()
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

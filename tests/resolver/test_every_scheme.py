@@ -28,7 +28,7 @@ from resolver.config import (
 )
 from resolver.founding import found
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import Serving, biaoshi, enrol, make, serving, until
 
 TOP_TOO = ("2.999", "GS1", "MA", "DID", "URN", "ECODE", "10.1000")
 COMPANY = "GS1.9.5.0.6.0.0.0"
@@ -93,16 +93,6 @@ def _home(node, prefix):
     assert done.returncode == 0, done.stderr
 
 
-def _enrol(child, parent, prefix):
-    for arguments in (
-        ("request", "--node", child.folder),
-        ("approve", prefix, "--node", parent.folder),
-        ("request", "--node", child.folder, "--wait"),
-    ):
-        done = biaoshi("prefix", *arguments)
-        assert done.returncode == 0, done.stderr
-
-
 def _recursive(folder, top, followed):
     settings = Settings(
         node=NodeSettings(role="recursive"),
@@ -119,32 +109,22 @@ def _recursive(folder, top, followed):
 def world(tmp_path_factory):
     """The four nodes, every name of NAMES registered where it lies."""
     base = tmp_path_factory.mktemp("schemes")
-    running = []
-
-    def serve(folder, readers=1):
-        running.append(Serving(folder, readers))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    try:
+    with serving() as serve:
         top = serve(make(base / "top", "88", role="top"))
         steel = serve(make(base / "steel", "88.118.8", parent=top.url))
         arcs = serve(make(base / "arcs", "2.999.5", parent=top.url))
         gs1 = serve(make(base / "gs1", COMPANY, parent=top.url))
         for prefix in TOP_TOO:
             _home(top, prefix)
-        _enrol(steel, top, "88.118.8")
-        _enrol(arcs, top, "2.999.5")
-        _enrol(gs1, top, COMPANY)
+        enrol(steel, top, "88.118.8")
+        enrol(arcs, top, "2.999.5")
+        enrol(gs1, top, COMPANY)
         followed = (("88.118.8", steel.url), ("2.999.5", arcs.url), (COMPANY, gs1.url))
         recursive = serve(_recursive(base / "recursive", top, followed), READERS)
         made = World(top, steel, arcs, gs1, recursive)
         for node in (top, steel, arcs, gs1):
             _register(node, [n for n, row in NAMES.items() if getattr(made, row[0]) is node])
         yield made
-    finally:
-        for node in running:
-            node.end()
 
 
 def _register(node, names):

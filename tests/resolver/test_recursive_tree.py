@@ -26,7 +26,7 @@ from resolver.config import (
 )
 from resolver.config_file import format_settings, load_settings
 from resolver.founding import found
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import Serving, biaoshi, enrol, make, serving, until
 
 NAMES = [f"88.118.8/p{n}" for n in range(3)]
 READERS = 2
@@ -88,29 +88,16 @@ def _recursive(folder, top):
     return folder
 
 
-def _enrol(child, parent, prefix):
-    _ok("prefix", "request", "--node", child.folder)
-    _ok("prefix", "approve", prefix, "--node", parent.folder)
-    _ok("prefix", "request", "--node", child.folder, "--wait")
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """top 88, second 88.118, enterprise 88.118.8 with three products, and a recursive node."""
     base = tmp_path_factory.mktemp("tree")
-    running = []
-
-    def serve(folder, readers=1):
-        running.append(Serving(folder, readers))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    try:
+    with serving() as serve:
         top = serve(make(base / "top", "88", role="top"))
         second = serve(make(base / "second", "88.118", parent=top.url, role="second"))
         steel = serve(make(base / "steel", "88.118.8", parent=second.url))
-        _enrol(second, top, "88.118")
-        _enrol(steel, second, "88.118.8")
+        enrol(second, top, "88.118")
+        enrol(steel, second, "88.118.8")
         file = base / "products.jsonl"
         lines = [
             {"handle": name, "values": [{"index": 1, "type": "URL", "ttl": 1, "data": _url(name)}]}
@@ -120,9 +107,6 @@ def tree(tmp_path_factory):
         _ok("register", file, "--node", steel.folder)
         tree = Tree(top, second, steel, serve(_recursive(base / "recursive", top), READERS), serve)
         yield tree
-    finally:
-        for node in running:
-            node.end()
 
 
 def _url(name):

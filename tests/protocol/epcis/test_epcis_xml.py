@@ -237,6 +237,12 @@ def test_words_of_no_vocabulary_stay() -> None:
     assert check_document(read_value(data)) == []
 
 
+def test_a_document_type_that_declares_nothing() -> None:
+    """A bare name before the root, as published examples have it, changes nothing."""
+    head, rest = V12.split(b"?>", 1)
+    assert read_value(head + b"?><!DOCTYPE project>" + rest) == read_value(V12)
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -246,6 +252,9 @@ def test_words_of_no_vocabulary_stay() -> None:
         (b"<EPCISDocument><EPCISBody/></EPCISDocument>", ValidationException),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><ObjectEvent>&b;</ObjectEvent>', ParseError),
         (b'<!DOCTYPE a SYSTEM "http://x/"><ObjectEvent/>', ParseError),
+        (b'<!DOCTYPE a PUBLIC "-//x" "x.dtd"><ObjectEvent/>', ParseError),
+        (b"<!DOCTYPE a []><ObjectEvent/>", ParseError),
+        (b"<!DOCTYPE a><ObjectEvent>&b;</ObjectEvent>", ParseError),
         (b"<ObjectEvent>" * 100, ParseError),
         (b"<ObjectEvent><x:y/></ObjectEvent>", ParseError),
         (b'<?xml version="1.0" encoding="nonsense"?><ObjectEvent/>', ParseError),
@@ -253,7 +262,7 @@ def test_words_of_no_vocabulary_stay() -> None:
     ],
 )
 def test_other_xml_is_refused(data: bytes, error: type[Exception]) -> None:
-    """Document types, entities, endless nesting and other documents are refused."""
+    """Document types that declare, entities, endless nesting and other documents are refused."""
     with pytest.raises(error):
         parse_document(data)
 

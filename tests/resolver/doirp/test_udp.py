@@ -229,6 +229,32 @@ async def test_plain_questions_do_not_wait_for_a_turn_of_others(
     assert found == [b"reply to one that took long", 1]
 
 
+@pytest.mark.skipif(not batch.available(), reason="no recvmmsg here")
+async def test_answers_at_hand_go_out_with_their_batch(world: World, monkeypatch) -> None:
+    """A batch of questions that are not plain is answered in one call, not one each (N7)."""
+    calls = []
+    send = batch.Batch.send
+    monkeypatch.setattr(
+        batch.Batch, "send", lambda *each: calls.append(each[1:]) or send(*each), raising=True
+    )
+    sock, asker = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    sock.bind(("127.0.0.1", 0))
+    for number in range(1, 9):  # before anybody looks at the socket
+        asker.sendto(question(b"99.9/x", request_id=number), sock.getsockname())
+    face = UdpFace(Handler(world.node), sock)
+    asker.settimeout(5)
+    try:
+        await asyncio.sleep(0.01)
+        replies = [await asyncio.to_thread(asker.recv, 2048) for _ in range(8)]
+    finally:
+        await face.close(1.0)
+        sock.close()
+        asker.close()
+    assert [read(reply).envelope.request_id for reply in replies] == [*range(1, 9)]
+    assert calls == [(0, 8)]
+    assert world.node.metrics.octets["udp", "out"].value == sum(map(len, replies))
+
+
 async def test_the_request_digest_is_returned(world: World) -> None:
     """Flag RD puts SHA-256 over header and body of the request in front (do-irp 6.1)."""
     world.put(product(PREFIX + b"/p"))

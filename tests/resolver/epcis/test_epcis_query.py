@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.epcis.document import open_document
+from protocol.epcis.eventhash import event_hash
+from protocol.epcis.xml import parse_xml
 from resolver.epcis.answers import CONTEXT
 from tests.resolver.epcis.asking import ITEM, URN, document, event, list_of, next_page, quoted
 
@@ -179,7 +182,7 @@ async def test_identifiers_are_spelt_as_asked(epcis):
         (one,) = await epcis.all(**headers)
         assert one["epcList"] == [expected, ITEM % 2]
         single = await epcis.get(f"/events/{quoted(event(1)['eventID'])}", **headers)
-        assert single.json["epcList"] == [expected, ITEM % 2]
+        assert list_of(single) == [one]
         assert single.json["@context"] == [CONTEXT]
     answer = await epcis.get("/events", GS1_EPC_Format="Whatever")
     assert answer.status == 400
@@ -199,7 +202,9 @@ async def test_identifiers_are_spelt_as_asked(epcis):
         ("Accept", "application/json", 200),
         ("Accept", "application/ld+json;q=0.5, text/html", 200),
         ("Accept", "text/html", 406),
-        ("Accept", "application/xml", 406),
+        ("Accept", "application/xml", 200),
+        ("Accept", "text/*", 200),
+        ("Accept", "application/x", 406),
     ],
 )
 async def test_versions_and_media_are_negotiated(epcis, header, value, status):
@@ -223,6 +228,8 @@ async def test_options_and_unknown_methods(epcis):
         answer = await epcis.node.ask("OPTIONS", "/epcis" + path)
         assert (answer.status, answer.headers["Allow"], answer.body) == (204, methods, b"")
         assert answer.headers["GS1-EPCIS-Version"] == "2.0.0"
+        assert answer.headers["GS1-EPC-Format"] == "No_Preference"
+        assert answer.headers["GS1-Capture-Error-Behaviour"] == "all"
         assert (await epcis.node.ask("PATCH", "/epcis" + path)).status == 405
     assert (await epcis.node.ask("OPTIONS", "/epcis/nothing")).status == 404
     assert (await epcis.get("/capture/a/b")).status == 404
@@ -235,9 +242,34 @@ async def test_extensions_keep_their_context(epcis):
     answer = await epcis.post("/capture", document(told, event(2), context=names))
     assert (await epcis.finished(answer.headers["Location"]))["success"]
     assert await epcis.events("EQ_example:rank=7") == ["0001"]
-    single = (await epcis.get(f"/events/{quoted(told['eventID'])}")).json
-    assert single["@context"] == names
-    assert (await epcis.post("/events", single)).status in (201, 409)
+    (single,) = list_of(await epcis.get(f"/events/{quoted(told['eventID'])}"))
+    assert single["@context"] == names[1:]
+    assert (await epcis.post("/events", {**single, "@context": names})).status == 201
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/ID", "/bizSteps/shipping/events"])
+async def test_events_are_answered_in_xml(epcis, path):
+    """XML tells the same events; words are URNs, or web URIs where these are asked for."""
+    context = [CONTEXT, {"example": "https://example.org/ns#"}]
+    told = event(1, **{"example:rank": [7, {"example:of": "a<b"}]})
+    answer = await epcis.post("/capture", document(told, context=context))
+    assert (await epcis.finished(answer.headers["Location"]))["success"]
+    path = path.replace("ID", quoted(told["eventID"]))
+    (as_json,) = list_of(await epcis.get(path))
+    for words, step in (
+        (None, "urn:epcglobal:cbv:bizstep:shipping"),
+        ("Always_Web_URI", "https://ref.gs1.org/cbv/BizStep-shipping"),
+    ):
+        headers = {} if words is None else {"GS1_CBV_XML_Format": words}
+        answer = await epcis.get(path, Accept="application/xml", **headers)
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "application/xml")
+        assert answer.headers["GS1-CBV-XML-Format"] == (words or "No_Preference")
+        assert f"<bizStep>{step}</bizStep>".encode() in answer.body
+        found = open_document(parse_xml(answer.body))
+        one = found.events[0]
+        assert event_hash(one, found.context).hash == event_hash(as_json, context).hash
+        assert one["recordTime"] == as_json["recordTime"]
+    assert (await epcis.get(path, GS1_CBV_XML_Format="Whatever")).status == 400
 
 
 async def test_an_exported_event_proves_itself(epcis):

@@ -18,7 +18,7 @@ from registry.tree import root_at, tree_size
 from resolver.escrow.notes import Deposit, digest
 from resolver.escrow.vault import Vault
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import biaoshi, make, serving, until
 from tests.resolver.trust.cheat import KEY, SIGNER, CheatingLog
 
 SECRET = b"http://example.org/kept-secret"
@@ -51,22 +51,14 @@ def state_of(folder):
 @pytest.fixture
 def family(tmp_path):
     """A parent and its child, both running."""
-    running = []
-
-    def serve(folder):
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    top = serve(make(tmp_path / "top", "88", role="top"))
-    steel = make(tmp_path / "steel", "88.118", parent=top.url, role="second")
-    child = serve(steel)
-    ok("prefix", "request", "--node", steel)
-    ok("prefix", "approve", "88.118", "--node", top.folder)
-    until(lambda: child.ask(b"88.118/x")[0] == 100)
-    yield top, child
-    for one in running:
-        one.end()
+    with serving() as serve:
+        top = serve(make(tmp_path / "top", "88", role="top"))
+        steel = make(tmp_path / "steel", "88.118", parent=top.url, role="second")
+        child = serve(steel)
+        ok("prefix", "request", "--node", steel)
+        ok("prefix", "approve", "88.118", "--node", top.folder)
+        until(lambda: child.ask(b"88.118/x")[0] == 100)
+        yield top, child
 
 
 @pytest.mark.parametrize("form", ["encrypted", "plain"])

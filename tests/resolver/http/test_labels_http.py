@@ -16,7 +16,7 @@ from protocol.values.hs_vlist import encode_vlist
 from registry.grants import GRANT
 from registry.reads import CLOSED, changes_of, logged_reads
 from registry.rules import SIGN
-from registry.signing import NodeSigner, RecordGuard
+from registry.signing import NodeSigners, RecordGuard
 from resolver.reads_keeper import ReadsKeeper
 from tests.resolver.http.node_in_process import value
 
@@ -66,7 +66,7 @@ def register(served, handle, values, **more):
 
 def people(served):
     """Two identities with secrets; and the writer signs, as that of a node does."""
-    signer = NodeSigner(served.node.keys, b"86.999")
+    signer = NodeSigners(served.node.keys, b"86.999")
     served.node.writer.writer._guard = RecordGuard(signer)
     for name, secret in (ALICE, EVE):
         key = value(300, "HS_SECKEY", secret, permissions=0b1100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from protocol.linkset import CONTEXT_URL
@@ -259,6 +261,38 @@ async def test_09_other_forms(shop):
     assert (await shop.ask("GET", KEY, headers=known)).status == 304
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("application/ld+json", "application/ld+json"),
+        ("application/json", "application/json"),
+        ("text/html;q=0.3, application/linkset+json;q=0.5", LINKSET),
+        ("text/csv, */*;q=0.1", LINKSET),
+    ],
+)
+async def test_09_negotiated(shop, accept, media_type):
+    """The linkset comes in the form a client names; as JSON-LD it names its context itself."""
+    answer = await shop.ask("GET", f"{KEY}?linkType=linkset", headers={"Accept": accept})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, media_type)
+    context = answer.json.get("@context")
+    assert context == (CONTEXT_URL if media_type == "application/ld+json" else None)
+    assert answer.json["linkset"][0]["anchor"] == ROOT + KEY
+
+
+async def test_09_for_readers(shop):
+    """A browser gets the linkset as a page, which has the one for programs inside."""
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    register(shop, f"{KEY}/10/L9", link(1, "gs1:faqs", "https://example.org/q", title="</script>"))
+    page = await shop.ask("GET", f"{KEY}/10/L9?linkType=linkset", headers=browser)
+    assert (page.status, page.headers["Content-Type"][:9]) == (200, "text/html")
+    text = page.body.decode()
+    assert 'href="https://example.org/sv">Handbok</a>' in text
+    inside = text.partition('<script type="application/ld+json">')[2].partition("</script>")[0]
+    document = json.loads(inside)
+    assert document.pop("@context") == CONTEXT_URL
+    assert checked(document)["linkset"][0][VOC + "faqs"][0]["title"] == "</script>"
+
+
 async def test_10_several_choices(shop):
     """Links that fit equally well are a 300 with just these."""
     answer = await shop.ask("GET", f"{KEY}?linkType=gs1:certificationInfo")
@@ -292,9 +326,10 @@ async def test_11_query_goes_along(shop, query, target):
 async def test_12_link_header(shop):
     """Redirects and linksets say where the linkset is."""
     for path in (KEY, f"{KEY}?linkType=linkset", f"{KEY}?linkType=gs1:certificationInfo"):
-        answer = await shop.ask("GET", path)
-        expected = f'<{ROOT}{KEY}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'
-        assert expected in answer.headers["Link"]
+        for method in ("GET", "OPTIONS"):
+            answer = await shop.ask(method, path)
+            expected = f'<{ROOT}{KEY}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'
+            assert expected in answer.headers["Link"]
 
 
 async def test_13_context_header(shop):
@@ -375,6 +410,15 @@ async def test_17_compressed(shop, stem, how):
     assert relations(answer.headers["Link"])["owl:sameAs"].endswith("/01/09521234543206/21/1")
     answer = await shop.ask("GET", f"{KEY}/EEarwSN")
     assert answer.status == 400
+
+
+async def test_17_epc_binary(shop):
+    """So is what an RFID tag sends: an EPC binary string (EPCB 1.0.0)."""
+    register(shop, f"{KEY}/21/18", link(1, "gs1:pip", "https://example.org/i18", default=True))
+    bits = f"{0x30:08b}{0:03b}{5:03b}{9521234:024b}{54321:020b}{18:038b}"
+    answer = await shop.ask("GET", f"/q/eh{int(bits, 2):024x}")
+    assert (answer.status, answer.headers["Location"]) == (307, "https://example.org/i18")
+    assert relations(answer.headers["Link"])["owl:sameAs"] == f"{ROOT}{KEY}/21/18"
 
 
 @pytest.mark.parametrize(

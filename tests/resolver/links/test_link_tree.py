@@ -15,7 +15,7 @@ from resolver.config import (
     Settings,
 )
 from resolver.founding import found
-from tests.resolver.nodes import Serving, biaoshi, make
+from tests.resolver.nodes import biaoshi, enrol, make, serving
 
 KEY = "/01/09521234543213"
 
@@ -56,20 +56,11 @@ def _get(node, path, **headers):
 @pytest.mark.timeout(120)
 def test_a_link_of_another_node(tmp_path):
     """A recursive node answers the links of a company's node, found digit by digit below GS1."""
-    running = []
-
-    def serve(folder):
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    try:
+    with serving() as serve:
         top = serve(make(tmp_path / "top", "GS1", role="top"))
         prefix = "GS1.9.5.2.1.2.3.4"
         pumps = serve(make(tmp_path / "pumps", prefix, parent=top.url))
-        _ok("prefix", "request", "--node", pumps.folder)
-        _ok("prefix", "approve", prefix, "--node", top.folder)
-        _ok("prefix", "request", "--node", pumps.folder, "--wait")
+        enrol(pumps, top, prefix)
         link = {"relation": "gs1:dpp", "href": "https://example.org/dpp/{serial}"}
         rows = [
             {"index": 1, "type": "URL", "data": "https://example.org/p7"},
@@ -90,6 +81,3 @@ def test_a_link_of_another_node(tmp_path):
             assert json.loads(body)["linkset"][0]["anchor"] == anchor
             assert _get(node, "/01/09521234543206")[0] == 404
         assert _get(top, KEY)[0] == 404
-    finally:
-        for node in running:
-            node.end()

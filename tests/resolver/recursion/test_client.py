@@ -83,6 +83,14 @@ async def test_a_record_comes_over_each_transport(net, site, transport):
     assert reply.version == (2, 11)
 
 
+async def test_the_client_breathes_between_its_steps(net, site):
+    """Before it sends, and before it verifies what came: others are answered meanwhile (N7)."""
+    breaths = []
+    peer = plain_peer(["127.0.0.1"], net.serve(site.answer), (UDP,))
+    await make_client(breathe=lambda: breaths.append(len(site.asked))).send(peer, ask())
+    assert breaths == [0, 1]
+
+
 async def test_the_tunnel(net, site):
     """HTTP carries the same messages."""
     peer = plain_peer(["127.0.0.1"], net.serve_http(site.answer), (HTTP,), "node.example")

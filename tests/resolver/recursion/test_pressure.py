@@ -24,6 +24,14 @@ def test_one_late_turn_is_no_overload():
     assert not pressure.overloaded
 
 
+def test_every_socket_is_looked_at_in_a_breath():
+    """A step of long work lets each face look at its own socket."""
+    pressure, looked = Pressure(), []
+    pressure.looks += [lambda: looked.append("v4"), lambda: looked.append("v6")]
+    pressure.breathe()
+    assert looked == ["v4", "v6"]
+
+
 async def test_a_busy_loop_is_noticed_and_recovers():
     """Turns of 150 ms are seen as overload within a second, and its end at once."""
     pressure = Pressure()

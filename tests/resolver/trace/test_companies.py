@@ -14,7 +14,7 @@ from protocol.schemes.gs1_checks import check_digit
 from registry.events.capture import make_change, node_event_signer, operator_of
 from registry.keys import load_keys
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, biaoshi, make
+from tests.resolver.nodes import biaoshi, enrol, make, serving
 
 ROOT = "https://id.gs1.org"
 PREFIX = {"steel": "9521111", "carrier": "9522222", "equipment": "9523333"}
@@ -139,42 +139,25 @@ def ok(*arguments):
 class World:
     """The running nodes."""
 
-    def __init__(self, base):
-        self.running = []
-        self.top = self.serve(make(base / "top", "GS1", role="top"))
+    def __init__(self, base, serve):
+        self.top = serve(make(base / "top", "GS1", role="top"))
         self.nodes = {}
         for name, zone in ZONE.items():
-            node = self.serve(make(base / name, zone, parent=self.top.url))
+            node = serve(make(base / name, zone, parent=self.top.url))
             self.nodes[name] = node
-            ok("prefix", "request", "--node", node.folder)
-            ok("prefix", "approve", zone, "--node", self.top.folder)
-            ok("prefix", "request", "--node", node.folder, "--wait")
+            enrol(node, self.top, zone)
             capture(node.folder, zone, *EVENTS[name])
         hidden = at(50, "TransformationEvent", inputEPCList=[PART], outputEPCList=[SECRET])
         capture(self.nodes["equipment"].folder, ZONE["equipment"], hidden, label=HIDDEN)
 
-    def serve(self, folder):
-        self.running.append(Serving(folder))
-        assert self.running[-1].ready, self.running[-1].logged()
-        return self.running[-1]
-
     def trace(self, name, id_, more=""):
         return self.nodes[name].get(f"/api/trace/{quote(id_, safe='')}?{more}")
-
-    def close(self):
-        for one in self.running:
-            one.end()
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    made = None
-    try:
-        made = World(tmp_path_factory.mktemp("companies"))
-        yield made
-    finally:
-        if made is not None:
-            made.close()
+    with serving() as serve:
+        yield World(tmp_path_factory.mktemp("companies"), serve)
 
 
 def ids(result):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from resolver.config import RecursionSettings
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import biaoshi, enrol, make, serving, until
 from tests.resolver.trace.test_companies import PREFIX, ZONE, at, capture, gtin, ids, ok, shipped
 
 SECRET = b"the word of an administrator"
@@ -35,9 +35,9 @@ BUILT = at(30, "TransformationEvent", inputEPCList=[COIL], outputEPCList=[PART])
 class World:
     """Steel grants; equipment asks. Both under one parent; steel resolves, so that it knows keys."""
 
-    def __init__(self, base):
-        self.running, self.nodes = [], {}
-        self.top = self.serve(make(base / "top", "GS1", role="top"))
+    def __init__(self, base, serve):
+        self.serve, self.nodes = serve, {}
+        self.top = serve(make(base / "top", "GS1", role="top"))
         for name in ("steel", "equipment"):
             zone = ZONE[name]
             folder = make(
@@ -47,20 +47,13 @@ class World:
                 recursion=RecursionSettings(enabled=True, roots=(self.top.url,)),
                 secret=SECRET,
             )
-            self.nodes[name] = self.serve(folder)
-            ok("prefix", "request", "--node", folder)
-            ok("prefix", "approve", zone, "--node", self.top.folder)
-            ok("prefix", "request", "--node", folder, "--wait")
+            self.nodes[name] = serve(folder)
+            enrol(self.nodes[name], self.top, zone)
         steel, equipment = self.nodes["steel"].folder, self.nodes["equipment"].folder
         capture(steel, ZONE["steel"], MADE, label=GRANTED)
         capture(steel, ZONE["steel"], INSPECTED, label=PRIVATE)
         capture(steel, ZONE["steel"], shipped(5, COIL, "steel", "equipment"), label=PUBLIC)
         capture(equipment, ZONE["equipment"], BUILT, label=PUBLIC)
-
-    def serve(self, folder):
-        self.running.append(Serving(folder))
-        assert self.running[-1].ready, self.running[-1].logged()
-        return self.running[-1]
 
     def restart(self, name):
         node = self.nodes[name]
@@ -100,20 +93,11 @@ class World:
         done = ok("audit-reads", self.nodes["steel"].folder, "--json")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def close(self):
-        for one in self.running:
-            one.end()
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    made = None
-    try:
-        made = World(tmp_path_factory.mktemp("granted"))
-        yield made
-    finally:
-        if made is not None:
-            made.close()
+    with serving() as serve:
+        yield World(tmp_path_factory.mktemp("granted"), serve)
 
 
 def test_what_was_granted_to_a_node_reaches_its_administrator_alone(world):

@@ -12,7 +12,7 @@ from registry.store.lmdb_store import LmdbStore
 from registry.tree import root_at, tree_size
 from resolver.trust.following import read_status
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import until
+from tests.resolver.nodes import biaoshi, until
 
 RECORDS = (
     Table.RECORDS,
@@ -33,6 +33,17 @@ def ports(count):
     for one in socks:
         one.close()
     return found
+
+
+def mirror_of(primary, https, folder):
+    """A founded mirror of a primary that answers at that port."""
+    key = primary / "keys" / "admin_300.pem"
+    made = biaoshi(
+        *("init", folder, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
+        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
+    )
+    assert made.returncode == 0, made.stderr
+    return folder
 
 
 def register(folder, *names, data=b"http://example.org/"):

@@ -14,7 +14,7 @@ from registry.prefix_record import MIRROR_SITES
 from resolver.config import FaceSettings
 from resolver.trust.following import read_status
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import biaoshi, make, serving, until
 from tests.resolver.trust.mirrored import caught_up, ports, tree_of
 
 
@@ -82,14 +82,7 @@ def test_a_mirror_is_published_and_answers(pair):
 
 def test_clients_turn_to_the_mirror(tmp_path):
     """The parent publishes the mirror too: with the primary gone, a walk from the root goes on."""
-    running = []
-
-    def serve(folder):
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    try:
+    with serving() as serve:
         top = serve(make(tmp_path / "top", "88", role="top"))
         http, https = ports(2)
         faces = FaceSettings(irp=0, http=http, https=https)
@@ -120,9 +113,6 @@ def test_clients_turn_to_the_mirror(tmp_path):
         first.stop()
         done = biaoshi(*walk)
         assert (done.returncode, "http://example.org/pump" in done.stdout) == (0, True), done
-    finally:
-        for one in running:
-            one.end()
 
 
 def test_a_stranger_cannot_speak_for_a_mirror(pair):

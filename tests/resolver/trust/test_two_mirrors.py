@@ -14,8 +14,8 @@ from registry.prefix_record import MIRROR_SITES
 from resolver.config import FaceSettings
 from resolver.trust.following import read_status
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import Serving, biaoshi, make, until
-from tests.resolver.trust.mirrored import caught_up, ports, tables, tree_of
+from tests.resolver.nodes import biaoshi, make, serving, until
+from tests.resolver.trust.mirrored import caught_up, mirror_of, ports, tables, tree_of
 
 
 def change(folder, old, new):
@@ -38,25 +38,9 @@ def three(tmp_path):
     http, https = ports(2)
     primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
     change(primary, 'durable = "primary"', 'durable = "mirror"')
-    key = primary / "keys" / "admin_300.pem"
-    mirrors = [tmp_path / "one", tmp_path / "two"]
-    for folder in mirrors:
-        made = biaoshi(
-            *("init", folder, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-            *("--https", 0, "--of", f"https://127.0.0.1:{https}"),
-            *("--auth", f"300:0.NA/86.999={key}"),
-        )
-        assert made.returncode == 0, made.stderr
-    running = []
-
-    def serve(folder):
-        running.append(Serving(folder))
-        assert running[-1].ready, running[-1].logged()
-        return running[-1]
-
-    yield primary, mirrors, serve
-    for one in running:
-        one.end()
+    mirrors = [mirror_of(primary, https, tmp_path / name) for name in ("one", "two")]
+    with serving() as serve:
+        yield primary, mirrors, serve
 
 
 def lose(node):
