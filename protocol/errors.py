@@ -104,6 +104,10 @@ class ReadOnly(BiaoshiError):
     code = ResponseCode.SERVER_BACKUP
 
 
+class TakesNoChanges(ReadOnly):
+    """Changes are another node's business for good: this one is a mirror, or recursive."""
+
+
 class StoreFull(ReadOnly):
     """No room on the disk. Reads go on; writes do again once there is room."""
 
@@ -136,6 +140,12 @@ class InvalidValue(BiaoshiError):
     """A value breaks a rule: index, size, permissions or the shape of its data."""
 
     code = ResponseCode.INVALID_VALUE
+
+
+class AtOdds(InvalidValue):
+    """Values in order by themselves that this record does not take, for what is in it or for what
+    it is: labels that would be loosened, another record than one of grants.
+    """
 
 
 class NotServedHere(BiaoshiError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocol.change import Change, Kind
-from protocol.errors import HandleExists, InvalidValue, NotAuthorized, ParseError
+from protocol.errors import AtOdds, HandleExists, InvalidValue, NotAuthorized, ParseError
 from protocol.identifier import key_of
 from protocol.labels import (
     EVERY,
@@ -69,14 +69,14 @@ def check_labels(change: Change, before: Values | None, after: Values) -> None:
 
 
 def require_labels(access: Access, change: Change, before: Values | None, after: Values) -> None:
-    """Raise InvalidValue or NotAuthorized where a change would loosen a label without the right."""
+    """Raise AtOdds or NotAuthorized where a change would loosen a label without the right."""
     if before is None:
         return
     old = labels_in(before)
     if old is None or not _loosened(old, labels_in(after), before, after):
         return
     if not any(map(is_label, change.values)):
-        raise InvalidValue(
+        raise AtOdds(
             "the labels of this record would be loosened; to do that, give its 0.LABEL value as it "
             "shall be"
         )
@@ -104,7 +104,9 @@ def _may_loosen(access: Access, change: Change, values: Values) -> bool:
 
 
 def check_reserved(access: Access, change: Change, after: Values | None) -> None:
-    """The records of grants and of reads under a prefix. Raises InvalidValue or NotAuthorized."""
+    """The records of grants and of reads under a prefix. Raises InvalidValue, AtOdds or
+    NotAuthorized.
+    """
     folded = key_of(change.handle)
     prefix, slash, suffix = folded.partition(b"/")
     if not slash or prefix == b"0.NA" or not suffix.startswith(b"0."):
@@ -133,7 +135,7 @@ def _check_grants(after: Values) -> None:
                 raise InvalidValue(f"value {value.index} (0.GRANT): {error}") from None
     labels = labels_in(after)
     if after and (labels is None or labels.named or level_at(labels, 0) != PRIVATE):
-        raise InvalidValue(
+        raise AtOdds(
             f"the record of grants has a value {LABEL.decode()} that labels `{EVERY}` 3 and no other"
         )
 

@@ -49,7 +49,7 @@ def make_node(app: App, number: int, metrics: Metrics) -> Node:
         keys=load_keys(folder),
         site=read_site_info(folder),
         ports=app.ports,
-        writer=WriterLink(run),
+        writer=WriterLink(run, primary=settings.mirror.of or None),
         access=Access(store, access_settings(settings)),
         prefixes=prefixes,
         metrics=metrics,

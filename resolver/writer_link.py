@@ -21,6 +21,7 @@ from protocol.errors import (
     ParseError,
     ResponseCode,
     ServerBusy,
+    TakesNoChanges,
 )
 from protocol.record import Reference
 from registry.access import AccessSettings
@@ -142,8 +143,10 @@ def _refused(error: BiaoshiError, changes: Sequence[Change]) -> list[Outcome]:
 class WriterLink:
     """A reader's connection to the writer process; any number of submissions in flight."""
 
-    def __init__(self, run: Path, *, wait_s: float = 5.0) -> None:
+    def __init__(self, run: Path, *, wait_s: float = 5.0, primary: str | None = None) -> None:
+        """primary: of a mirror, whose store follows it alone; told to whoever sends a change."""
         self._client = LocalClient(run / SOCKET, wait_s=wait_s)
+        self._primary = primary
 
     async def submit(self, changes: Sequence[Change], *, atomic: bool = False) -> list[Outcome]:
         """One outcome a change, in order; durable once it returns.
@@ -170,17 +173,22 @@ class WriterLink:
         return outcomes
 
     async def _send(self, portion: list[bytes], *, atomic: bool) -> list[Outcome]:
-        answer = await self._client.ask("submit", [portion, atomic])
+        answer = await self._ask("submit", [portion, atomic])
         return [decode_outcome(item) for item in answer]
 
     async def keep(self, notes: Sequence[Note]) -> bool:
         """Write notes (registry.notes) durably. False: one that had to be new is there already."""
         rows = [[note.key, note.value, note.new] for note in notes]
-        return bool(await self._client.ask("keep", rows))
+        return bool(await self._ask("keep", rows))
 
     async def held(self, name: str, size: int, sites: Sequence[bytes]) -> bool:
         """Tell the writer what a mirror said of itself; whether its sites are news."""
-        return bool(await self._client.ask("held", [name, size, list(sites)]))
+        return bool(await self._ask("held", [name, size, list(sites)]))
+
+    async def _ask(self, verb: str, body: Any) -> Any:
+        if self._primary is not None:
+            raise TakesNoChanges(f"this node is a mirror; send changes to {self._primary}")
+        return await self._client.ask(verb, body)
 
     async def close(self) -> None:
         """Drop the connection."""

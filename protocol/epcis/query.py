@@ -31,13 +31,12 @@ from protocol.epcis.query_values import (
     Params,
     count_value,
     one,
-    params_of,
     shown,
     split,
     time_value,
 )
 
-__all__ = ["Query", "World", "params_of", "parse_query"]
+__all__ = ["Query", "World", "parse_query"]
 
 CONTROLS: Final = (
     "orderBy",

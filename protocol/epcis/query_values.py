@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from protocol.epcis.errors import (
     QueryParameterException,
     QueryTooComplexException,
-    QueryValidationException,
 )
 from protocol.epcis.eventhash import plain_number
 from protocol.epcis.moment import parse_time_us
@@ -108,27 +107,3 @@ def exists_value(name: str, values: Sequence[str]) -> None:
     """EXISTS_ takes no value; what a client must write to write something is taken too."""
     if len(values) > 1 or (values and values[0].strip().lower() not in _YES):
         raise QueryParameterException(f"{name} takes no value; leave it empty, or write true")
-
-
-def params_of(query: Any) -> dict[str, list[str]]:
-    """The parameters of a query in JSON, as a named query holds it.
-
-    Raises QueryValidationException where it is no object of texts, numbers and lists of them.
-    """
-    if not isinstance(query, Mapping):
-        raise QueryValidationException("the query is no JSON object of parameters")
-    return {
-        name: [_text(name, item) for item in (value if isinstance(value, list) else [value])]
-        for name, value in query.items()
-        if name not in ("@context", "type")
-    }
-
-
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float | Decimal):
-        return str(value)
-    raise QueryValidationException(f"{shown(name)} has a value that is neither text nor number")

@@ -14,9 +14,9 @@ from protocol.epcis.vocabulary import EVENT_TYPES
 from protocol.epcis.xmlwriting import CbvFormat
 from protocol.event_disclosure import MEDIA_TYPE as DISCLOSURE_TYPE
 from resolver.epcis.jobs import BEHAVIOURS
-from resolver.epcis.named import MAX_NAME
+from resolver.epcis.named import NAME
 from resolver.epcis.reading import COLLECTIONS
-from resolver.epcis.shapes import TEXT, WORD, Json, ref, schema_of
+from resolver.epcis.shapes import TEXT, VALUE, Json, ref, schema_of
 from resolver.epcis.versions import EXACT, LEAST, MOST, VERSION, XML_TYPES, EpcFormat
 
 _PROBLEM: Final[Json] = {
@@ -60,6 +60,11 @@ def _parameter(name: str, schema: Json, text: str, where: str = "query") -> Json
     return made | ({"required": True} if where == "path" else {})
 
 
+def _hex(digits: int) -> Json:
+    """An id that this node made up."""
+    return {"type": "string", "pattern": f"^[0-9a-f]{{{digits}}}$"}
+
+
 def _header(name: str, schema: Json, text: str) -> Json:
     return _parameter(name, schema, text, "header")
 
@@ -95,11 +100,9 @@ _LABEL: Final = _header(
     "who may see the events: public (1), granted partners (2, the default), nobody else (3); "
     "or a JSON object with class and level",
 )
-_EVENT_ID: Final = _parameter("eventID", WORD, "percent-encoded", "path")
-_NAME: Final = _parameter(
-    "name", {"type": "string", "minLength": 1, "maxLength": MAX_NAME}, "of the query", "path"
-)
-_SUBSCRIPTION: Final = _parameter("id", {"type": "string", "minLength": 1}, "its id", "path")
+_EVENT_ID: Final = _parameter("eventID", VALUE, "percent-encoded", "path")
+_NAME: Final = _parameter("name", {"type": "string", "pattern": NAME}, "of the query", "path")
+_SUBSCRIPTION: Final = _parameter("id", _hex(24), "its id", "path")
 
 
 def _query_parameters() -> list[Json]:
@@ -201,7 +204,7 @@ _EVENTS: Final = [*_query_parameters(), *_PAGED, *_FORM]
 def _collections() -> Json:
     made: Json = {}
     for name, (_, parameter) in COLLECTIONS.items():
-        known = {"enum": sorted(EVENT_TYPES)} if name == "eventTypes" else WORD
+        known = {"enum": sorted(EVENT_TYPES)} if name == "eventTypes" else VALUE
         value = _parameter("value", known, "percent-encoded", "path")
         own = [one for one in _EVENTS if one["name"] != parameter]
         made[f"/epcis/{name}"] = {
@@ -260,7 +263,7 @@ def _capturing() -> Json:
                     "description": "the job",
                     "content": {"application/json": {"schema": ref("EpcisJob")}},
                 },
-                [_parameter("captureID", {"type": "string", "minLength": 1}, "of the job", "path")],
+                [_parameter("captureID", _hex(32), "of the job", "path")],
                 missing="no such job of yours",
             )
         },

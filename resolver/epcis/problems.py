@@ -29,6 +29,7 @@ _TABLE: Final[tuple[tuple[type[BiaoshiError], int, str], ...]] = (
     (errors.SignatureInvalid, 400, "ValidationException"),
     (errors.OutboundRefused, 400, "SubscriptionControlsException"),
     (errors.ServerBusy, 503, "ImplementationException"),
+    (errors.TakesNoChanges, 403, "ImplementationException"),
     (errors.ReadOnly, 503, "ImplementationException"),
     (errors.NotSupported, 501, "ImplementationException"),
     (errors.InvalidValue, 400, "ValidationException"),

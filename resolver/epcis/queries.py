@@ -20,7 +20,7 @@ from protocol.epcis.errors import (
     UnsupportedMediaTypeException,
 )
 from protocol.epcis.moment import parse_time_us
-from protocol.epcis.query import params_of
+from protocol.epcis.query_json import params_of
 from protocol.errors import OutboundRefused, ParseError
 from protocol.name import fold_prefix
 from protocol.record import Reference

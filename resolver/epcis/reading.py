@@ -175,9 +175,8 @@ class Reading:
         return answers.respond(answers.collection(["events"]), media)
 
     def _known(self, name: str, value: str, viewer: Viewer) -> tuple[int, Reads]:
-        _, parameter = COLLECTIONS[name]
         try:
-            search = Search.of({parameter: [value]})
+            search = Search.of(_sought(name, value))
         except QueryParameterException:  # no value that an event could have
             return 0, []
         with self._node.store.snapshot() as state:
@@ -190,7 +189,17 @@ class Reading:
         params = query_params(request)
         if parameter in params:
             raise QueryParameterException(f"{parameter} is said by the path already")
-        return await self.events(request, {**params, parameter: [value]})
+        return await self.events(request, params | _sought(name, value))
+
+
+def _sought(name: str, value: str) -> dict[str, list[str]]:
+    """The query for one value of a collection. Raises NoSuchResourceException where none can be it.
+
+    A query reads several values out of one with bars, and takes white space away at its ends.
+    """
+    if "|" in value or value != value.strip():
+        raise NoSuchResourceException(f"no event has this value of {name}")
+    return {COLLECTIONS[name][1]: [value]}
 
 
 def query_params(request: web.BaseRequest) -> dict[str, list[str]]:

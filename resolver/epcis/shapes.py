@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.epcis import schema as checking
+from protocol.epcis.query_json import asks, takes_numbers
 from protocol.epcis.query_tests import TESTS
 from protocol.epcis.vocabulary import EVENT_TYPES
 from protocol.event_disclosure import FORMAT as DISCLOSURE
@@ -18,12 +19,10 @@ from resolver.epcis.schedule import FIELDS
 Json = dict[str, Any]
 
 TEXT: Final[Json] = {"type": "string"}
-WORD: Final[Json] = {"type": "string", "minLength": 1}
-ANY: Final[Json] = {
-    "type": "string",
-    "pattern": r"^[^|]*[^|\s\x1c-\x1f\x85][^|]*$",
-    "description": "several have | between them",
-}
+WORD: Final[Json] = {"type": "string", "pattern": r"^[^|]*[^|\s\x1c-\x1f\x85][^|]*$"}
+VALUE: Final[Json] = {"type": "string", "pattern": r"^[^\x00-\x20\x7f-\xa0|]+$"}
+"""One value in a path: a text with white space is none that an event has."""
+ANY: Final[Json] = {**WORD, "description": "several have | between them"}
 TIME: Final[Json] = {"type": "string", "format": "date-time", "minLength": 20, "maxLength": 40}
 _DEFINITIONS: Final = "#/components/schemas/Epcis/$defs/"
 
@@ -32,15 +31,17 @@ def ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_SINGLE: Final = ("EQ_booleanValue", "EXISTS_errorDeclaration", "EXISTS_sensorElementList")
-
-
 def _value(name: str) -> Json:
-    """A parameter in a named query: one value or several."""
+    """A parameter in a named query: one value, or a list of those that it takes."""
     schema = schema_of(name)
-    if schema is TIME or schema.get("type") == "number" or name in _SINGLE:
-        return schema
-    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": 50}]}
+    compares = takes_numbers(name) and not name.startswith("EQ_")
+    most = 1 if schema is TIME or asks(name) or compares else 50
+    if asks(name):
+        schema = {"enum": [*schema["enum"], True, None if name.startswith("EXISTS_") else False]}
+    elif takes_numbers(name):
+        schema = {"anyOf": [schema, {"type": "string", "pattern": r"^-?[0-9]{1,15}$"}]}
+    several = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
+    return {"anyOf": [schema, several]}
 
 
 def schema_of(name: str) -> Json:
@@ -48,13 +49,13 @@ def schema_of(name: str) -> Json:
         return {"enum": sorted(EVENT_TYPES)}
     if name == "EQ_action":
         return {"enum": ["ADD", "OBSERVE", "DELETE"]}
-    if name.startswith("EXISTS_") or name == "EQ_booleanValue":
+    if asks(name):
         return {
             "enum": ["true", "false"] if name == "EQ_booleanValue" else ["", "true", "1", "null"]
         }
     if name[:2] in ("GE", "LT") and name.lower().endswith("time"):
         return TIME
-    if name.endswith(("_quantity", "_percRank")):
+    if takes_numbers(name):
         return {"type": "number"}
     return ANY if name in TESTS else WORD
 
@@ -87,7 +88,34 @@ def _standard() -> Json:
     """The schema by which events are checked, its inner references led to its place here."""
     schema = json.loads(Path(checking.__file__).with_name("schema.json").read_bytes())
     moved: Json = _moved({n: v for n, v in schema.items() if n not in ("$schema", "$id")})
-    return moved
+    return moved | {
+        "$defs": moved["$defs"] | {"event": _events(), "AggregationEvent": _packed(moved)}
+    }
+
+
+def _events() -> Json:
+    """An event, type by type: the same as the schema says by conditions, which programs that make
+    events up by a description do not get through.
+    """
+    known = [{"allOf": [_part(name), _typed(name)]} for name in sorted(EVENT_TYPES)]
+    other = {
+        "allOf": [_part("extendedEvent")],
+        "properties": {"type": {"not": {"enum": sorted(EVENT_TYPES)}}},
+        "required": ["type"],
+    }
+    return {"anyOf": [*known, other]}
+
+
+def _packed(schema: Json) -> Json:
+    """An AggregationEvent with the rule on its parent, which is checked apart from the schema."""
+    made: Json = schema["$defs"]["AggregationEvent"]
+    rule = {
+        "anyOf": [
+            {"required": ["parentID"]},
+            {"properties": {"action": {"const": "OBSERVE"}}, "required": ["action"]},
+        ]
+    }
+    return made | {"allOf": [*made["allOf"], rule]}
 
 
 def _moved(value: Any) -> Any:
@@ -145,15 +173,20 @@ def _documents() -> Json:
         },
         "EpcisQueryDocument": {"allOf": [_part("queryDocument"), _typed("EPCISQueryDocument")]},
         "EpcisEvent": {"allOf": [_part("event"), {"type": "object", "required": ["@context"]}]},
+        "EpcisExact": {
+            "description": "any JSON; a whole number beyond 2^53 only where a double holds it",
+            "anyOf": [
+                {"type": ["string", "boolean", "null"]},
+                {"type": "number", "minimum": -(2**53), "maximum": 2**53},
+                {"type": "array", "items": ref("EpcisExact")},
+                {"type": "object", "additionalProperties": ref("EpcisExact")},
+            ],
+        },
         "EpcisNewEvent": {
             "description": "eventTime is not later than now; a sensor's time not than eventTime",
             "allOf": [ref("EpcisEvent")],
             "properties": {"eventTime": {"pattern": _earlier(datetime.now(UTC))}},
-            "anyOf": [
-                {"properties": {"type": {"not": {"const": "AggregationEvent"}}}},
-                {"properties": {"action": {"const": "OBSERVE"}}},
-                {"properties": {"type": {"const": "AggregationEvent"}}, "required": ["parentID"]},
-            ],
+            "additionalProperties": ref("EpcisExact"),
         },
     }
 

@@ -27,6 +27,7 @@ from resolver.http import log as log_resource
 from resolver.http.asked import Senders, raw_path
 from resolver.http.auth import Authenticator
 from resolver.http.connection import SERVER_NAME, Connection, Gate
+from resolver.http.cors import options, shared
 from resolver.http.face import HandleFace, Operation
 from resolver.http.handles import Handles
 from resolver.http.health import Health
@@ -241,9 +242,10 @@ def _rest(proxy: Proxy) -> Handler:
         if first not in RESERVED or first == PAGE:
             return await proxy(request)
         if first == "api" and slash:
+            told = "GET /openapi.json lists what there is"
             message = f"Unknown HTTP API endpoint {request.method} {path}"[:300]
             more: dict[str, Any] = {"responseCode": 4, "message": message}
-            return problem(404, "no-such-resource", "There is nothing here", **more)
+            return problem(404, "no-such-resource", "There is nothing here", detail=told, **more)
         return not_found()
 
     return rest
@@ -258,11 +260,15 @@ def _guard(node: Node, senders: Senders, tunnel: Tunnel) -> Middleware:
         try:
             if request.method == "POST" and request.content_type == TUNNEL_TYPE:
                 return await tunnel(request)
-            return await handler(request)
+            response = await handler(request)
+            refused = request.method == "OPTIONS" and response.status == 405
+            return options(response.headers["Allow"]) if refused else response
         except BiaoshiError as error:
             return problem_of(error)
         except web.HTTPException as error:
-            return problem(error.status, "http", error.reason, headers=_kept(error))
+            return problem(
+                error.status, "http", error.reason, detail=error.text, headers=_kept(error)
+            )
         except ConnectionError:
             raise
         except Exception:
@@ -288,9 +294,9 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     response.headers["Server"] = SERVER_NAME
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     first = raw_path(request)[1:].partition("/")[0]
-    if first not in RESERVED or first == PAGE:
-        for name, value in PUBLIC_HEADERS.items():
-            response.headers.setdefault(name, value)
+    public = first not in RESERVED or first == PAGE
+    for name, value in (PUBLIC_HEADERS if public else shared(request, first, response)).items():
+        response.headers.setdefault(name, value)
 
 
 async def _watch_certificate(context: ServerContext) -> None:

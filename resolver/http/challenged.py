@@ -22,7 +22,8 @@ def challenged(
         response = problem_of(error)
         lines = authenticator.challenge(error.session, error.fields, error=True)
     elif not senders.secure(request):
-        return problem(403, "tls-needed", "Credentials are taken over TLS only")
+        told = "send the same to the https address of this node (faces.https)"
+        return problem(403, "tls-needed", "Credentials are taken over TLS only", detail=told)
     else:
         response = problem_of(error)
         lines = authenticator.challenge(None, None)

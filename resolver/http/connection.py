@@ -32,6 +32,10 @@ STUCK_S: Final = 30
 _LINE_BYTES: Final = 16_384
 _FIELD_BYTES: Final = 8_190
 _HEADERS: Final = 100
+_UNREADABLE: Final = (
+    f"a method, a line or a length is not as RFC 9112 has it, or too long: a line has at most "
+    f"{_LINE_BYTES} octets, a header {_FIELD_BYTES}, a request {_HEADERS} headers"
+)
 
 
 class Gate:
@@ -271,7 +275,10 @@ class Connection(RequestHandler):
         if status >= 500:
             self.log_exception("request handling failed", exc_info=exc)
         title = "The request is no HTTP request" if status == 400 else "The request failed"
-        response = problem(status, "bad-request" if status == 400 else "internal", title)
+        told = _UNREADABLE if status == 400 else None
+        response = problem(
+            status, "bad-request" if status == 400 else "internal", title, detail=told
+        )
         response.headers["Server"] = SERVER_NAME  # this answer passes no resource of ours
         response.force_close()
         return response

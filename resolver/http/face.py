@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from protocol.errors import (
+    AtOdds,
     AuthenticationNeeded,
     BiaoshiError,
     IdempotencyConflict,
@@ -23,6 +24,7 @@ from protocol.errors import (
     ResponseCode,
     StoreError,
     StoreFull,
+    TakesNoChanges,
 )
 from resolver.doirp.counting import count
 from resolver.http.asked import BodyTooLarge, BodyTooSlow, Parameters, Senders
@@ -50,6 +52,8 @@ _STATUS_OF_KIND: Final[tuple[tuple[type[BiaoshiError], int], ...]] = (
     (BodyTooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (TooManyFailures, HTTPStatus.TOO_MANY_REQUESTS),
     (IdempotencyConflict, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (AtOdds, HTTPStatus.CONFLICT),
+    (TakesNoChanges, HTTPStatus.FORBIDDEN),
     (StoreFull, HTTPStatus.INSUFFICIENT_STORAGE),
 )
 

@@ -76,7 +76,8 @@ class GrantsFace:
             return web.json_response({"grants": shown}, headers=_HEADERS)
         (outcome,) = await self._node.writer.submit([change])
         if outcome.code == ResponseCode.VALUE_ALREADY_EXISTS:
-            return problem(409, "conflict", "Another grant was given at the same time; try again")
+            why = "another grant was given at the same time; send it again"
+            return problem(409, "conflict", "The grants have changed", detail=why)
         if outcome.code != ResponseCode.SUCCESS:
             raise NotAuthorized(outcome.error or "the grant was refused")
         told: Mapping[str, Any] = {**said, "sequence": outcome.sequence}

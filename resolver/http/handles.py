@@ -1,7 +1,8 @@
 """/api/handles/{handle}: resolve, write and delete over the Handle JSON interface.
 
-Order of checks as deployed servers have it (do-irp 17.1): the request's shape, the prefix,
-existence, identity, rights, the change itself. Extensions of ours: POST adds or replaces values
+Order of checks as deployed servers have it (do-irp 17.1), but that nobody learns without an
+identity whether a write would find a record: the request's shape, the prefix, identity, existence,
+rights, the change itself. Extensions of ours: POST adds or replaces values
 like PUT ?index=various; If-Match and If-None-Match: * bind a write to a version; Idempotency-Key
 makes a repeated write safe.
 """
@@ -16,15 +17,16 @@ from uuid import UUID
 
 from protocol.change import Change, Kind
 from protocol.errors import (
+    AtOdds,
     BadIdentifier,
     BiaoshiError,
-    HandleExists,
     HandleNotFound,
     IdempotencyConflict,
     InvalidValue,
     NotServedHere,
     ParseError,
     ResponseCode,
+    TakesNoChanges,
     ValueExists,
     VersionConflict,
 )
@@ -174,8 +176,9 @@ class Handles:
         if code == ResponseCode.AUTHENTICATION_NEEDED:
             raise NeedsIdentity(handle, asked.caller)
         not_ours = {ResponseCode.SERVER_NOT_RESPONSIBLE, ResponseCode.SERVICE_REFERRAL}
-        if code in not_ours and whole_name(handle) != handle:
-            code = ResponseCode.HANDLE_NOT_FOUND  # a name without slash is no prefix of ours
+        if code in not_ours and (whole_name(handle) != handle or not self._node.prefix):
+            # A name without slash is no prefix of ours; a node that is home to none asked around.
+            code = ResponseCode.HANDLE_NOT_FOUND
         if code == ResponseCode.HANDLE_NOT_FOUND:
             return Answer(error_body(code, handle=handle), 404)
         message = NOT_SERVED if code == ResponseCode.SERVER_NOT_RESPONSIBLE else found.message
@@ -237,12 +240,11 @@ class Handles:
     async def _write(self, asked: Asked, change: Change) -> Answer:
         caller = await self._face.identify(asked)
         if caller.identity is None:
-            self._tell_before_identity(change)
             raise NeedsIdentity(change.handle, caller)
         change = replace(
             change,
             actor=caller.identity,
-            expected_version=_expected_version(asked),
+            expected_version=self._expected_version(asked, change),
             idempotency_key=idempotency_key(asked.request.headers.get("Idempotency-Key")),
         )
         writer = self._node.writer
@@ -256,16 +258,24 @@ class Handles:
                 (outcome,) = await writer.submit([replace(change, memberships=groups)])
         return self._outcome(change, outcome)
 
-    def _tell_before_identity(self, change: Change) -> None:
-        """What deployed servers say before they ask who it is; anybody can read as much."""
-        handle = change.handle
-        held = self._node.lookup.row(handle)
-        if held is not None and is_unseen(held):
-            held = None
-        if change.kind is Kind.CREATE and not change.overwrite and held is not None:
-            raise HandleExists("")
-        if change.kind is not Kind.CREATE and held is None:
-            raise HandleNotFound("")
+    def _expected_version(self, asked: Asked, change: Change) -> int | None:
+        """What If-Match or If-None-Match bind a write to (RFC 9110 §13.1). Raises ParseError, and
+        VersionConflict for a record that must be there and is not.
+        """
+        wanted, unwanted = (
+            asked.request.headers.get(name, "").strip() for name in ("If-Match", "If-None-Match")
+        )
+        if wanted == "*":
+            if change.kind is Kind.CREATE and self._node.lookup.row(change.handle) is None:
+                raise VersionConflict("there is no such record; to create it leave If-Match out")
+        elif wanted:
+            found = _version(wanted)
+            if found is None:
+                raise ParseError(f"If-Match takes one ETag of this interface, not {wanted[:60]!r}")
+            return int(found.group(1))
+        if unwanted not in {"", "*"}:
+            raise ParseError("a write takes `If-None-Match: *`; name a version by If-Match")
+        return 0 if unwanted else None
 
     def _outcome(self, change: Change, outcome: Outcome) -> Answer:
         """What became of a change."""
@@ -309,6 +319,10 @@ class Handles:
         return handle
 
     def _check_served(self, handle: bytes) -> None:
+        if not self._node.prefix:
+            raise TakesNoChanges(
+                "this node is recursive; send changes to the node that is home to the prefix"
+            )
         if not self._node.prefixes.responsible(handle):
             raise NotServedHere(NOT_SERVED)
 
@@ -319,8 +333,7 @@ def record_body(handle: bytes, values: bytes) -> bytes:
 
 
 _RAISED: Final[dict[str, type[BiaoshiError]]] = {
-    "VersionConflict": VersionConflict,
-    "IdempotencyConflict": IdempotencyConflict,
+    kind.__name__: kind for kind in (AtOdds, IdempotencyConflict, VersionConflict)
 }
 
 
@@ -363,18 +376,6 @@ def _check_indexes(indexes: Indexes, values: tuple[HandleValue, ...]) -> None:
         seen.add(value.index)
     if indexes.named and seen != set(indexes.named):
         raise ParseError("Mismatched indexes in PUT request")
-
-
-def _expected_version(asked: Asked) -> int | None:
-    """What If-Match or If-None-Match bind a write to. Raises ParseError."""
-    headers = asked.request.headers
-    wanted = headers.get("If-Match")
-    if wanted is not None and wanted.strip() != "*":
-        found = _version(wanted.strip())
-        if found is None:
-            raise ParseError(f"If-Match takes one ETag of this interface, not {wanted[:60]!r}")
-        return int(found.group(1))
-    return 0 if headers.get("If-None-Match", "").strip() == "*" else None
 
 
 def _utf8(text: Any) -> bytes:

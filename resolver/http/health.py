@@ -60,7 +60,8 @@ class Health:
         # A proxy that nobody declared stands between: whose question it is cannot be known.
         hidden = "X-Forwarded-For" in request.headers and not self._senders.forwarded(request)
         if hidden or not in_networks(self._senders.host(request), networks):
-            return problem(403, "not-from-here", "Metrics are not for this address")
+            told = "http.metrics_networks names the networks that may read them"
+            return problem(403, "not-from-here", "Metrics are not for this address", detail=told)
         with self._node.store.snapshot() as state:
             records = state.count(Table.RECORDS)
         settings = self._node.settings.node

@@ -39,7 +39,7 @@ from resolver.http.link_path import Asked
 from resolver.http.link_records import Found, LinkRecords, LookupFailed
 from resolver.http.naming import digital_link_of
 from resolver.http.page import PUBLIC_HEADERS, error_page, not_found_page, redirect
-from resolver.http.problem import problem, problem_of
+from resolver.http.problem import method_not_allowed, problem, problem_of
 from resolver.links import HANDLED_BY, LINK_TYPES, level_of, levels_of, links_of
 from resolver.lookup import Answer
 from resolver.pages.face import Pages
@@ -87,7 +87,7 @@ class Links:
         Raises ParseError for a link type that is none.
         """
         if request.method not in METHODS:
-            return web.Response(status=405, headers={"Allow": ", ".join(METHODS)})
+            return method_not_allowed(", ".join(METHODS))
         parameters = Parameters.of(request)
         want = _wanted(request, parameters, linkset=linkset)
         link = asked.link
@@ -234,7 +234,8 @@ class Links:
         to = f"{root.rstrip('/')}{link.path}{'?' * bool(query)}{query}"
         address = safe_address(to, "", self._manner.schemes)
         if address is None:
-            return problem(404, "not-found", "No such identifier")
+            told = "no link of it is kept here; ask the resolver of who issued it"
+            return problem(404, "not-found", "No such identifier", detail=told)
         handled = format_link_header([Link("gs1:handledBy", root), *same_as(subject)])
         return redirect(307, address, {**VARY, "Link": handled, "Cache-Control": "no-cache"})
 

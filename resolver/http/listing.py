@@ -45,9 +45,11 @@ class Listing:
         prefix = fold(text).removeprefix(PREFIX_RECORDS)
         asked.handle = text
         page, size = _page(asked)
+        identity = await self._who(asked)
         if b"/" in prefix or not self._node.prefixes.responsible(prefix + b"/"):
             raise NotServedHere(NOT_SERVED)
-        identity = await self._allow(asked, prefix_record(prefix))
+        if identity is not None:
+            await self._require(identity, prefix_record(prefix))
         everything = identity is not None and self._node.access.allows(
             identity, prefix_record(prefix), int(Permission.READ_VALUE)
         )
@@ -68,14 +70,18 @@ class Listing:
         )
         return Answer(body, private=True)
 
-    async def _allow(self, asked: Asked, record: bytes) -> Reference | None:
+    async def _who(self, asked: Asked) -> Reference | None:
         """Who lists; None: anybody may here."""
         if self._node.settings.admin.public_listing:
             return None
         caller = await self._face.identify(asked)
         if caller.identity is None:
             raise NeedsIdentity(asked.handle, caller)
-        access, identity = self._node.access, caller.identity
+        return caller.identity
+
+    async def _require(self, identity: Reference, record: bytes) -> None:
+        """Raises NotAuthorized where somebody may not list what is under a prefix."""
+        access = self._node.access
         access.forget()
         try:
             access.require_list(identity, record)
@@ -85,7 +91,6 @@ class Listing:
                 raise
             with access.knowing(groups):
                 access.require_list(identity, record)
-        return identity
 
 
 class PrefixList:

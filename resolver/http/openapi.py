@@ -70,9 +70,8 @@ def _registrations() -> Json:
                 },
                 tag="registrations",
                 text="One row may be sent as application/json: it then has a status of its own. "
-                "`expected_version` of a row binds it to a version. An `Idempotency-Key` of 1 to "
-                "255 characters makes it safe to send all again; the key of other rows is "
-                "refused (422).",
+                "`expected_version` of a row binds it to a version (412).",
+                conditions=("IdempotencyKey",),
                 body=body,
                 secured=True,
             )
@@ -460,7 +459,11 @@ def document(facts: Facts) -> Json:
             "summary": "Industrial identifier resolution",
         },
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+        "components": {
+            "schemas": schemas,
+            "parameters": handles.CONDITIONS,
+            "securitySchemes": _SECURITY,
+        },
     }
 
 

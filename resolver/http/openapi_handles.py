@@ -1,7 +1,7 @@
 """The Handle JSON interface in OpenAPI: records, lists, site, sessions.
 
-What a schema cannot say stands in words: which index agrees with a body, which ETag holds, which
-Idempotency-Key was used before.
+Parameters whose right value depends on what is stored (which ETag holds, which index agrees with a
+body, which Idempotency-Key was used before) stand in CONDITIONS.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Final
 
 from resolver.http.openapi_parts import (
     HEADERS_OF,
+    KNOWN,
     NUMBER,
     SWITCH,
     TEXT,
@@ -43,15 +44,41 @@ _PAGED: Final = (
     parameter("page", _PAGES, "from 0"),
     parameter("pageSize", _PAGES, "0: the count only"),
 )
-_BEFORE: Final = (
-    "Credentials are needed. Whether a record is there is told before they are looked at, as "
-    "anybody can read it (404, 409). "
-)
-_CONDITIONS: Final = (
-    "`If-Match` (an ETag that was read) and `If-None-Match: *` bind it to a version: 412 where it "
-    "is another. An `Idempotency-Key` of 1 to 255 characters makes it safe to send again; the key "
-    "of another request is refused (422)."
-)
+_ETAG: Final = r'(W/)?"[0-9]{1,19}(-gzip)?"'
+_ONE_INDEX: Final[Json] = {"type": "integer", "minimum": 1, "maximum": _MOST_INDEX}
+CONDITIONS: Final[Json] = {
+    "IfMatch": parameter(
+        "If-Match",
+        {"type": "string", "pattern": rf"^(\*|{_ETAG})$"},
+        "the ETag of the version that was read: 412 where the record has another, or is not there; "
+        "400 for what is no ETag of this interface",
+        where="header",
+        example='"3"',
+    ),
+    "IfNoneMatch": parameter(
+        "If-None-Match",
+        {"type": "string", "const": "*"},
+        "create only: 412 where the record is there",
+        where="header",
+    ),
+    "IdempotencyKey": parameter(
+        "Idempotency-Key",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+        "makes it safe to send the same again; 422 where the key was used for another request",
+        where="header",
+    ),
+    "WrittenIndexes": parameter(
+        "index",
+        {"anyOf": [{"const": "various"}, _ONE_INDEX]},
+        "`various`, or one by one the indexes of the body (400 where they disagree): no other "
+        "values of the record change",
+        many=True,
+    ),
+    "DeletedIndexes": parameter(
+        "index", _ONE_INDEX, "only these values; 400 where one is not there", many=True
+    ),
+}
+_SENT_AGAIN: Final = ("IfMatch", "IdempotencyKey")
 _JSONP: Final = ("application/json", "application/javascript")
 
 
@@ -78,7 +105,10 @@ _WRITE_ERRORS: Final = {
     **_DENIED,
     404: _error("no such handle"),
     408: _error("the body did not come in time"),
-    409: _error("it is there already, or an index stands twice in the body"),
+    409: _error(
+        "it is there already, an index stands twice in the body, or the record does not take what "
+        "is sent: `message` says why"
+    ),
     412: _error("another version than expected"),
     413: _error("the body is too large"),
     422: _error("the Idempotency-Key was used for another request"),
@@ -112,6 +142,7 @@ def paths(facts: Facts) -> Json:
                 "The site record",
                 {200: answer("servers and keys", "Site"), 304: answer("not changed")},
                 tag="handles",
+                parameters=[KNOWN],
             )
         },
         **_SESSIONS,
@@ -140,6 +171,7 @@ def _record(handle: Json) -> Json:
                 parameter("auth", SWITCH, "past every cache"),
                 _PRETTY,
                 parameter("callback", TEXT, "JSONP; public values only"),
+                KNOWN,
             ],
         ),
         "put": operation(
@@ -150,10 +182,8 @@ def _record(handle: Json) -> Json:
                 **_WRITE_ERRORS,
             },
             tag="handles",
-            text="The body is a list of values, one value, or an object with `values`. With `index`, "
-            "`various` or one by one the indexes of these values: no others of the record change. "
-            + _BEFORE
-            + _CONDITIONS,
+            text="The body is a list of values, one value, or an object with `values`.",
+            conditions=("WrittenIndexes", "IfNoneMatch", *_SENT_AGAIN),
             parameters=[
                 handle,
                 _OVERWRITE,
@@ -161,7 +191,6 @@ def _record(handle: Json) -> Json:
             ],
             body=body,
             secured=True,
-            asked_first=True,
         ),
         "post": operation(
             "Add or replace values: PUT with index=various",
@@ -171,22 +200,18 @@ def _record(handle: Json) -> Json:
                 **_WRITE_ERRORS,
             },
             tag="handles",
-            text=_BEFORE + _CONDITIONS,
+            conditions=_SENT_AGAIN,
             parameters=[handle, _OVERWRITE],
             body=some,
             secured=True,
-            asked_first=True,
         ),
         "delete": operation(
             "Delete a record",
             {200: answer("deleted", "Done"), **_WRITE_ERRORS},
             tag="handles",
-            text="With `index`, once or more: those values; 400 where one of them is not there. "
-            + _BEFORE
-            + _CONDITIONS,
+            conditions=("DeletedIndexes", *_SENT_AGAIN),
             parameters=[handle],
             secured=True,
-            asked_first=True,
         ),
     }
 

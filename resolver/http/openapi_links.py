@@ -8,6 +8,7 @@ from protocol.linkset import MEDIA_TYPE, TEXT_MEDIA_TYPE
 from protocol.schemes.gs1_ai import KEYS
 from resolver.http.openapi_parts import (
     FLAG,
+    KNOWN,
     TEXT,
     Facts,
     Json,
@@ -40,6 +41,7 @@ LINK_PARAMETERS: Final = [
     parameter("context", TEXT, "prefer links of this context"),
     parameter("Accept", TEXT, "application/linkset+json: the linkset", where="header"),
     parameter("Accept-Language", TEXT, "prefer links in these languages", where="header"),
+    KNOWN,
 ]
 
 
@@ -86,7 +88,7 @@ def paths(facts: Facts) -> Json:
                 "Everything that is linked to an identifier, in any spelling",
                 LINKSETS,
                 tag="links",
-                parameters=[identifier],
+                parameters=[identifier, KNOWN],
             )
         },
         "/.well-known/gs1resolver": {

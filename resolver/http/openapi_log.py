@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from resolver.http.openapi_parts import (
+    KNOWN,
     NATURAL,
     SWITCH,
     Facts,
@@ -20,6 +21,7 @@ from resolver.http.openapi_parts import parameter as asked
 
 _ROOT: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"}
 _HEX: Final[Json] = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
+_NOTE: Final = ("text/plain",)
 _ROWS: Final = "application/vnd.biaoshi.log+msgpack"
 _TILE: Final[Json] = {
     "type": "string",
@@ -51,91 +53,82 @@ def _get(
         **problems(400, 404),
         **(more or {}),
     }
-    return {"get": operation(summary, answers, tag="log", parameters=parameters, text=text)}
+    asking = (*parameters, KNOWN)
+    return {"get": operation(summary, answers, tag="log", parameters=asking, text=text)}
+
+
+def _rows(summary: str, told: str, *parameters: Json) -> Json:
+    """What an administrator of the server reads of the log, as rows of msgpack."""
+    answers = {200: answer(told, None, _ROWS), **problems(400, 401, 403, 429)}
+    return {"get": operation(summary, answers, tag="log", parameters=parameters, secured=True)}
+
+
+_READ: Final[Json] = {
+    "/log/checkpoint": _get(
+        "The newest signed checkpoint (C2SP tlog-checkpoint)",
+        "a signed note",
+        asked("size", NATURAL, "the oldest over so many changes instead"),
+        asked("after", NATURAL, "wait a little for one over more changes"),
+        media=_NOTE,
+    ),
+    "/log/tile/{path}": _get(
+        "A tile of hashes or entries (C2SP tlog-tiles)",
+        "octets",
+        asked(
+            "path",
+            _TILE,
+            "level and number, as tlog-tiles writes them",
+            where="path",
+            example="0/000.p/1",
+        ),
+        media=("application/octet-stream",),
+    ),
+    "/log/proof/inclusion": _get(
+        "That a leaf is in the tree", "its proof", _NEEDED["index"], _NEEDED["size"]
+    ),
+    "/log/proof/consistency": _get(
+        "That one tree begins another", "its proof", _NEEDED["old"], _NEEDED["new"]
+    ),
+    "/log/entries/{number}/receipt": _get(
+        "The receipt of change N, as COSE (RFC 9942) where Accept asks for it",
+        "the proof",
+        asked("number", NATURAL, "of the change", where="path"),
+        media=("application/json", "application/scitt-receipt+cose"),
+        more=problems(501),
+    ),
+    "/log/keys": _get("Keys that sign checkpoints", "verifier keys and handovers"),
+    "/log/bodies": _rows(
+        "Leaves and content, for administrators of the server",
+        "rows of msgpack",
+        asked("from", {**NATURAL, "minimum": 1}, "the first change", required=True),
+        asked("limit", NATURAL, "rows; 0: as many as fit"),
+    ),
+    "/log/notes": _rows(
+        "What a mirror carries along beside the log, for administrators of the server",
+        "rows of msgpack: key, value",
+        asked("after", _HEX, "the last key so far, in hexadecimal digits"),
+    ),
+}
+"""What every node with a log gives, whatever it is home to."""
 
 
 def paths(facts: Facts) -> Json:
     """Every path of the log."""
-    note = ("text/plain",)
-    return {
-        "/log/checkpoint": _get(
-            "The newest signed checkpoint (C2SP tlog-checkpoint)",
-            "a signed note",
-            asked("size", NATURAL, "the oldest over so many changes instead"),
-            asked("after", NATURAL, "wait a little for one over more changes"),
-            media=note,
-        ),
-        "/log/tile/{path}": _get(
-            "A tile of hashes or entries (C2SP tlog-tiles)",
-            "octets",
-            asked(
-                "path",
-                _TILE,
-                "level and number, as tlog-tiles writes them",
-                where="path",
-                example="0/000.p/1",
-            ),
-            media=("application/octet-stream",),
-        ),
-        "/log/proof/inclusion": _get(
-            "That a leaf is in the tree", "its proof", _NEEDED["index"], _NEEDED["size"]
-        ),
-        "/log/proof/consistency": _get(
-            "That one tree begins another", "its proof", _NEEDED["old"], _NEEDED["new"]
-        ),
-        "/log/receipt": _get(
-            "The receipt of the last change of a record",
-            "leaf, proof and checkpoint, opened as far as the caller may read",
-            asked("handle", facts.sought(), "the record", required=True, example=facts.example()),
-            asked("cosigned", SWITCH, "under the checkpoint that witnesses cosigned"),
-            more=problems(401, 429),
-            text="Or, with `sequence` in place of `handle`, of the change of that number.",
-        ),
-        "/log/entries/{number}/receipt": _get(
-            "The receipt of change N, as COSE (RFC 9942) where Accept asks for it",
-            "the proof",
-            asked("number", NATURAL, "of the change", where="path"),
-            media=("application/json", "application/scitt-receipt+cose"),
-            more=problems(501),
-        ),
-        "/log/keys": _get("Keys that sign checkpoints", "verifier keys and handovers"),
-        "/log/cosigned": _cosigned(facts),
-        "/log/bodies": {
-            "get": operation(
-                "Leaves and content, for administrators of the server",
-                {
-                    200: answer("rows of msgpack", None, _ROWS),
-                    **problems(400, 401, 403, 429),
-                },
-                tag="log",
-                parameters=[
-                    asked("from", {**NATURAL, "minimum": 1}, "the first change", required=True),
-                    asked("limit", NATURAL, "rows; 0: as many as fit"),
-                ],
-                secured=True,
-            )
-        },
-        "/log/notes": {
-            "get": operation(
-                "What a mirror carries along beside the log, for administrators of the server",
-                {
-                    200: answer("rows of msgpack: key, value", None, _ROWS),
-                    **problems(400, 401, 403, 429),
-                },
-                tag="log",
-                parameters=[asked("after", _HEX, "the last key so far, in hexadecimal digits")],
-                secured=True,
-            )
-        },
-        "/log/held": _held(),
-    }
+    receipt = _get(
+        "The receipt of the last change of a record",
+        "leaf, proof and checkpoint, opened as far as the caller may read",
+        asked("handle", facts.sought(), "the record", required=True, example=facts.example()),
+        asked("cosigned", SWITCH, "under the checkpoint that witnesses cosigned"),
+        more=problems(401, 429),
+        text="Or, with `sequence` in place of `handle`, of the change of that number.",
+    )
+    own = {"/log/receipt": receipt, "/log/cosigned": _cosigned(facts), "/log/held": _held()}
+    return _READ | own
 
 
 def _cosigned(facts: Facts) -> Json:
     """POST only where there are witnesses to hear."""
-    made = _get(
-        "The newest checkpoint that witnesses cosigned", "a signed note", media=("text/plain",)
-    )
+    made = _get("The newest checkpoint that witnesses cosigned", "a signed note", media=_NOTE)
     if facts.witnesses:
         made["post"] = operation(
             "Hand in a cosigned checkpoint",

@@ -18,6 +18,8 @@ SWITCH: Final[Json] = {"type": "string", "description": "true, 1, yes or nothing
 PRINTED: Final = r"[^\x00-\x1f\x7f-\x9f]"
 """A character that names may hold."""
 _SPECIAL: Final = frozenset(r".^$*+?()[]{}|\/")
+_ABROAD: Final = r"20\.[1-9][0-9]{2,3}\.[1-9][0-9]{0,8}"
+"""Prefixes of other nodes, for the description of one that is home to none."""
 _MOST_NAMED: Final = 20
 """Prefixes that a pattern names; a node may be home to thousands."""
 
@@ -55,9 +57,7 @@ class Facts:
         return self._named("^", r"(\.[0-9A-Za-z]{1,20}){1,4}$")
 
     def _named(self, before: str, after: str) -> Json:
-        if not self.homed:
-            return TEXT
-        known = "|".join(map(either_case, self.homed[:_MOST_NAMED]))
+        known = "|".join(map(either_case, self.homed[:_MOST_NAMED])) or _ABROAD
         return {"type": "string", "pattern": f"{before}({known}){after}"}
 
 
@@ -91,6 +91,11 @@ def parameter(
     return made
 
 
+KNOWN: Final = parameter(
+    "If-None-Match", TEXT, "ETags that the client has: 304 where one holds", where="header"
+)
+
+
 def reference(schema: str) -> Json:
     return {"$ref": f"#/components/schemas/{schema}"}
 
@@ -120,10 +125,14 @@ def operation(
     parameters: Sequence[Json] = (),
     body: Json | None = None,
     secured: bool = False,
-    asked_first: bool = False,
+    conditions: Sequence[str] = (),
     text: str | None = None,
 ) -> Json:
-    """asked_first: something of it is answered before credentials are looked at."""
+    """conditions: names of `components.parameters` whose right values only the store can tell.
+
+    OpenAPI has no word for these. As parameters of the operation they would say that each value of
+    their shape is taken, where most are rightly refused (412, 422, 400).
+    """
     made: Json = {
         "summary": summary,
         "tags": [tag],
@@ -133,11 +142,14 @@ def operation(
         made["description"] = text
     if parameters:
         made["parameters"] = list(parameters)
+    if conditions:
+        made["x-conditional-parameters"] = [
+            {"$ref": f"#/components/parameters/{name}"} for name in conditions
+        ]
     if body is not None:
         made["requestBody"] = body
     if secured:
-        made["security"] = [{}] if asked_first else []
-        made["security"] += [{"basic": []}, {"handle": []}, {"certificate": []}]
+        made["security"] = [{"basic": []}, {"handle": []}, {"certificate": []}]
     return made
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from resolver.http.openapi_parts import (
     FLAG,
+    KNOWN,
     NUMBER,
     TEXT,
     Json,
@@ -91,6 +92,7 @@ PATHS: Final[Json] = {
                     _words("references", "whole", "proof"),
                     "what is told of events; proof: with signature and receipt",
                 ),
+                KNOWN,
             ],
         )
     },

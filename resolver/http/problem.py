@@ -32,11 +32,13 @@ PROBLEMS: Final[tuple[tuple[type[BiaoshiError], int, str], ...]] = (
     (errors.NotSupported, 501, "not-supported"),
     (errors.RecursionTooDeep, 508, "loop"),
     (errors.StoreFull, 507, "store-full"),
+    (errors.TakesNoChanges, 403, "takes-no-changes"),
     (errors.ReadOnly, 503, "read-only"),
     (errors.HandleNotFound, 404, "not-found"),
     (errors.HandleExists, 409, "exists"),
     (errors.ValuesNotFound, 404, "values-not-found"),
     (errors.ValueExists, 409, "value-exists"),
+    (errors.AtOdds, 409, "at-odds"),
     (errors.InvalidValue, 422, "invalid-value"),
     (errors.NotServedHere, 404, "not-served-here"),
     (errors.NotAuthorized, 403, "not-authorized"),
@@ -88,9 +90,12 @@ def problem_of(error: BiaoshiError) -> web.Response:
 
 def not_found() -> web.Response:
     """No such resource."""
-    return problem(404, "no-such-resource", "There is nothing here")
+    told = "GET /openapi.json lists what there is; identifiers lie outside of the reserved paths"
+    return problem(404, "no-such-resource", "There is nothing here", detail=told)
 
 
 def method_not_allowed(methods: str) -> web.Response:
     """The resource is there and does not do this."""
-    return problem(405, "method-not-allowed", "Method Not Allowed", headers={"Allow": methods})
+    told = f"this resource takes {methods}"
+    headers = {"Allow": methods}
+    return problem(405, "method-not-allowed", "Method Not Allowed", detail=told, headers=headers)

@@ -43,6 +43,7 @@ from resolver.http.page import (
     record_page,
     redirect,
 )
+from resolver.http.problem import method_not_allowed
 from resolver.lookup import Answer, Query
 from resolver.namespaces import Chain
 from resolver.pages.face import QR, Pages
@@ -83,7 +84,7 @@ class Proxy:
         path = raw_path(request)
         methods = METHODS if path.startswith(f"/{PAGE}/") else _METHODS
         if request.method not in methods:
-            return web.Response(status=405, headers={"Allow": ", ".join(methods)})
+            return method_not_allowed(", ".join(methods))
         try:
             parameters = Parameters.of(request)
             only_page = path.startswith(f"/{PAGE}/")
@@ -292,5 +293,5 @@ def _failed(answer: Answer, shown: str) -> web.Response:
         return not_found_page(shown)
     if code in not_ours:
         why = "Its prefix is not served here. Ask the resolver of its organisation, or a root."
-        return error_page(400, "Not served here", shown, why)
+        return error_page(404, "Not served here", shown, why)
     return error_page(502, "It could not be resolved", shown, answer.message)

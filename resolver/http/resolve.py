@@ -17,6 +17,7 @@ from aiohttp import web
 
 from protocol.chain import Roots
 from protocol.errors import (
+    BadIdentifier,
     ParseError,
     RecursionTooDeep,
     ResponseCode,
@@ -82,7 +83,7 @@ class Resolve:
         text = parameters.first("id")
         if not text:
             raise ParseError("give the identifier: /api/resolve?id=…")
-        identifier = parse(text, parameters.first("scheme"))
+        identifier = self._read(text, parameters.first("scheme"))
         started = perf_counter()
         query = Query(identifier.handle)  # whole: a signature covers the record
         found = await self._found(query, aliases=parameters.flag("alias", default=True))
@@ -110,6 +111,17 @@ class Resolve:
         body = orjson.dumps(shape)[:-1] + b',"values":%b}' % format_values(chosen)
         headers = {"Content-Type": "application/json", **cors_headers(request)}
         return web.Response(body=body, headers=headers)
+
+    def _read(self, text: str, scheme: str | None) -> Identifier:
+        """The identifier that a text is. What looks like one of another scheme and is none (86/7 at
+        the top of VAA codes) is a handle where its prefix is at home.
+        """
+        try:
+            return parse(text, scheme)
+        except BadIdentifier:
+            if scheme or not self._node.prefixes.responsible(text.encode("utf-8", "replace")):
+                raise
+            return parse(text, "handle")
 
     async def _found(self, query: Query, *, aliases: bool) -> Followed:
         if not aliases:

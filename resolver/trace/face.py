@@ -76,7 +76,8 @@ class TraceFace:
         result = await self._result(asked, viewer)
         if result is None:
             # Absent and not for this caller are one answer.
-            return problem(404, "not-found", "Nothing is known of it here")
+            told = "no event that you may see names it; ask who made or moved it"
+            return problem(404, "not-found", "Nothing is known of it here", detail=told)
         if NDJSON in request.headers.get("Accept", ""):
             return await _stream(request, result)
         body = await asyncio.to_thread(result.octets)

@@ -14,7 +14,8 @@ from protocol.epcis.errors import (
     QueryTooComplexException,
     QueryValidationException,
 )
-from protocol.epcis.query import World, params_of, parse_query
+from protocol.epcis.query import World, parse_query
+from protocol.epcis.query_json import params_of
 from protocol.epcis.query_tests import TESTS
 from tests.protocol.epcis.shared_epcis import needs_vectors, read
 
@@ -315,7 +316,7 @@ def test_queries_are_bounded() -> None:
 
 
 def test_a_query_in_json() -> None:
-    """Numbers, null and lists become the texts of a URL; objects are refused."""
+    """Numbers and flags where they are meant become the texts of a URL; the rest is refused."""
     params = params_of(
         {
             "@context": "x",
@@ -331,8 +332,9 @@ def test_a_query_in_json() -> None:
         "EXISTS_ex:a": [""],
         "EQ_booleanValue": ["true"],
     }
-    with pytest.raises(QueryValidationException):
-        params_of({"EQ_action": [{}]})
+    for wrong in ({}, 5, 5.5, True, None):
+        with pytest.raises(QueryValidationException, match="write it as a text"):
+            params_of({"EQ_action": [wrong]})
     with pytest.raises(QueryValidationException):
         params_of([])
 

@@ -244,12 +244,29 @@ async def test_without_credentials(p2):
     assert set(await values_of(p2)) == {1, 100}
 
 
-async def test_existence_is_told_before_the_challenge(p2):
-    """Without credentials an existing or missing handle is told as deployed servers do."""
-    answer = await p2.ask("PUT", f"{P2}?overwrite=false", tls=True, body=[url(1)])
-    assert (answer.status, answer.json) == (409, {"responseCode": 101, "handle": "86.999/p2"})
-    answer = await p2.ask("DELETE", "/api/handles/86.999/none", tls=True)
-    assert (answer.status, answer.json) == (404, {"responseCode": 100, "handle": "86.999/none"})
+async def test_a_write_tells_nothing_before_the_challenge(p2):
+    """Whether there is a record is told to who proved an identity; anybody may read it anyway."""
+    for method, path, body, told in (
+        ("PUT", f"{P2}?overwrite=false", [url(1)], (409, 101)),
+        ("DELETE", "/api/handles/86.999/none", None, (404, 100)),
+        ("POST", "/api/handles/86.999/none", [url(1)], (404, 100)),
+    ):
+        answer = await p2.ask(method, path, tls=True, body=body)
+        assert (answer.status, answer.json["responseCode"]) == (401, 402)
+        answer = await p2.as_admin(method, path, body)
+        assert (answer.status, answer.json["responseCode"]) == told
+
+
+async def test_if_match_any(p2):
+    """If-Match: * replaces and never creates; what is no condition of a write is refused."""
+    there, gone = {"If-Match": "*"}, "/api/handles/86.999/gone"
+    assert (await p2.as_admin("PUT", P2, [url(1)], headers=there)).status == 200
+    assert (await p2.as_admin("PUT", gone, [url(1)], headers=there)).status == 412
+    assert (await p2.as_admin("DELETE", gone, headers=there)).status == 404
+    assert (await p2.ask("GET", gone)).status == 404
+    answer = await p2.as_admin("PUT", P2, [url(1)], headers={"If-None-Match": '"1"'})
+    assert (answer.status, answer.json["responseCode"]) == (400, 4)
+    assert "If-Match" in answer.json["message"]
 
 
 @pytest.mark.parametrize(
