@@ -15,6 +15,7 @@ import pytest
 from protocol.epcis.jcs import canonical
 from registry.events.row import decode_event_row
 from registry.store import Table
+from tests.resolver.nodes import serving
 from tests.resolver.pages.test_browser import (
     CHROMIUM,
     DRIVER,
@@ -53,17 +54,11 @@ def patient(folder):
     return folder
 
 
-class Companies(World):
-    def serve(self, folder):
-        return super().serve(patient(folder))
-
-
 @pytest.fixture(scope="module")
 def companies(tmp_path_factory):
     base = tmp_path_factory.mktemp("whole")
-    made = None
-    try:
-        made = Companies(base)
+    with serving() as serve:
+        made = World(base, lambda folder: serve(patient(folder)))
         steel, equipment = made.nodes["steel"], made.nodes["equipment"]
         named = base / "things.csv"
         named.write_text(f"identifier,DESC@1,DESC.EN@2\n{COIL},钢卷 1,steel coil 1\n")
@@ -73,9 +68,6 @@ def companies(tmp_path_factory):
         inside = at(46, "ObjectEvent", action="OBSERVE", bizStep="stock_taking", epcList=[COIL])
         capture(steel.folder, ZONE["steel"], inside, label=HIDDEN)
         yield made
-    finally:
-        if made is not None:
-            made.close()
 
 
 def page(node, id_, view="", language="en"):
