@@ -24,10 +24,10 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench import corpus, story
+from bench.screen import console
 from bench.tamper import tamper
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -35,7 +35,6 @@ COMMAND = (sys.executable, "-m", "resolver.cli")
 HOSTS = ("127.0.0.1", "::1")
 MARK = "made-by-biaoshi-demo"
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 app = typer.Typer(
     help="Six nodes on this machine: enrol, register, resolve, verify, refuse.",
     rich_markup_mode=None,
@@ -429,7 +428,7 @@ def summary(demo: Demo) -> None:
     """The table of what happened and what to try next."""
     table = Table(title="What happened", title_justify="left", show_lines=False)
     table.add_column("step")
-    table.add_column("result")
+    table.add_column("result", overflow="fold")
     table.add_column("took", justify="right")
     for row in demo.rows:
         table.add_row(*row)
@@ -444,18 +443,34 @@ def what_next(demo: Demo, sample: str) -> None:
     biaoshi = Path(sys.executable).parent / "biaoshi"
     shown = biaoshi if biaoshi.exists() else "biaoshi"
     console.print("Try next:")
-    for line in (
-        page_of(demo),
-        f"{page_of(demo)}?view=life",
-        f"{demo.nodes['steel'].url}/page/{quote(story.BAD_COIL)}?view=recall-all",
-        f"{node.url}/api/handles/{quote(sample)}?pretty",
-        f"{node.url}/{quote(sample)}?noredirect",
-        f"{node.url}/metrics",
-        f"{shown} resolve {sample} --server {server} --steps --verify --root-key {demo.root_key}",
-        f"{shown} prefix list --node {demo.nodes['second'].folder}",
-        f"{shown} id {sample} 'https://id.gs1.org/01/06901234567892/21/SN0001'",
+    for what, line in (
+        ("a machine's page, as whoever scans its code sees it", page_of(demo)),
+        ("its whole life over three companies", f"{page_of(demo)}?view=life"),
+        (
+            "every machine with steel of a bad coil",
+            f"{demo.nodes['steel'].url}/page/{quote(story.BAD_COIL)}?view=recall-all",
+        ),
+        ("a record as JSON", f"{node.url}/api/handles/{quote(sample)}?pretty"),
+        ("the same as a page", f"{node.url}/{quote(sample)}?noredirect"),
+        (
+            "each hop of a lookup, verified to the root",
+            (
+                f"{shown} resolve {sample} --server {server} --steps --verify "
+                f"--root-key {demo.root_key}"
+            ),
+        ),
+        (
+            "who holds which prefix",
+            f"{shown} prefix list --node {demo.nodes['second'].folder}",
+        ),
+        (
+            "one identifier in all its spellings",
+            f"{shown} id {sample} 'https://id.gs1.org/01/06901234567892/21/SN0001'",
+        ),
+        ("figures for Prometheus", f"{node.url}/metrics"),
     ):
-        console.print(f"  {line}", soft_wrap=True)
+        console.print(f"  [dim]{what}[/dim]")
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
 def save_picture(path: Path) -> None:

@@ -16,7 +16,8 @@ HEIGHT = 8
 WIDTH = 1 << HEIGHT
 
 _PATH = re.compile(
-    r"^tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?$"
+    r"tile/(entries|0|[1-9]|[1-5][0-9]|6[0-3])/"
+    r"((?!x000/)(?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
 )
 
 
@@ -33,7 +34,7 @@ def path(level: int | None, index: int, width: int = WIDTH) -> str:
 
 def parse_path(text: str) -> tuple[int | None, int, int]:
     """(level, index, width) of a tile's path; level None = entries. Raises ParseError."""
-    match = _PATH.match(text)
+    match = _PATH.fullmatch(text)
     if match is None or len(text) > 80:
         raise ParseError(f"not a tile path: {text[:80]!r}; it looks like tile/0/x001/234.p/7")
     level = None if match[1] == "entries" else int(match[1])
@@ -41,7 +42,7 @@ def parse_path(text: str) -> tuple[int | None, int, int]:
     for part in match[2].split("/"):
         index = index * 1000 + int(part.lstrip("x"))
     width = int(match[3]) if match[3] else WIDTH
-    if width > WIDTH or (level or 0) > 7 or (match[3] and width == WIDTH):
+    if width > WIDTH or (match[3] and width == WIDTH):
         raise ParseError(f"no such tile: {text!r}")
     return level, index, width
 

@@ -279,7 +279,9 @@ def _require_absent(file: Path) -> None:
 def _opened(file: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(file, mode="r|")
-    except (OSError, tarfile.TarError) as error:
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror or error}") from None
+    except tarfile.TarError as error:
         raise ParseError(f"{file} is no backup: {error}") from None
 
 

@@ -95,7 +95,7 @@ async def read_checkpoint(guard: Guard, address: str) -> tuple[bytes, bytes]:
                 if len(body) > _MOST_OCTETS:
                     raise UpstreamError(f"{address}{PATH} sends more than {_MOST_OCTETS} octets")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise UpstreamError(f"{address}{PATH} cannot be read: {error or 'time-out'}") from None
+        raise UpstreamError(f"{address}{PATH} cannot be read: {str(error) or 'time-out'}") from None
     lines = body.split(b"\n")
     if len(lines) < 4 or not lines[1].isdigit():
         raise UpstreamError(f"{address}{PATH} is no checkpoint")

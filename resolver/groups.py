@@ -34,7 +34,7 @@ async def memberships(node: Node, actor: Reference, *handles: bytes) -> tuple[Re
     handles: the records whose administrators count. Empty where this node asks no others, or
     where every list that matters lies here. A list that cannot be had names nobody.
     """
-    if node.recursion is None:
+    if node.asking is None:
         return ()
     search = _Search(node, actor)
     for handle in handles:
@@ -52,7 +52,7 @@ async def granted_memberships(
     node: Node, actor: Reference, prefixes: Iterable[bytes]
 ) -> tuple[Reference, ...]:
     """Lists at other nodes that name `actor`, reached from the grants of folded prefixes."""
-    if node.recursion is None:
+    if node.asking is None:
         return ()
     search = _Search(node, actor)
     for prefix in prefixes:
@@ -111,10 +111,10 @@ class _Search:
 
     async def _there(self, reference: Reference) -> tuple[HandleValue, ...]:
         """The named public value of a record at another node, verified on the way."""
-        if self._fetches >= MOST_FETCHES or self._node.recursion is None:
+        if self._fetches >= MOST_FETCHES or self._node.asking is None:
             return ()
         self._fetches += 1
-        answer = await self._node.recursion.resolve(
+        answer = await self._node.asking.resolve(
             Query(reference.handle, (reference.index,), authoritative=True)
         )
         if answer.code != ResponseCode.SUCCESS:

@@ -167,7 +167,7 @@ class Guard:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 found = await loop.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError, TimeoutError) as error:
-            raise UpstreamError(f"{host!r} has no address: {error or 'time-out'}") from None
+            raise UpstreamError(f"{host!r} has no address: {str(error) or 'time-out'}") from None
         return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     @asynccontextmanager

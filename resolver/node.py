@@ -119,6 +119,26 @@ class Node:
         return prefix_record(self.prefix)
 
     @property
+    def asking(self) -> Recursion | None:
+        """What the node asks others with for itself: keys and lists of callers, traces.
+
+        Its recursion; one that answers nobody where it resolves for nobody; None: it knows no other.
+        """
+        return self.recursion or self._own
+
+    @cached_property
+    def _own(self) -> Recursion | None:
+        from resolver.recursion import open_own
+
+        return open_own(self.settings, self.dir, metrics=self.metrics)
+
+    async def close(self) -> None:
+        """Let go of the ways to others."""
+        for one in (self.recursion, self.__dict__.get("_own")):
+            if one is not None:
+                await one.close()
+
+    @property
     def ready(self) -> bool:
         """What /health/ready says: every face answered once, the writer lives, no stop yet."""
         return self.board.ready and self.board.writer_alive and not self.board.draining

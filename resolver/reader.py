@@ -82,8 +82,7 @@ class Reader:
             if isinstance(result, BaseException):
                 log.error("face_close_failed", why=repr(result))
         await self._local.close(grace_s)
-        if self._node.recursion is not None:
-            await self._node.recursion.close()
+        await self._node.close()
         await self._node.siblings.close()
         await self._node.writer.close()
         self._node.store.close()

@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from protocol.chain import Roots as TrustRoots
-from protocol.errors import BiaoshiError, ResponseCode, UpstreamError
+from protocol.errors import BiaoshiError, ResponseCode, SettingsError, UpstreamError
 from protocol.name import described_prefix, fold_prefix, prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, encode_values, type_matches
 from protocol.values.hs_site import encode_site, site_type
@@ -27,6 +27,7 @@ from resolver.guard import Guard
 from resolver.keyfiles import encoded, read_public_keys
 from resolver.lookup import Answer, Query
 from resolver.metrics import Metrics
+from resolver.outbound import literal
 from resolver.outcomes import Wish
 from resolver.peers import Service
 from resolver.pressure import Pressure
@@ -295,6 +296,24 @@ def _site_values(service: Service) -> bytes:
             for index, site in enumerate(sites, start=1)
         ]
     )
+
+
+def open_own(settings: Settings, folder: FilePath, *, metrics: Metrics) -> Recursion | None:
+    """What a node that resolves for nobody else asks others with; None: it was told of no other.
+
+    Its parent and roots may lie in the networks that it was told they lie in.
+    """
+    addresses = (settings.node.parent, *settings.recursion.roots)
+    if not any(addresses):
+        return None
+    try:
+        made = open_recursion(settings, folder, metrics=metrics)
+    except SettingsError:
+        return None
+    made.guard.trust_class_of(
+        [found for url in addresses if url and (found := literal(url)) is not None]
+    )
+    return made
 
 
 def open_recursion(

@@ -428,7 +428,7 @@ async def read_site_shape(guard: Guard, address: str) -> Any:
                 if len(body) > _MAX_SITE_BYTES:
                     raise UpstreamError(f"{target} sends more than {_MAX_SITE_BYTES} octets")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise UpstreamError(f"{target} cannot be read: {error or 'time-out'}") from None
+        raise UpstreamError(f"{target} cannot be read: {str(error) or 'time-out'}") from None
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from resolver.commands.telling import JsonOption, tell
+
 app = typer.Typer()
 
 _EPILOG = """\b
@@ -32,6 +34,7 @@ def backup(
     keys: Annotated[
         bool, typer.Option("--keys/--no-keys", help="With the private keys of the node.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a backup of a node, running or not."""
     from registry.backup import back_up, back_up_since
@@ -41,7 +44,12 @@ def backup(
     map_bytes = load_settings(node).store.map_size_gib << 30
     if since is not None:
         made = back_up_since(node, file, since, map_bytes=map_bytes)
-        print(f"{file}: changes {made.first} to {made.sequence}, root {made.root.hex()}")
-        return
-    made = back_up(node, file, map_bytes=map_bytes, keys=keys)
-    print(f"{file}: the node at change {made.sequence}, root {made.root.hex()}")
+        held = f"changes {made.first} to {made.sequence}"
+        if made.first > made.sequence:
+            held = f"nothing new after change {made.sequence}"
+    else:
+        made = back_up(node, file, map_bytes=map_bytes, keys=keys)
+        held = f"the node at change {made.sequence}"
+    root = made.root.hex()
+    shape = {"file": str(file), "first": made.first, "sequence": made.sequence, "root": root}
+    tell(shape, f"{file}: {held}, root {root}", as_json=as_json)

@@ -66,7 +66,7 @@ def purge(
     if not is_served(node):
         _purge_file(node)
         return
-    answers = _ask_all(node, body)
+    answers = ask_all(node, body)
     for answer in answers:
         if as_json:
             print(json.dumps(answer))
@@ -101,7 +101,7 @@ def show(
     body: dict[str, Any] = {"do": "show"}
     if identifier is not None:
         body["name"] = parse(identifier).handle
-    for answer in _ask_all(node, body):
+    for answer in ask_all(node, body):
         print(json.dumps(answer) if as_json else _line(answer, asked=identifier is not None))
 
 
@@ -124,7 +124,7 @@ def _settings_of(node: Path) -> None:
         )
 
 
-def _ask_all(node: Path, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def ask_all(node: Path, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every reader's answer. Raises ServerBusy when one gives none."""
     state = running_state(node)
     if state is None:

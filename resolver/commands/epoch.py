@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from protocol.errors import SettingsError
+from resolver.commands.telling import JsonOption, tell
 
 app = typer.Typer(
     help="Begin a new epoch of the log, after a loss.",
@@ -29,11 +30,11 @@ Examples:
 \b
 Exit codes: 0 the node takes writes again; 2 the folder cannot be used; 3 the node is running."""
 )
-def confirm(folder: FolderArgument) -> None:
+def confirm(folder: FolderArgument, as_json: JsonOption = False) -> None:
     """Lift the fence: changes after this point are lost."""
-    from registry.fence import Known, new_epoch
+    from registry.fence import Known, compare_known, fence_of, new_epoch
     from registry.keys import load_keys
-    from registry.tree import latest_checkpoint
+    from registry.tree import epoch_of, latest_checkpoint
     from resolver.config_file import load_settings
     from resolver.trust.signers import log_signer
     from resolver.writer_process import open_store
@@ -47,12 +48,18 @@ def confirm(folder: FolderArgument) -> None:
         raise SettingsError(f"{node} is a mirror; `biaoshi promote` makes it the primary")
     store = open_store(node, settings)
     try:
-        epoch = new_epoch(store, signer)
+        compare_known(store, Known(node).read(), signer)
         with store.snapshot() as state:
-            Known(node).keep(latest_checkpoint(state), at_once=True)
+            fenced, epoch = fence_of(state) is not None, epoch_of(state)
+        if fenced:
+            epoch = new_epoch(store, signer)
+            with store.snapshot() as state:
+                Known(node).keep(latest_checkpoint(state), at_once=True)
     finally:
         store.close()
-    print(f"{node}: epoch {epoch} began; the node takes writes")
+    said = f"epoch {epoch} began" if fenced else f"nothing to confirm, epoch {epoch} goes on"
+    shape = {"folder": str(node), "epoch": epoch, "began": fenced, "writes": True}
+    tell(shape, f"{node}: {said}; the node takes writes", as_json=as_json)
 
 
 @app.command(
@@ -62,7 +69,7 @@ Examples:
 \b
 Exit codes: 0 shown; 2 the folder cannot be used; 3 the store cannot be opened."""
 )
-def show(folder: FolderArgument) -> None:
+def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
     """Say which epoch the log is in, and why it takes no writes, if so."""
     from registry.fence import fence_of
     from registry.store.lmdb_store import LmdbStore
@@ -74,8 +81,12 @@ def show(folder: FolderArgument) -> None:
     store = LmdbStore.open(node / "store", readonly=True, map_bytes=map_bytes)
     try:
         with store.snapshot() as state:
-            fence = fence_of(state)
-            print(f"epoch {epoch_of(state)}, {tree_size(state)} changes")
-            print(f"takes no writes: {fence}" if fence else "takes writes")
+            fence, epoch, size = fence_of(state), epoch_of(state), tree_size(state)
     finally:
         store.close()
+    tell(
+        {"epoch": epoch, "changes": size, "writes": fence is None, "fence": fence},
+        f"epoch {epoch}, {size} changes",
+        f"takes no writes: {fence}" if fence else "takes writes",
+        as_json=as_json,
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from protocol.errors import HandleNotFound, InvalidValue, SettingsError
+from resolver.commands.telling import JsonOption, tell
 
 app = typer.Typer()
 
@@ -36,6 +37,7 @@ def erase(
         list[int] | None, typer.Option(metavar="N", help="Only these changes of it.")
     ] = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Logged with the erasure.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Take the content of a record's changes out of the log."""
     from protocol.change import Change, Kind
@@ -63,4 +65,8 @@ def erase(
             (outcome,) = writer.submit([Change(Kind.ERASE, name, attributes=attributes)])
             if outcome.status == "refused":
                 raise InvalidValue(f"nothing was erased: {outcome.error}")
-    print(f"{len(wanted)} changes of {handle} erased; their proofs hold on.")
+    tell(
+        {"handle": handle, "erased": wanted},
+        f"{len(wanted)} changes of {handle} erased; their proofs hold on.",
+        as_json=as_json,
+    )

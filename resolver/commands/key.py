@@ -33,6 +33,7 @@ from protocol.keys.jwk import format_jwk
 from protocol.keys.private_jwk import format_private_jwk
 from protocol.keys.sm2 import Sm2PrivateKey, Sm2PublicKey
 from registry.keys import write_private
+from resolver.commands.telling import JsonOption, tell
 from resolver.exits import Exit
 from resolver.keyfiles import AnyKey, read_any_key, read_passphrase
 from resolver.pem import format_public_pem
@@ -40,6 +41,7 @@ from resolver.pem import format_public_pem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registry.rotation import RevokedKey
     from resolver.rotate import Rotated
 
 app = typer.Typer(help="Make, show, convert, replace and revoke keys.", no_args_is_help=True)
@@ -197,6 +199,7 @@ def rotate(
     resign: Annotated[
         bool, typer.Option(help="Sign the records anew that the old key signed.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Replace a key; the old one stays valid for a time."""
     node = folder.resolve()
@@ -207,15 +210,18 @@ def rotate(
         if public is None:
             raise SettingsError("give the administrator's new public key: --public FILE")
         (key, *_) = read_public_keys(public)
-        print(f"{add_key(node, identity, key)} has the new key, with the rights of {identity}.")
-        print(f"End the overlap with: biaoshi key revoke {folder} {identity}")
+        added = add_key(node, identity, key)
+        tell(
+            {"added": added, "beside": identity},
+            f"{added} has the new key, with the rights of {identity}.",
+            f"End the overlap with: biaoshi key revoke {folder} {identity}",
+            as_json=as_json,
+        )
         return
     from resolver import rotate as rotating
 
     done = rotating.rotate(node, indexes=_INDEXES[which], overlap_s=overlap * rotating.DAY_S)
-    _print_rotated(done)
-    _resign(node, which, resign=resign)
-    _require_published([done])
+    _finish(node, which, [done], resign=resign, as_json=as_json)
 
 
 @app.command(
@@ -252,6 +258,7 @@ def revoke(
     resign: Annotated[
         bool, typer.Option(help="Sign the records anew that the old key signed.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Revoke a key: everywhere within a minute, and not for what was logged before."""
     node = folder.resolve()
@@ -259,7 +266,8 @@ def revoke(
         from resolver.revoke import revoke_value
 
         told = revoke_value(node, identity, reason, position)
-        print(f"{identity} is {told.text()}.")
+        shape = {"revoked": identity, "log": told.log, "position": told.position}
+        tell(shape, f"{identity} is {told.text()}.", as_json=as_json)
         return
     from resolver import rotate as rotating
 
@@ -267,10 +275,7 @@ def revoke(
         done = [rotating.revoke_former(node, index, reason) for index in _INDEXES[which]]
     else:
         done = [rotating.rotate(node, indexes=_INDEXES[which], overlap_s=0, revoke=reason)]
-    for one in done:
-        _print_rotated(one)
-    _resign(node, which, resign=resign)
-    _require_published(done)
+    _finish(node, which, done, resign=resign, as_json=as_json)
 
 
 @app.command(
@@ -297,39 +302,62 @@ def certify(
     days: Annotated[
         int, typer.Option(min=1, max=36_500, help="How long the certificate holds.")
     ] = 365,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a registrant's key sign records: a certificate by this node."""
     from resolver.certify import certify as make_certificate
 
     made = make_certificate(folder.resolve(), identity, handle or [], days)
-    print(f"{identity} is certified by {made.text()}, for {days} days.")
+    tell(
+        {"key": identity, "certificate": made.text(), "days": days},
+        f"{identity} is certified by {made.text()}, for {days} days.",
+        as_json=as_json,
+    )
 
 
-def _print_rotated(done: Rotated) -> None:
-    for index, name in done.keys:
-        print(f"{index}:0.NA/{done.prefix} is now {name}.")
-    for one in done.revoked:
-        print(f"The key before at {one.index} is {one.revocation.text()}.")
-    if done.until is not None:
-        print(f"The key before stays valid until {time.strftime('%F', time.gmtime(done.until))}.")
-    for prefix, why in done.unpublished:
+def _finish(
+    folder: Path, which: Which, done: Sequence[Rotated], *, resign: bool, as_json: bool
+) -> None:
+    """Sign anew, and say what was done. Exits with 3 where a parent did not publish the keys."""
+    signed = _resign(folder, which) if resign else None
+    missing = [pair for one in done for pair in one.unpublished]
+    shape = {
+        "keys": {f"{i}:0.NA/{one.prefix}": name for one in done for i, name in one.keys},
+        "revoked": [{"index": r.index, "position": r.revocation.position} for r in _revoked(done)],
+        "until": next((one.until for one in done if one.until is not None), None),
+        "signedAnew": signed,
+        "unpublished": dict(missing),
+    }
+    lines = [line for one in done for line in _lines(one)]
+    if signed is not None:
+        lines.append(f"{signed} records signed anew.")
+    tell(shape, *lines, as_json=as_json)
+    for prefix, why in missing:
         print(f"biaoshi: {prefix} still names the key before: {why}", file=sys.stderr)
-
-
-def _require_published(done: Sequence[Rotated]) -> None:
-    """Exit with 3 where a parent did not publish the keys for a further prefix."""
-    if any(one.unpublished for one in done):
+    if missing:
         raise typer.Exit(Exit.UNAVAILABLE)
 
 
-def _resign(folder: Path, which: Which, *, resign: bool) -> None:
+def _revoked(done: Sequence[Rotated]) -> list[RevokedKey]:
+    return [revoked for one in done for revoked in one.revoked]
+
+
+def _lines(done: Rotated) -> list[str]:
+    lines = [f"{index}:0.NA/{done.prefix} is now {name}." for index, name in done.keys]
+    lines += [f"The key before at {one.index} is {one.revocation.text()}." for one in done.revoked]
+    if done.until is not None:
+        day = time.strftime("%F", time.gmtime(done.until))
+        lines.append(f"The key before stays valid until {day}.")
+    return lines
+
+
+def _resign(folder: Path, which: Which) -> int | None:
     """Sign anew what the replaced key signed: the site key does so where Handle software verifies."""
     from resolver.config_file import load_settings
     from resolver.resign import resign_records
 
     signing = Which.SITE if load_settings(folder).signing.handle_compat else Which.LOG
-    if resign and which in {signing, Which.BOTH}:
-        print(f"{resign_records(folder)} records signed anew.")
+    return resign_records(folder) if which in {signing, Which.BOTH} else None
 
 
 def make_key(kind: Kind, bits: int) -> PrivateKey:

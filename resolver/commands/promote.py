@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from protocol.errors import SettingsError
+from resolver.commands.telling import JsonOption, tell
 
 if TYPE_CHECKING:
     from registry.keys import NodeKeys
@@ -48,6 +49,7 @@ def promote(
     keys: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The primary's keys: a folder with `keys`.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a mirror the primary, in a new epoch."""
     from registry.fence import Known, new_epoch
@@ -88,10 +90,21 @@ def promote(
         store.close()
     # The role last: broken off before, the command can be repeated.
     _replace(node / FILE_NAME, format_settings(changed).encode())
-    print(f"{node}: the primary of {settings.node.prefix} from epoch {epoch} on")
-    print("Named queries and subscriptions that go on here: {} and {}".format(*carried))
-    print("Send captures again whose jobs had not ended; what is captured already stays as it is.")
-    print(f"Next: biaoshi serve {folder}")
+    queries, subscriptions = carried
+    tell(
+        {
+            "folder": str(node),
+            "prefix": settings.node.prefix,
+            "epoch": epoch,
+            "queries": queries,
+            "subscriptions": subscriptions,
+        },
+        f"{node}: the primary of {settings.node.prefix} from epoch {epoch} on",
+        f"Named queries and subscriptions that go on here: {queries} and {subscriptions}",
+        "Send captures again whose jobs had not ended; what is captured already stays as it is.",
+        f"Next: biaoshi serve {folder}",
+        as_json=as_json,
+    )
 
 
 def _take_keys(source: Path, node: Path) -> NodeKeys:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from protocol.errors import SettingsError
+from resolver.commands.telling import JsonOption, tell
 
 app = typer.Typer()
 
@@ -38,11 +39,14 @@ def restore(
     until: Annotated[
         str, typer.Option(metavar="TIME", help="Or the last one up to this time, ISO 8601.")
     ] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a node's folder from backups, up to now, a position or a time."""
     from registry.backup import restore as make
     from registry.store.lmdb_store import MAP_BYTES
 
+    if at is not None and until:
+        raise SettingsError("give --at or --until, not both")
     position, root = make(
         file,
         folder.absolute(),
@@ -51,8 +55,12 @@ def restore(
         until_s=_seconds(until) if until else None,
         map_bytes=MAP_BYTES,
     )
-    print(f"{folder}: restored at change {position}, root {root.hex()}")
-    print(f"It takes no writes until: biaoshi epoch confirm {folder}")
+    tell(
+        {"folder": str(folder), "sequence": position, "root": root.hex(), "writes": False},
+        f"{folder}: restored at change {position}, root {root.hex()}",
+        f"It takes no writes until: biaoshi epoch confirm {folder}",
+        as_json=as_json,
+    )
 
 
 def _seconds(text: str) -> int:

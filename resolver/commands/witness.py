@@ -93,8 +93,11 @@ def witness(
     if not name or key is None:
         raise SettingsError("a witness needs --name NAME and --key FILE")
     private = _private(key)
-    if show_key:
+    try:
         verifier = note.Key(name, private.public_key().public_bytes_raw(), note.COSIGNATURE)
+    except ParseError as error:
+        raise SettingsError(str(error)) from None
+    if show_key:
         print(verifier.text())
     elif serve:
         if place or not log:

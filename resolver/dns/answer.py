@@ -26,6 +26,8 @@ MAX_REDIRECTS = 4
 """DNAMEs followed for one answer: none of ours leads to more than two others."""
 YXDOMAIN = 6
 _TRANSFERS = frozenset((Type.AXFR, Type.IXFR))
+_NEVER_ASKED = frozenset((Type.OPT, Type.NXNAME))
+"""RFC 6895 §3.1, RFC 9824 §3.5."""
 _NO_QUESTIONS = frozenset((Type.TKEY, Type.TSIG, Type.MAILA, Type.MAILB))
 
 
@@ -44,7 +46,7 @@ class Answers:
         """The response to a query. Raises RowDamaged."""
         if query.rcode:
             return Response(query.rcode)
-        if query.type == Type.OPT:
+        if query.type in _NEVER_ASKED:
             return Response(Rcode.FORMERR)
         if query.type in _NO_QUESTIONS:
             return Response(Rcode.NOTIMP)

@@ -44,7 +44,7 @@ async def get(guard: Guard, url: str) -> Got:
             data = await response.content.read(_MOST)
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise UpstreamError(f"{url} cannot be read: {error or 'time-out'}") from None
+        raise UpstreamError(f"{url} cannot be read: {str(error) or 'time-out'}") from None
     try:
         return Got(response.status, json.loads(data), date)
     except ValueError:

@@ -158,10 +158,10 @@ def _named(identity: Reference, value: HandleValue) -> Reference:
 async def _proved_elsewhere(node: Node, claim: Claim, policy: Policy) -> Reference:
     """What the server that holds the secret says. The index stays the one that was claimed."""
     identity = claim.identity
-    if node.recursion is None:
+    if node.asking is None:
         raise AuthenticationError(
             f"the secret of {identity.text()} lies at another node and this one asks none; "
-            "turn on `recursion.enabled`"
+            "name its parent (`node.parent`) or `recursion.roots`"
         )
     try:
         accepted_secret_answer(claim.answer, claim.version, policy)
@@ -169,7 +169,7 @@ async def _proved_elsewhere(node: Node, claim: Claim, policy: Policy) -> Referen
         raise AuthenticationFailed(f"{identity.text()} is not proved: {error}") from None
     asked = VerifyRequest(identity.handle, identity.index, claim.nonce, claim.digest, claim.answer)
     try:
-        valid = await ask_verified(node.recursion, asked)
+        valid = await ask_verified(node.asking, asked)
     except BiaoshiError as error:
         raise AuthenticationError(
             f"the server that holds the secret of {identity.text()} cannot be asked: {error}"
@@ -204,16 +204,14 @@ def _local_values(node: Node, handle: bytes) -> tuple[HandleValue, ...] | None:
 
 async def _foreign_values(node: Node, identity: Reference) -> tuple[HandleValue, ...]:
     """Public values of a record at another node, from its primary and verified on the way."""
-    if node.recursion is None:
+    if node.asking is None:
         raise AuthenticationError(
             f"the key of {identity.text()} lies at another node and this one asks none; "
-            "turn on `recursion.enabled`"
+            "name its parent (`node.parent`) or `recursion.roots`"
         )
     indexes = (identity.index,) if identity.index else ()
     types = () if indexes else (HS_PUBKEY,)
-    answer = await node.recursion.resolve(
-        Query(identity.handle, indexes, types, authoritative=True)
-    )
+    answer = await node.asking.resolve(Query(identity.handle, indexes, types, authoritative=True))
     if answer.code in (ResponseCode.HANDLE_NOT_FOUND, ResponseCode.VALUES_NOT_FOUND):
         return ()
     if answer.code != ResponseCode.SUCCESS:

@@ -60,7 +60,7 @@ async def resolve(desk: Desk, exchange: Exchange) -> Reply:
 
 def _may_be_in_a_group(desk: Desk, exchange: Exchange, answer: Answer) -> bool:
     """Whether lists at other nodes could still entitle a proved identity that was refused."""
-    if exchange.identity is None or desk.node.recursion is None:
+    if exchange.identity is None or desk.node.asking is None:
         return False
     if answer.code == ResponseCode.INVALID_ADMIN:
         return True

@@ -148,26 +148,30 @@ class _Walk:
         self._last = index.last()
 
     def page(self, size: int, position: Any) -> Found:
-        """Up to `size` events from a position on."""
+        """Up to `size` events from a position on, and a position where there are more of them.
+
+        What one may not see counts for nothing: a full page has a next one only where an event
+        for it was found, or where too many were looked at.
+        """
         search = self._search
         left = search.limit
         after: tuple[int, int] | None = None
         if position is not None:
             self._last, time_us, sequence, left = position
             after = (time_us, sequence)
-        if left is not None:
-            size = min(size, left)
         rows: list[tuple[int, EventRow]] = []
         at = after
         for read, (time_us, sequence) in enumerate(self._candidates(after)):
-            if len(rows) == size or read == self._most:
+            if len(rows) == left:
+                break
+            row = self._index.row(sequence) if read < self._most else None
+            fits = row is not None and search.matches(row, self._viewer)
+            if at is not None and (read == self._most or (fits and len(rows) == size)):
                 rest = None if left is None else left - len(rows)
-                more = rest != 0 and at is not None
-                return Found(rows, [self._last, *at, rest] if more and at else None)
-            at = (time_us, sequence)
-            row = self._index.row(sequence)
-            if row is not None and search.matches(row, self._viewer):
+                return Found(rows, [self._last, *at, rest])
+            if row is not None and fits:
                 rows.append((sequence, row))
+            at = (time_us, sequence)
         return Found(rows, None)
 
     def _candidates(self, after: tuple[int, int] | None) -> Candidates:

@@ -71,7 +71,7 @@ class Granted:
 
     async def _memberships(self, actor: Reference) -> tuple[Reference, ...]:
         node, name = self._node, actor.text()
-        if node.recursion is None:
+        if node.asking is None:
             return ()
         kept = self._groups.get(name)
         if kept is not None and kept[0] > node.now():

@@ -149,12 +149,14 @@ class Reading:
         with self._node.store.snapshot() as state:
             index = EventIndex(state)
             for hash_ in index.groups(index_name, after):
-                if len(found) == page.size or read >= MOST_IN_GROUP:
+                if read >= MOST_IN_GROUP:
                     return found, after, list(told.values())
                 for sequence in index.group(index_name, hash_):
                     read += 1
                     row = index.row(sequence)
                     if row is not None and seen(row, viewer):
+                        if len(found) == page.size:
+                            return found, after, list(told.values())
                         found += _texts(row, index_name, hash_)
                         told[sequence] = opened(viewer, row, sequence)
                         break

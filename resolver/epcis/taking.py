@@ -22,7 +22,7 @@ from resolver.epcis import problems
 
 JSON_TYPES: Final = frozenset(("application/json", "application/ld+json"))
 XML_TYPES: Final = frozenset(("application/xml", "text/xml"))
-FLAGGED: Final = frozenset(("gs1-identifier", "eventid-mismatch"))
+FLAGGED: Final = frozenset(("gs1-identifier", "eventid-mismatch", "sensor-time"))
 """Rules beyond the schema that are told and do not refuse an event."""
 SHOWN: Final = 8
 """Problems told in one message."""

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from protocol.epcis.mapping import EventMapping, Line, Made, Mapper, parse_mapping
 from protocol.epcis.schema import Problem, check_event, check_rules
 from protocol.errors import InvalidValue, SettingsError
+from resolver.epcis.taking import FLAGGED
 from resolver.event_import.rows import Rows
 
 BATCH: Final = 100
@@ -28,8 +29,6 @@ BATCH: Final = 100
 MAX_MAPPING_OCTETS: Final = 1 << 20
 SHOWN: Final = 20
 """Refusals told one by one."""
-FLAGS: Final = frozenset(("gs1-identifier",))
-"""Rules beyond the schema that a capture tells and does not refuse."""
 _OFFSET: Final = re.compile(r"([+-])([01][0-9]|2[0-3]):([0-5][0-9])")
 _READ_OCTETS: Final = 1 << 20
 
@@ -201,7 +200,7 @@ def _checked(made: Made, contexts: list[Any], now_us: int, summary: Summary) -> 
     problems = check_event(made.event, contexts)
     if not problems:
         rules = check_rules(made.event, contexts, now_us=now_us)
-        problems = [one for one in rules if one.rule not in FLAGS]
+        problems = [one for one in rules if one.rule not in FLAGGED]
         summary.flagged += bool(rules)
         summary.flags += [one.message for one in rules][: max(0, SHOWN - len(summary.flags))]
     if problems:

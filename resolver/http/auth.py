@@ -168,7 +168,7 @@ class Authenticator:
     def _lies_elsewhere(self, identity: Reference) -> bool:
         """Whether another node holds an identity's keys, and this one can ask it."""
         here = self._node.prefixes.responsible(whole_name(identity.handle))
-        return not here and self._node.recursion is not None
+        return not here and self._node.asking is not None
 
     async def _handle(self, request: web.BaseRequest, fields: HandleFields) -> Caller:
         if fields.client_cert:
@@ -241,9 +241,10 @@ class Authenticator:
             return found
         indexes = (identity.index,) if identity.index else ()
         types = () if identity.index else (HS_PUBKEY,)
-        answer = await self._node.lookup.answer(
-            Query(identity.handle, indexes, types, authoritative=anew, do_not_refer=True)
-        )
+        query = Query(identity.handle, indexes, types, authoritative=anew, do_not_refer=True)
+        answer = await self._node.lookup.answer(query)
+        if answer.code == ResponseCode.SERVER_NOT_RESPONSIBLE and self._node.asking is not None:
+            answer = await self._node.asking.resolve(query)
         if answer.code != ResponseCode.SUCCESS:
             return ()
         return [v.data for v in decode_values(answer.values) if v.type.upper() == HS_PUBKEY]

@@ -21,7 +21,7 @@ def choice_page(name: str, links: Iterable[Link], *, status: int = 300) -> web.R
 def linkset_page(name: str, levels: Sequence[LinkContext]) -> web.Response:
     """A linkset for a reader, with the one for programs inside (GS1 resolver 1.2 §2.10)."""
     parts = "".join(
-        f"<h2>{escape(level.description or level.anchor)}</h2>"
+        f"<h2>{escape(level.description or 'Without a description')}</h2>"
         f"<p><code>{escape(level.anchor)}</code></p>{_list(level.links)}"
         for level in levels
     )

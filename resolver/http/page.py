@@ -20,10 +20,12 @@ from protocol.record import HandleValue
 
 _STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1a1a1a;background:#fff}table{border-collapse:collapse;width:100%}"
+    "color:#1a1a1a;background:#fff;overflow-wrap:break-word}"
+    "h1{font-size:1.6rem;line-height:1.3}h2{font-size:1.2rem}"
+    "table{border-collapse:collapse;width:100%}"
     "th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid #ddd}"
     "td.data{overflow-wrap:anywhere;white-space:pre-wrap}code{overflow-wrap:anywhere}"
-    "input{font:inherit;padding:.3rem .5rem;width:24rem;max-width:100%}button{font:inherit}"
+    "input{font:inherit;padding:.3rem .5rem;width:24rem;max-width:100%;box-sizing:border-box}button{font:inherit}"
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#161616}"
     "th,td{border-color:#444}a{color:#8ab4f8}}"
 )

@@ -46,7 +46,6 @@ from resolver.pages.words import Words, choose
 from resolver.trace.evidence import signer_of
 from resolver.trace.foreign import FIRST, NOTHING
 from resolver.trace.keybook import KeyBook, Keys
-from resolver.trace.reach import Reach
 
 if TYPE_CHECKING:
     from resolver.node import Node
@@ -65,9 +64,8 @@ class Pages:
     def __init__(self, node: Node, root: Root, senders: Senders) -> None:
         self._node = node
         self._senders = senders
-        self._reach = Reach(node)
-        self._resolve = Resolve(node, self._reach.recursion)
-        self._keys = KeyBook(node, self._reach.recursion)
+        self._resolve = Resolve(node, lambda: node.asking)
+        self._keys = KeyBook(node, lambda: node.asking)
         self.wholes = Wholes(node, self._keys)
         self.root = root
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -81,7 +79,6 @@ class Pages:
 
     async def _end(self, _app: web.Application) -> None:
         await self.wholes.close()
-        await self._reach.close()
 
     async def script(self, request: web.Request) -> web.Response:
         """The one script, which never changes under its name."""

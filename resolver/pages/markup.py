@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final, TypeAlias
 
+_TURNING: Final = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _VOID: Final = frozenset(("meta", "link", "br", "hr", "input", "img"))
 
 
@@ -52,7 +53,11 @@ def _attribute(key: str, value: str | int | bool | None) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without control characters, which no page may hold."""
+    """A text without control characters, which no page may hold.
+
+    Those that turn the direction of writing are left out: they make one name look like another.
+    """
     if text.isprintable():
         return text
-    return "".join(char if char >= " " or char in "\t\n\r" else "\ufffd" for char in text)
+    kept = text.translate(_TURNING)
+    return "".join(char if char >= " " or char in "\t\n\r" else "\ufffd" for char in kept)

@@ -42,6 +42,7 @@ WHOLE: Final[Mapping[str, Kind]] = {"life": "life", "recall-all": "recall"}
 _MOST_MISSING: Final = 8
 _MOST_TEXT: Final = 120
 MOST_RELATIONS: Final = 200
+_FEW_RELATIONS: Final = 12
 MOST_ROWS: Final = 1_000
 _YEAR_9999: Final = 253_370_764_800
 
@@ -288,9 +289,13 @@ class Renderer:
 
     # --- what was checked
 
-    def _badges(self) -> Markup:
+    def _badges(self) -> Child:
+        """One sentence for who reads no further, then each check."""
         rows = [*self._of_signature(), self._of_log()]
-        return tag("ul", [_badge(*row) for row in rows], class_="badges")
+        states = {state for state, _, _ in rows}
+        state = next(state for state in ("bad", "open", "good") if state in states)
+        verdict = tag("p", self._words(f"verdict_{state}"), class_=f"verdict seal {state}")
+        return [verdict, tag("ul", [_badge(*row) for row in rows], class_="badges")]
 
     def _of_signature(self) -> list[tuple[str, str, str]]:
         words, found = self._words, self._shown.verification
@@ -342,14 +347,14 @@ class Renderer:
         things = len(graph.back.keys() | graph.forward.keys())
         text = words("graph_text", nodes=things, edges=len(graph.edges))
         picture = draw(graph, words, self._names.of, self._names.address)
-        title = words("picture")
+        label = words("picture_region")
         inner = [
             tag("p", text, tag("br"), words("graph_cut") if graph.cut else None),
-            tag("div", picture, class_="wide graph", tabindex="0", role="region", aria_label=title),
+            tag("div", picture, class_="wide graph", tabindex="0", role="region", aria_label=label),
             tag("h3", words("relations")),
             self._relations(graph),
         ]
-        return _section("trace", title, inner)
+        return _section("trace", words("picture"), inner)
 
     def _relations(self, graph: Graph) -> Child:
         views = {view.stored.event_id: view for view in graph.views}
@@ -359,7 +364,10 @@ class Renderer:
         ]
         left = len(graph.edges) - len(rows)
         more = _note(self._words("and_more", count=left)) if left > 0 else None
-        return [rows, more]
+        if len(rows) <= _FEW_RELATIONS:
+            return [rows, more]
+        title = self._words("relations_all", count=len(graph.edges))
+        return tag("details", tag("summary", title), rows, more)
 
     def _relation(self, number: int, edge: Edge, view: View | None) -> Markup:
         words, names = self._words, self._names

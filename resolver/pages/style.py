@@ -19,7 +19,7 @@ STYLE: Final = """
 --s:#f0b72f;--e:#ff9492;--o:#a5b0bb}}
 *{box-sizing:border-box}
 body{font:16px/1.55 system-ui,"Noto Sans SC","Microsoft YaHei",sans-serif;margin:0;color:var(--ink);
-background:var(--paper)}
+background:var(--paper);overflow-wrap:break-word}
 header.top,main,footer{max-width:68rem;margin:0 auto;padding:0 1rem}
 header.top{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;align-items:center;padding-top:.7rem}
 header.top nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}
@@ -32,11 +32,12 @@ h1{font-size:1.7rem;line-height:1.25;margin:.8rem 0 .2rem;overflow-wrap:anywhere
 h2{font-size:1.25rem;margin:2rem 0 .6rem;padding-bottom:.2rem;border-bottom:1px solid var(--line)}
 h3{font-size:1.02rem;margin:0}
 code{font-size:.93em;overflow-wrap:anywhere}.dim{color:var(--dim)}
-.head{display:grid;grid-template-columns:1fr auto;gap:1rem 2rem;align-items:start}
+.head{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:1rem 2rem;align-items:start}
 .qr svg{width:9.5rem;height:9.5rem;background:#fff;display:block}
 .qr{margin:.8rem 0 0;max-width:9.5rem;font-size:.8rem;overflow-wrap:anywhere}
 dl{display:grid;grid-template-columns:minmax(7rem,auto) 1fr;gap:.25rem 1.2rem;margin:.8rem 0}
 dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere;white-space:pre-wrap}
+.verdict{font-size:1.1rem;font-weight:600;margin:.4rem 0}
 ul.badges{list-style:none;margin:.4rem 0;padding:0;display:grid;gap:.5rem;
 grid-template-columns:repeat(auto-fill,minmax(17rem,1fr))}
 ul.badges li{border:1px solid var(--line);border-left:.35rem solid var(--o);border-radius:.4rem;
@@ -76,7 +77,7 @@ background:var(--paper);color:var(--ink);min-height:2rem}
 .filters button[aria-pressed=true]{background:var(--link);color:var(--paper)}
 [hidden]{display:none!important}
 .certificate{border:3px double var(--ink);padding:1.5rem 2rem;margin:1.2rem 0}
-@media(max-width:40rem){.head{grid-template-columns:1fr}dl{grid-template-columns:1fr;gap:0}
+@media(max-width:40rem){.head{grid-template-columns:minmax(0,1fr)}dl{grid-template-columns:1fr;gap:0}
 dd{margin-bottom:.5rem}h1{font-size:1.4rem}.certificate{padding:.8rem}}
 @media print{:root{--ink:#000;--dim:#333;--paper:#fff;--soft:#fff;--link:#000;--line:#888}
 header.top nav,.filters,.print,footer .nav,.skip{display:none!important}body{font-size:11pt}
@@ -123,7 +124,9 @@ SCRIPT: Final = """'use strict';
   }
   var open = function () {
     var found = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
-    if (found && found.tagName === 'DETAILS') { found.open = true; found.scrollIntoView(); }
+    if (!found || found.tagName !== 'DETAILS') { return; }
+    for (var at = found; at; at = at.parentElement.closest('details')) { at.open = true; }
+    found.scrollIntoView();
   };
   window.addEventListener('hashchange', open);
   open();

@@ -20,6 +20,7 @@ from resolver.pages.checks import Seal
 from resolver.pages.life import Life, Moment
 from resolver.pages.markup import Child, Markup, join, tag
 from resolver.pages.names import Names
+from resolver.pages.readings import reading
 from resolver.pages.words import Words
 from resolver.trace.evidence import OK
 from resolver.trace.foreign import FIRST
@@ -201,21 +202,8 @@ def _readings(event: Mapping[str, Any], words: Words) -> list[Child]:
         reports = element.get("sensorReport") if isinstance(element, Mapping) else None
         for report in reports if isinstance(reports, list) else ():
             if isinstance(report, Mapping) and len(found) < _MOST_READINGS:
-                found.append(words("reading", what=_reading(report)))
+                found.append(words("reading", what=reading(report, words)))
     return found
-
-
-def _reading(report: Mapping[str, Any]) -> str:
-    value = next(
-        (
-            report[name]
-            for name in ("value", "meanValue", "stringValue", "uriValue")
-            if name in report
-        ),
-        "",
-    )
-    kind = str(report.get("type", "")).rpartition("/")[2]
-    return " ".join(filter(None, (kind, str(value), str(report.get("uom", "")))))[:200]
 
 
 def _papers(event: Mapping[str, Any], words: Words) -> list[Markup]:

@@ -115,10 +115,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "whole_title": ("The whole life of {name}", "{name} 的完整生命周期"),
     "whole_text": (
         (
-            "What this node keeps, and what the nodes of other companies told anybody at {time}: "
-            "{questions} questions, {count} events. Each was checked before it was shown."
+            "What this node keeps, and what the nodes of other companies told anybody at {time} "
+            "(asked: {questions}; events given: {count}). Each was checked before it was shown."
         ),
-        "本节点所存内容，以及其他企业的节点在 {time} 公开提供的内容：{questions} 次询问，{count} 个事件。每个事件在显示前均已核验。",
+        "本节点所存内容，以及其他企业的节点在 {time} 公开提供的内容（询问 {questions} 次，获得 {count} 个事件）。每个事件在显示前均已核验。",
     ),
     "whole_busy": (
         (
@@ -133,7 +133,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "whole_asking": ("Asking the nodes of the other companies …", "正在询问其他企业的节点……"),
     "whole_shown": (
-        "The whole life is shown, as {count} companies tell it.",
+        "The whole life is shown. Companies that tell it: {count}.",
         "已显示完整生命周期，来自 {count} 家企业。",
     ),
     "whole_failed": (
@@ -142,7 +142,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "companies": ("Who says so", "声明方"),
     "company_events": (
-        "{count} events, {good} with a signature that holds",
+        "Events: {count}; with a signature that holds: {good}",
         "{count} 个事件，其中 {good} 个签名有效",
     ),
     "missing": ("What is missing", "缺失内容"),
@@ -211,6 +211,18 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "logged": ("in the log, change {number} of {size}", "已入日志，第 {number} 项，共 {size} 项"),
     "not_logged": ("its place in the log was not checked", "未核验其日志位置"),
+    "verdict_good": (
+        "Verified: this is what its publisher signed, unchanged since.",
+        "核验通过：内容与发布者签名时一致，此后未被改动。",
+    ),
+    "verdict_open": (
+        "Not everything could be checked here. Each check below says how far it got.",
+        "并非所有项目都能在此核验，详见以下各项。",
+    ),
+    "verdict_bad": (
+        "Not verified: a check failed. Do not rely on what this page says.",
+        "核验未通过：有检查失败，请勿采信本页内容。",
+    ),
     "badge_values": ("Values as signed", "值与签名一致"),
     "badge_values_text": (
         "The digests of {count} values are those that were signed.",
@@ -269,7 +281,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "graph_title": ("Trace of {name}", "{name} 的追溯图"),
     "graph_text": (
         (
-            "{nodes} things, {edges} relations. Origins above, what became of them below. The list "
+            "Things: {nodes}, relations: {edges}. Origins above, what became of them below. The list "
             "that follows says the same in words."
         ),
         "共 {nodes} 个对象、{edges} 条关系。来源在上，去向在下。下面的列表以文字说明相同内容。",
@@ -277,6 +289,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "graph_more": ("+ {count} more", "另有 {count} 个"),
     "graph_cut": ("The picture is cut: there is more than it shows.", "图已截断：还有更多内容。"),
     "relations": ("Relations in words", "文字说明的关系"),
+    "relations_all": ("Show all of them ({count})", "全部显示（{count} 条）"),
+    "picture_region": ("The picture; it can be scrolled", "追溯图，可滚动"),
     "transformation": ("made into", "制成"),
     "aggregation": ("packed in", "装在"),
     "association": ("fitted to", "装配于"),

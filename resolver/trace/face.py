@@ -54,7 +54,7 @@ class TraceFace:
         self._senders = senders
         self._callers = Callers(node, authenticator)
         self._reach = Reach(node)
-        keys = KeyBook(node, self._reach.recursion)
+        keys = KeyBook(node, lambda: node.asking)
         self._local = LocalTraces(node, keys, partial(note_reads, node))
         owners = Owners(node, self._reach)
         self._hops = Hops(node, self._local, owners, self._reach, keys)

@@ -114,6 +114,10 @@ class JoinedIndex:
         """An event of either kind."""
         return self._foreign.event(sequence) if sequence >= FIRST else self._index.event(sequence)
 
+    def by_event_id(self, event_id: str) -> tuple[int, ...]:
+        """The own events of an eventID: what declares foreign ones errors is not known here."""
+        return self._index.by_event_id(event_id)
+
     def of(
         self,
         id: str,  # noqa: A002 - the word of EventIndex

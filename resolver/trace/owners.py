@@ -81,7 +81,7 @@ class Owners:
         if answer is None:
             answer = await lookup.answer(query)
         if answer.code == ResponseCode.SERVER_NOT_RESPONSIBLE:
-            recursion = self._reach.recursion()
+            recursion = self._node.asking
             if recursion is None:
                 raise Failed("resolve", "not_found")
             answer = await recursion.resolve(query)
@@ -106,7 +106,7 @@ class Owners:
         return tuple(found)
 
     async def _site(self, name: bytes) -> tuple[Place, ...]:
-        recursion = self._reach.recursion()
+        recursion = self._node.asking
         if recursion is None:
             raise Failed("resolve", "not_found")
         for zone in _zones(name):

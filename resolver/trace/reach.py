@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
-from protocol.errors import BiaoshiError, SettingsError, SignatureInvalid
+from protocol.errors import BiaoshiError, SignatureInvalid
 from protocol.keys.signing import SHA_256, sign_octets
 from protocol.values.hs_site import Transport
 from registry.signing import SITE_KEY_INDEX
 from resolver.guard import Guard, parse_url
-from resolver.outbound import literal, make_guard
+from resolver.outbound import make_guard
 from resolver.peers import Endpoint
-from resolver.recursion import Recursion, open_recursion
 from resolver.transport_http import check_certificate, tls_context
 
 if TYPE_CHECKING:
@@ -75,8 +74,6 @@ class Reach:
         """most_bytes: of one answer."""
         self._node = node
         self._most_bytes = most_bytes
-        self._own: Recursion | None = None
-        self._tried = False
         self._session: aiohttp.ClientSession | None = None
         self._answers: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
         self._bytes = 0
@@ -84,22 +81,6 @@ class Reach:
         self._silent: dict[Place, float] = {}
         self._pins: dict[Place, tuple[float, aiohttp.Fingerprint]] = {}
         self._sessions: dict[Place, tuple[float, str]] = {}
-
-    def recursion(self) -> Recursion | None:
-        """The node's recursion; one of its own where it resolves for nobody else."""
-        if self._node.recursion is not None:
-            return self._node.recursion
-        if not self._tried:
-            self._tried = True
-            node = self._node
-            if node.settings.recursion.roots or node.settings.node.parent:
-                try:
-                    self._own = open_recursion(node.settings, node.dir, metrics=node.metrics)
-                except SettingsError:
-                    return None
-                addresses = (node.settings.node.parent, *node.settings.recursion.roots)
-                self._own.guard.trust_class_of(_literals(addresses))
-        return self._own
 
     async def get(self, place: Place, path: str, *, identified: bool) -> bytes:
         """The body of a GET, perhaps a kept one. Raises Failed."""
@@ -141,8 +122,6 @@ class Reach:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-        if self._own is not None:
-            await self._own.close()
 
     # --- requests
 
@@ -230,8 +209,8 @@ class Reach:
         return pin
 
     def _guarded(self) -> Guard:
-        recursion = self.recursion()
-        return make_guard(self._node.settings) if recursion is None else recursion.guard
+        asking = self._node.asking
+        return make_guard(self._node.settings) if asking is None else asking.guard
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -300,10 +279,6 @@ async def _read(reply: aiohttp.ClientResponse, most: int) -> bytes:
         if len(data) > most:
             raise Failed("query", "limit")
     return bytes(data)
-
-
-def _literals(urls: tuple[str, ...]) -> list[str]:
-    return [found for url in urls if url and (found := literal(url)) is not None]
 
 
 async def gathered(tasks: list[Any]) -> list[Any]:

@@ -128,7 +128,12 @@ class Views:
         stored = self.index.event(sequence)
         if stored is None or not self._visible(stored):
             return None
-        if stored.withdrawn:
+        if stored.withdrawn and self._declared(stored.event_id):
             self.withdrawn.add(sequence)
             return None
         return View(stored)
+
+    def _declared(self, event_id: str) -> bool:
+        """Whether a copy that the caller may know of declares an event an error."""
+        copies = map(self.index.event, self.index.by_event_id(event_id))
+        return any(one is not None and one.declares and self._visible(one) for one in copies)

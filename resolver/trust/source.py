@@ -36,6 +36,7 @@ from resolver.trust.carried import unpack_notes
 MAX_BODY_BYTES = 8 << 20
 """Leaf and body of one change, as another node sends them."""
 _PORTION = 4_096
+_METHOD_NOT_ALLOWED = 405
 
 
 class LogSource(Protocol):
@@ -198,7 +199,13 @@ class UrlSource:
 
     def cosign(self, data: bytes) -> None:
         """Hand a cosigned checkpoint to the node."""
-        self._good(self._connection.request("POST", "/log/cosigned", data))
+        answer = self._connection.request("POST", "/log/cosigned", data)
+        if answer.status == _METHOD_NOT_ALLOWED:
+            raise SettingsError(
+                "the node hears no witnesses; its operator puts the line of --show-key into "
+                "`signing.witnesses`"
+            )
+        self._good(answer)
 
     def _bodies(self, first: int, last: int) -> Iterator[Logged]:
         while first <= last:
@@ -284,7 +291,10 @@ def open_source(
 def read_log_key(text: str) -> bytes:
     """A log key: a verifier line (`name+id+base64`) or a file with a public key."""
     if "+" in text and not Path(text).exists():
-        return note.Key.parse(text).public
+        try:
+            return note.Key.parse(text).public
+        except ParseError as error:
+            raise SettingsError(str(error)) from None
     keys = read_public_keys(Path(text))
     return raw_key(keys[0] if keys else None, text)
 

@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +49,7 @@ class Flood:
     hot: dict
     flood: dict
     health_s: float
-    shed: int
+    shed_count: int
 
     @property
     def times(self) -> float:
@@ -58,7 +60,7 @@ class Flood:
         yield f"p99 before      {before['latency_us']['p99'] / 1000:8.2f} ms"
         yield f"p99 under it    {hot['latency_us']['p99'] / 1000:8.2f} ms ({self.times:.2f} times)"
         yield f"hot answered    {hot['answered']} of {hot['sent']}"
-        yield f"flood           {flood['sent']} asked, {flood['answered']} answered, {self.shed} shed"
+        yield f"flood           {flood['sent']} asked, {flood['answered']} answered, {self.shed_count} shed"
         yield f"health, slowest {self.health_s * 1000:8.1f} ms"
 
 
@@ -75,6 +77,13 @@ class Asking(threading.Thread):
 
 def flooded(folder: Path, *, seconds: float, rate: float, hot_rate: float = 200) -> Flood:
     """Run it in a folder."""
+    with tree(folder) as node:
+        return _measured(folder, node, seconds, rate, hot_rate)
+
+
+@contextmanager
+def tree(folder: Path) -> Iterator[Serving]:
+    """A recursive node over a root that has a few names."""
     running = []
     try:
         root = Serving(make(folder / "root", "88", role="top"))
@@ -84,7 +93,7 @@ def flooded(folder: Path, *, seconds: float, rate: float, hot_rate: float = 200)
             writer.submit([Change(Kind.CREATE, b"88/hot-%d" % n, values) for n in range(HOT)])
         node = Serving(_recursive(folder / "recursive", root))
         running.append(node)
-        return _measured(folder, node, seconds, rate, hot_rate)
+        yield node
     finally:
         for each in running:
             each.end()
@@ -126,10 +135,11 @@ def _measured(folder, node, seconds, rate, hot_rate):
         slowest = max(slowest, time.monotonic() - began)
         asking.join(0.1)
     flood.join()
-    return Flood(before, asking.figures, flood.figures, slowest, _shed(node))
+    return Flood(before, asking.figures, flood.figures, slowest, shed(node))
 
 
-def _shed(node):
+def shed(node):
+    """How many questions the node refused because it had too many."""
     with urllib.request.urlopen(f"{node.url}/metrics", timeout=10) as reply:
         lines = reply.read().decode().splitlines()
     return sum(int(float(line.split()[-1])) for line in lines if 'event="shed"' in line)

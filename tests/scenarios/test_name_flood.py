@@ -19,5 +19,5 @@ def test_what_is_at_hand_is_answered_under_a_flood(tmp_path):
     print("\n" + "\n".join(flood.lines()))
     assert flood.hot["answered"] >= 0.99 * flood.hot["sent"] > 0
     assert flood.hot["wrong"] == flood.hot["failed"] == 0
-    assert flood.shed > 0
+    assert flood.shed_count > 0
     assert flood.health_s < 5

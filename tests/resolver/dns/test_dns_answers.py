@@ -197,8 +197,9 @@ OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
         struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 1) + NAME + NAPTR_IN + OPT[:-2] + b"\0\3abc",
         struct.pack(">HHHHHH", 7, 0x0100, 1, 1, 0, 0) + NAME + NAPTR_IN,
         HEAD + NAME + b"\0\x29\0\1",
+        HEAD + NAME + b"\0\x80\0\1",
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_malformed_queries_get_formerr(running, data):
     """What cannot be read as one question is FORMERR."""
@@ -227,6 +228,21 @@ def test_edns_is_answered_in_kind(running):
     assert not answer.options
     assert len(texts(answer)) == 2
     assert running.ask(query(OWNER, use_edns=-1)).edns == -1
+
+
+@pytest.mark.parametrize("flags", [0x0040, 0x0020, 0x0010, 0x0100, 0x0400, 0x0080, 0x0200])
+@pytest.mark.parametrize("edns", [None, 0, 0x0040, 0x2000])
+def test_unknown_flags_are_passed_over(running, flags, edns):
+    """Header and EDNS flags that mean nothing here change no answer and are not echoed (RFC 8906
+    §8.1.3, §8.2.4); RD alone comes back.
+    """
+    opt = b"" if edns is None else OPT[:7] + struct.pack(">H", edns) + OPT[9:]
+    asked = struct.pack(">HHHHHH", 7, flags, 1, 0, 0, int(bool(opt))) + NAME + NAPTR_IN + opt
+    answer = dns.message.from_wire(running.raw(asked))
+    assert answer.rcode() == dns.rcode.NOERROR
+    assert answer.flags == dns.flags.QR | dns.flags.AA | (flags & dns.flags.RD)
+    assert (answer.edns, answer.ednsflags) == (-1 if edns is None else 0, 0)
+    assert len(texts(answer)) == 2
 
 
 def test_an_unknown_version_of_edns_is_badvers(running):

@@ -12,7 +12,7 @@ from registry.check import check_node
 from registry.records import read_record
 from resolver.epcis.jobs import Job
 from tests.resolver.epcis.asking import URN, bare, document, event, list_of, next_page, quoted
-from tests.resolver.http.node_in_process import ADMIN, as_reference, value
+from tests.resolver.http.node_in_process import ADMIN, SECRET, as_reference, value
 
 
 async def test_a_document_is_captured_by_a_job(epcis):
@@ -53,6 +53,17 @@ async def test_rollback_stores_all_or_none(epcis):
     (error,) = job["errors"]
     assert error["type"] == "epcisException:ResourceAlreadyExistsException"
     assert await epcis.events() == ["0001"]
+
+
+async def test_a_reading_after_its_event_is_told(epcis):
+    """It is captured, as GS1's own examples have it, and the job warns of it."""
+    late = [
+        {"sensorMetadata": {"time": "2026-03-05T00:00:00Z"}, "sensorReport": [{"type": "Mass"}]}
+    ]
+    job = await epcis.capture(event(1, sensorElementList=late))
+    assert job["success"]
+    (warning,) = job["warnings"]
+    assert "/sensorElementList/0/sensorMetadata/time" in warning
 
 
 async def test_proceed_stores_what_it_can(epcis):
@@ -185,6 +196,21 @@ async def test_an_error_is_declared_by_a_copy(epcis):
     first, second = list_of(await epcis.get(f"/events/{quoted(event(1)['eventID'])}"))
     assert second["errorDeclaration"] == declaration
     assert "errorDeclaration" not in first
+
+
+async def test_a_declaration_withdraws_for_whom_it_shows(epcis):
+    """A stricter copy does not show in a trace or a page to those who may not see it."""
+    await epcis.capture(event(1), Biaoshi_Label="public")
+    pages = ("/api/trace/" + quoted(URN % 1), "/page/" + quoted(URN % 1))
+    before = [await epcis.node.ask("GET", page) for page in pages]
+    declared = {"errorDeclaration": {"declarationTime": "2026-04-01T00:00:00Z"}}
+    await epcis.capture(event(1, **declared), Biaoshi_Label="3")
+    after = [await epcis.node.ask("GET", page) for page in pages]
+    assert [one.status for one in before] == [one.status for one in after] == [200, 200]
+    for part in ("complete", "nodes", "events", "stats"):
+        assert before[0].json[part] == after[0].json[part]
+    own = await epcis.node.ask("GET", pages[0], tls=True, user=(ADMIN, SECRET))
+    assert own.status == 404 or own.json["stats"]["withdrawn"]
 
 
 async def test_a_declaration_is_as_visible_as_its_event(epcis):

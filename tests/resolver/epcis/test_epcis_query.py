@@ -217,6 +217,25 @@ async def test_versions_and_media_are_negotiated(epcis, header, value, status):
         assert answer.json["type"] == "epcisException:NotAcceptableException"
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_last_page_does_not_tell_of_hidden_events(epcis, hidden):
+    """A next page is told of only where there is something on it for who asks."""
+    shown = {"disposition": "in_transit", "epcList": [ITEM % 1]}
+    await epcis.capture(event(2, **shown), event(3, **shown), Biaoshi_Label="public")
+    if hidden:
+        other = {"disposition": "recalled", "bizStep": "inspecting"}
+        await epcis.capture(event(1, **other), event(4, **other), event(5), Biaoshi_Label="3")
+    for path in ("/events?perPage=2", "/eventTypes/ObjectEvent/events?perPage=2"):
+        page = await epcis.get(path, anybody=True)
+        assert (len(list_of(page)), next_page(page)) == (2, None)
+        first = await epcis.get(path.replace("2", "1"), anybody=True)
+        last = await epcis.get(next_page(first), anybody=True)
+        assert (len(list_of(last)), next_page(last)) == (1, None)
+    for name in ("bizSteps", "dispositions", "epcs", "eventTypes"):
+        page = await epcis.get(f"/{name}?perPage=1", anybody=True)
+        assert (len(page.json["member"]), next_page(page)) == (1, None)
+
+
 async def test_options_and_unknown_methods(epcis):
     """OPTIONS tells the methods of a resource with 204; others are 405; unknown paths 404."""
     for path, methods in (

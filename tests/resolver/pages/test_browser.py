@@ -19,6 +19,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.resolver.http.node_in_process import value
 from tests.resolver.pages.works import COIL, MACHINE, PARTS
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -184,6 +185,7 @@ def _explore(browser):
     driver.execute_script("location.hash = arguments[0]", target)
     number = target.rpartition("#")[2]
     WebDriverWait(driver, 10).until(lambda _: browser.one(f"#{number}").get_attribute("open"))
+    assert browser.one(f"#{number} p").is_displayed()
     every = len(browser.all("ol.life > li"))
     driver.execute_script("document.querySelector('[data-family=service]').click()")
     left = [one for one in browser.all("ol.life > li") if one.is_displayed()]
@@ -201,8 +203,9 @@ def _explore(browser):
 
 @pytest.mark.parametrize("size", list(SIZES))
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-async def test_pages_in_a_browser(works, tmp_path, shots, size, language):
+async def test_pages_in_a_browser(works, tmp_path, shots, monkeypatch, size, language):
     """All views are readable, accessible, fit the screen, log no error and ask nobody else."""
+    monkeypatch.setattr("resolver.pages.render._FEW_RELATIONS", 2)  # So that they are folded.
 
     def run():
         browser = Browser(tmp_path, size, language)
@@ -232,6 +235,26 @@ async def test_the_essentials_need_no_script(works, tmp_path, shots):
             browser.one("a[href$='view=certificate']").click()
             assert "Certificate" in browser.one("h1").text
             browser.shoot(shots, "phone-no-script-certificate")
+        finally:
+            browser.driver.quit()
+
+    await asyncio.to_thread(run)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+async def test_long_names_fit(works, tmp_path, size):
+    """Names and texts without a place to break make no page wider than the screen; nor do faults."""
+    long = "Pump" * 100
+    texts = {"0.NAME": long, "DESC": long, "SITE": f"https://example.org/{long}", "NOTE": long}
+    values = [value(at, *text) for at, text in enumerate(texts.items(), start=1)]
+    works.register("86.999/LONG", *values)
+
+    def run():
+        browser = Browser(tmp_path, size, "en")
+        try:
+            for path in ("page/86.999/LONG", "86.999/none", "01/09521234543207"):
+                browser.driver.get(f"http://127.0.0.1:{works.http}/{path}")
+                _fits(browser)
         finally:
             browser.driver.quit()
 

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tests.resolver.http.node_in_process import value
 from tests.resolver.pages.works import BLANKS, COIL, MACHINE, PALLET, PARTS
 
 VOID = {"meta", "link", "br", "hr", "input", "img"}
@@ -61,6 +62,40 @@ async def test_a_life_is_told_with_places_and_what_carried_the_product(works):
     assert "installing" in life and "repairing" in life and "needs replacement" in life
     assert "2026-03-03 08:00 +08:00" in life
     assert "signature holds" in life and "in the log, change" in life
+
+
+@pytest.mark.parametrize(
+    ("state", "english", "chinese"),
+    [
+        ("good", "Verified: this is what its publisher signed", "核验通过"),
+        ("open", "Not everything could be checked here", "并非所有项目"),
+        ("bad", "Not verified: a check failed", "核验未通过"),
+    ],
+)
+async def test_one_sentence_says_what_the_checks_came_to(
+    works, monkeypatch, state, english, chinese
+):
+    """The worst of the checks decides what is said above them; the log's is good here."""
+    found = [("good", "a", "b"), (state, "c", "d")]
+    monkeypatch.setattr("resolver.pages.render.Renderer._of_signature", lambda self: found)
+    for language, text in (("en", english), ("zh", chinese)):
+        _, html, _ = await page(works, f"/page/{COIL}", language)
+        assert f'<p class="verdict seal {state}">{text}' in html
+
+
+async def test_readings_are_in_words(works):
+    """What was measured is named in the page's language, the unit as people write it."""
+    _, html, _ = await page(works, f"/page/{COIL}")
+    assert "reading: temperature 870 °C" in html
+    _, html, _ = await page(works, f"/page/{COIL}", "zh")
+    assert "读数：温度 870 °C" in html
+
+
+async def test_names_turn_no_text_around(works):
+    """Characters that turn the direction of writing are left out of names."""
+    works.register("86.999/TURNED", value(1, "0.NAME", "pump \u202e9-elor\u2069 \u0645\u0636"))
+    _, html, _ = await page(works, "/page/86.999/TURNED")
+    assert "<h1>pump 9-elor \u0645\u0636</h1>" in html
 
 
 async def test_chinese_and_english_by_preference_and_by_choice(works):

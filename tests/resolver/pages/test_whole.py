@@ -253,7 +253,7 @@ def test_signed_tampered_and_unsigned_events_are_told_apart(companies):
         assert "unsigned" in open_ and "✓" not in open_ and "✗" not in open_
     _, html = page(steel, COIL_3, "life")
     own = section(html, "companies")
-    assert '<li class="bad">' in own and "3 events, 1 with a signature that holds" in own
+    assert '<li class="bad">' in own and "Events: 3; with a signature that holds: 1" in own
     _, certificate = page(steel, COIL_3, "certificate")
     assert "SIGNATURE DOES NOT HOLD" in certificate
 
@@ -276,7 +276,7 @@ async def test_it_comes_by_itself_in_a_browser(companies, tmp_path, shots, size)
         browser = Browser(tmp_path / "a", size, "en")
         try:
             browser.open(url)
-            assert browser.one("#asked").text.startswith("The whole life is shown, as 3 companies")
+            assert browser.one("#asked").text.endswith("Companies that tell it: 3.")
             assert browser.one("#whole").get_attribute("data-state") == "whole"
             assert "commissioning" in browser.one("ol.life").text
             assert browser.one(".filters").is_displayed()

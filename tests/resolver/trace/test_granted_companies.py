@@ -33,7 +33,7 @@ BUILT = at(30, "TransformationEvent", inputEPCList=[COIL], outputEPCList=[PART])
 
 
 class World:
-    """Steel grants; equipment asks. Both under one parent; steel resolves, so that it knows keys."""
+    """Steel grants; equipment asks. Both under one parent; neither resolves for others."""
 
     def __init__(self, base, serve):
         self.serve, self.nodes = serve, {}
@@ -44,7 +44,7 @@ class World:
                 base / name,
                 zone,
                 parent=self.top.url,
-                recursion=RecursionSettings(enabled=True, roots=(self.top.url,)),
+                recursion=RecursionSettings(roots=(self.top.url,)),
                 secret=SECRET,
             )
             self.nodes[name] = serve(folder)
@@ -123,6 +123,14 @@ def test_what_was_granted_to_a_node_reaches_its_administrator_alone(world):
     assert ids(gone) == {PART, COIL}
     assert ORE not in json.dumps(gone)
     assert MADE["eventID"] not in json.dumps(gone)
+
+
+def test_keys_of_others_are_known_without_resolving_for_anybody(world):
+    """Nobody gets an answer about another node's names from a node that resolves for nobody."""
+    handle = quote(f"0.NA/{ZONE['equipment']}")
+    status, told = world.ask("steel", f"/api/handles/{handle}", administrator=False)
+    assert (status, told["responseCode"]) != (200, 1)
+    assert "values" not in told
 
 
 def test_a_recall_and_an_order_go_by_the_grant_too(world):
