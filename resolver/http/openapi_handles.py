@@ -309,8 +309,8 @@ _NEW_VALUE: Final = object_of(
         "type": {
             "type": "string",
             "minLength": 1,
-            "maxLength": 256,
-            "description": "HS_ADMIN, HS_VLIST and 0.LINK take data of that shape",
+            "description": "at most 1024 octets, which no schema counts; HS_ADMIN, "
+            "HS_VLIST and 0.LINK take data of that shape",
         },
         "data": {
             "description": "also of format `site` (as /api/site has it) and `key` (a JWK)",

@@ -54,7 +54,7 @@ _MAX_ACCEPT = 256
 """A longer Accept-Encoding is no browser's; it gets the plain form."""
 
 NO_HEADERS: Mapping[str, str] = {}
-_EXPOSED = ("WWW-Authenticate", "Content-Length", "Location", "ETag", "Link", "Retry-After")
+_EXPOSED = ("WWW-Authenticate", "Content-Length", "Location")
 """What a browser shows to a script of another origin, where the answer has it."""
 PREFLIGHT_HEADERS = {
     "Access-Control-Max-Age": "86400",
