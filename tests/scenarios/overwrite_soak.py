@@ -36,6 +36,7 @@ from bench.generator import Load
 from protocol.change import Change, Kind
 from protocol.record import HandleValue
 from registry.store import Table
+from registry.store.lmdb_store import MAP_BYTES
 from resolver.writer_link import running_writer
 from tests.resolver.nodes import COMMAND, ENVIRONMENT, Serving, children_of, make, until
 
@@ -129,7 +130,7 @@ def filled(folder: Path, records: int) -> None:
 
 def sample(node: Serving, at_s: float) -> Sample:
     file = str(node.folder / "store")
-    with closing(lmdb.open(file, readonly=True, max_dbs=len(Table) + 5)) as environment:
+    with closing(_opened(file)) as environment:
         tables = {table: environment.open_db(table.encode(), create=False) for table in Table}
         with environment.begin() as state:
             pages = {table: _pages(state.stat(db)) for table, db in tables.items()}
@@ -144,6 +145,11 @@ def sample(node: Serving, at_s: float) -> Sample:
         rss[name] = int((about / "status").read_text().partition("RssAnon:")[2].split()[0])
         fds[name] = sum(1 for _ in (about / "fd").iterdir())
     return Sample(at_s, changes, page, size, log, sum(pages.values()) - log, rss, fds)
+
+
+def _opened(file: str) -> lmdb.Environment:
+    # A map as large as the node's: with a smaller one it cannot begin once the file has grown.
+    return lmdb.open(file, readonly=True, map_size=MAP_BYTES, max_dbs=len(Table) + 5)
 
 
 def _pages(stat) -> int:
