@@ -107,6 +107,7 @@ def test_tiles_hold_the_tree(batches: list[int]) -> None:
         ("tile/1/x001/234", (1, 1234, 256)),
         ("tile/0/x123/x456/789.p/7", (0, 123456789, 7)),
         ("tile/entries/012.p/255", (None, 12, 255)),
+        ("tile/63/000", (63, 0, 256)),
     ],
 )
 def test_tile_paths(text: str, parsed: tuple[int | None, int, int]) -> None:
@@ -115,7 +116,13 @@ def test_tile_paths(text: str, parsed: tuple[int | None, int, int]) -> None:
     assert tiles.path(*parsed) == text
 
 
-@pytest.mark.parametrize("text", ["tile/0/1", "tile/00/000", "tile/0/000.p/256", "tile/9/000", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("tile/0/1", "tile/00/000", "tile/0/000.p/256", "tile/64/000", ""),
+        *("tile/0/x000/000", "tile/0/000\n"),
+    ],
+)
 def test_false_tile_paths(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(ParseError):
