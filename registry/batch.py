@@ -79,6 +79,8 @@ class Batch:
         self.prefixes_changed = False
         self.served: set[bytes] = set()
         """Prefixes whose handles were found to lie here; forgotten when prefixes change."""
+        self.policies: dict[bytes, str] = {}
+        """Prefixes and what they say of records without a signature; forgotten with them."""
         self.creators: set[tuple[bytes, Reference | None, tuple[Reference, ...]]] = set()
         """Prefixes and who was found to be allowed new records there; forgotten when anything
         else than a ready record is written."""
@@ -173,6 +175,7 @@ class Batch:
         self.prefixes_changed = True
         self.creators.clear()
         self.served.clear()
+        self.policies.clear()
 
     # --- events
 

@@ -203,10 +203,10 @@ class Prefixes:
 
 
 def unsigned_policy(
-    handle: bytes, row_of: Callable[[bytes], PrefixRow | None], default: str
+    prefix: bytes, row_of: Callable[[bytes], PrefixRow | None], default: str
 ) -> str:
-    """What the nearest prefix above a handle says of records without a valid signature."""
-    rows = map(row_of, lines(prefix_of(handle)))
+    """What this prefix or the nearest above it says of records without a valid signature."""
+    rows = map(row_of, lines(prefix))
     said = (row.attributes.get("unsigned") for row in rows if row is not None)
     return str(next(filter(None, said), default))
 

@@ -318,7 +318,11 @@ class Writer:
 
     def _unsigned(self, batch: Batch, handle: bytes) -> str:
         """What the nearest prefix above a handle says of records without a valid signature."""
-        return unsigned_policy(handle, batch.prefix, self._settings.unsigned)
+        prefix = prefix_of(handle)
+        if prefix not in batch.policies:
+            said = unsigned_policy(prefix, batch.prefix, self._settings.unsigned)
+            batch.policies[prefix] = said
+        return batch.policies[prefix]
 
     # --- prefixes
 

@@ -27,7 +27,7 @@ from protocol.errors import (
 from protocol.handle_json import format_values
 from protocol.identifier import Identifier, parse
 from protocol.keys import PublicKey
-from protocol.name import whole_name
+from protocol.name import prefix_of, whole_name
 from protocol.record import HandleValue, decode_values, select
 from registry.prefixes import unsigned_policy
 from registry.rules import MARK, is_signature
@@ -145,7 +145,7 @@ class Resolve:
         if answer.source != "store" or any(map(is_signature, values)):
             return False
         default = self._node.settings.signing.unsigned
-        return unsigned_policy(answer.handle, self._node.prefixes.get, default) == MARK
+        return unsigned_policy(prefix_of(answer.handle), self._node.prefixes.get, default) == MARK
 
     async def verification(
         self, handle: bytes, values: Sequence[HandleValue], answer: Answer
