@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from protocol.errors import SettingsError
+from resolver.commands import progress
 from resolver.commands.options import Auth, Cert, Insecure
 from resolver.exits import Exit
 
@@ -101,10 +102,21 @@ def import_(
     mapper = Mapper(mapping, find_zone(mapping.source.time_zone), Digests(folder))
     rows = open_rows(file, mapping.source)
     now_us = time.time_ns() // 1000
-    with _target(
-        node, out, mapping.contexts(), now_us, label, auth, cert, insecure=insecure, dry_run=dry_run
-    ) as target:
-        summary = run(mapper, rows, target, now_us)
+    with (
+        _target(
+            node,
+            out,
+            mapping.contexts(),
+            now_us,
+            label,
+            auth,
+            cert,
+            insecure=insecure,
+            dry_run=dry_run,
+        ) as target,
+        progress.shown("importing", None) as tell,
+    ):
+        summary = run(mapper, rows, target, now_us, lambda count: tell(count, None))
     _report(summary, as_json=as_json, dry_run=dry_run, stdout=bool(node or out or dry_run))
     if summary.refused:
         raise typer.Exit(Exit.REFUSED)

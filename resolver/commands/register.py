@@ -15,6 +15,7 @@ import typer
 from protocol.errors import InvalidValue, SettingsError
 from protocol.labels import parse_label_text
 from registry.imports import Format, OnExists, Options, detect, read_items
+from resolver.commands import progress
 from resolver.commands.options import Auth, Cert, Insecure
 from resolver.exits import Exit
 from resolver.registering import REFUSED, Results, Sink, Summary, run
@@ -197,30 +198,12 @@ def _run(
     sink: Sink,
     results: Results,
 ) -> Summary:
-    """Run with a progress bar on the standard error output, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    with progress.shown("registering", size) as tell:
 
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("registering"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[rows]} rows"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    done = 0
-    with bar:
-        task = bar.add_task("", total=size, rows=0)
+        def acknowledged(rows: int) -> None:
+            tell(rows, stream.tell() if size is not None else None)
 
-        def progress(rows: int) -> None:
-            nonlocal done
-            done += rows
-            bar.update(task, completed=stream.tell() if size is not None else None, rows=done)
-
-        return run(read_items(stream, kind, options), sink, results, progress)
+        return run(read_items(stream, kind, options), sink, results, acknowledged)
 
 
 def _report(summary: Summary, *, shown: bool, dry_run: bool, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
@@ -166,13 +166,22 @@ def require_columns(mapping: EventMapping, rows: Rows) -> None:
         )
 
 
-def run(mapper: Mapper, rows: Rows, target: Target, now_us: int) -> Summary:
-    """Make and send every event. Errors of the target and of the file end the run."""
+def run(
+    mapper: Mapper,
+    rows: Rows,
+    target: Target,
+    now_us: int,
+    progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Make and send every event. Errors of the target and of the file end the run.
+
+    progress: told how many rows were read since.
+    """
     require_columns(mapper.mapping, rows)
     summary = Summary()
     contexts = mapper.mapping.contexts()
     batch: list[Event] = []
-    for made in mapper.events(_counted(rows.lines, mapper.mapping, summary)):
+    for made in mapper.events(_counted(rows.lines, mapper.mapping, summary, progress)):
         event = _checked(made, contexts, now_us, summary)
         if event is None:
             continue
@@ -185,9 +194,16 @@ def run(mapper: Mapper, rows: Rows, target: Target, now_us: int) -> Summary:
     return summary
 
 
-def _counted(lines: Iterable[Line], mapping: EventMapping, summary: Summary) -> Iterator[Line]:
+def _counted(
+    lines: Iterable[Line],
+    mapping: EventMapping,
+    summary: Summary,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Line]:
     for line in lines:
         summary.rows += 1
+        if progress is not None and summary.rows % BATCH == 0:
+            progress(BATCH)
         if not any(rule.applies(line.row) for rule in mapping.rules):
             summary.unused += 1
         yield line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.linkset import MEDIA_TYPE, TEXT_MEDIA_TYPE
+from protocol.linkset import LD_MEDIA_TYPE, MEDIA_TYPE, TEXT_MEDIA_TYPE
 from protocol.schemes.gs1_ai import KEYS
 from resolver.http.openapi_parts import (
     FLAG,
@@ -46,8 +46,9 @@ LINK_PARAMETERS: Final = [
 
 
 def _linkset(text: str) -> Json:
-    shape = {"schema": {"$ref": "#/components/schemas/Linkset"}}
-    kinds = {MEDIA_TYPE: shape, TEXT_MEDIA_TYPE: {"schema": TEXT}, "text/html": {"schema": TEXT}}
+    shape, text_of = {"schema": {"$ref": "#/components/schemas/Linkset"}}, {"schema": TEXT}
+    kinds = dict.fromkeys((MEDIA_TYPE, LD_MEDIA_TYPE, "application/json"), shape)
+    kinds |= dict.fromkeys((TEXT_MEDIA_TYPE, "text/html"), text_of)
     return {"description": text, "content": kinds}
 
 
