@@ -293,5 +293,5 @@ def _failed(answer: Answer, shown: str) -> web.Response:
         return not_found_page(shown)
     if code in not_ours:
         why = "Its prefix is not served here. Ask the resolver of its organisation, or a root."
-        return error_page(404, "Not served here", shown, why)
+        return error_page(400, "Not served here", shown, why)
     return error_page(502, "It could not be resolved", shown, answer.message)

@@ -148,7 +148,7 @@ async def test_dangerous_schemes(world):
 
 
 async def test_no_such_identifier(world):
-    """Unknown names are a 404 page that helps; so are those of foreign prefixes."""
+    """Unknown names are a 404 page that helps; foreign prefixes a 400 page."""
     answer = await world.ask("GET", "/86.999/none")
     assert answer.status == 404
     assert answer.headers["Content-Type"] == "text/html;charset=UTF-8"
@@ -156,7 +156,7 @@ async def test_no_such_identifier(world):
     assert answer.status == 404
     assert b'<a href="/86.999/r1">' in answer.body
     foreign = await world.ask("GET", "/10.5/x")
-    assert foreign.status == 404
+    assert foreign.status == 400
     assert b"Ask the resolver of its organisation" in foreign.body
     assert (await world.ask("GET", "/nowhere")).status == 404
     assert (await world.ask("GET", "/86.999/%zz")).status == 400
