@@ -115,6 +115,14 @@ _TYPED_LISTS: Final[Mapping[str, tuple[str, Vocabulary]]] = {
 }
 
 
+_BUILT_IN_PREFIX: Final = {namespace: prefix for prefix, namespace in BUILT_IN.items()}
+
+
+def _may_mean(prefix: str, namespace: str) -> bool:
+    """Whether a document may use a prefix so: a known one only with or without a last colon."""
+    return BUILT_IN.get(prefix, namespace).rstrip(":") == namespace.rstrip(":")
+
+
 def _is_standard(element: Element) -> bool:
     return element.namespace in _EPCIS_NAMESPACES
 
@@ -190,21 +198,19 @@ class _Reader:
         return f"{self._prefix(namespace)}:{local}"
 
     def _prefix(self, namespace: str) -> str:
+        """A prefix for a namespace as it is written: hashes are made of it (traceability §2.4)."""
         found = self._prefixes.get(namespace)
         if found is not None:
             return found
-        for prefix, uri in BUILT_IN.items():
-            if namespace.rstrip(":") == uri.rstrip(":"):
-                self._prefixes[namespace] = prefix
-                return prefix
-        wished = self._tree.prefixes.get(namespace) or "ns"
-        prefix = wished if _PREFIX.fullmatch(wished) else "ns"
+        wished = _BUILT_IN_PREFIX.get(namespace) or self._tree.prefixes.get(namespace) or "ns"
+        wished = prefix = wished if _PREFIX.fullmatch(wished) else "ns"
         at = 1
-        while prefix in self._context or prefix in BUILT_IN:
+        while prefix in self._prefixes.values() or not _may_mean(prefix, namespace):
             at += 1
             prefix = f"{wished}{at}"
         self._prefixes[namespace] = prefix
-        self._context[prefix] = namespace
+        if BUILT_IN.get(prefix) != namespace:
+            self._context[prefix] = namespace
         return prefix
 
     def _event(self, element: Element) -> Json:

@@ -66,7 +66,7 @@ V12 = b"""<?xml version="1.0" encoding="UTF-8"?>
           <ex:weight unit="KGM">3.50</ex:weight>
           <ex:part>a</ex:part><ex:part>b</ex:part>
           <ex:origin><ex:country>CN</ex:country></ex:origin>
-          <m:lotNumber xmlns:m="urn:epcglobal:cbv:mda:">0007</m:lotNumber>
+          <m:lotNumber xmlns:m="urn:epcglobal:cbv:mda">0007</m:lotNumber>
         </ilmd>
         <extension>
           <sensorElementList><sensorElement>
@@ -217,6 +217,17 @@ def test_prefixes_that_mean_two_things_are_told_apart() -> None:
     assert prehash.endswith(
         "{https://not-cbv.example/}x=3{https://one.example/}x=1{https://two.example/}x=2"
     )
+
+
+@pytest.mark.parametrize("namespace", ["urn:epcglobal:cbv:mda", "urn:epcglobal:cbv:mda:"])
+def test_a_namespace_is_hashed_as_it_is_written(namespace: str) -> None:
+    """Published hashes know both spellings of the master data's namespace, and tell them apart."""
+    data = f"""<ObjectEvent xmlns:cbvmda="{namespace}"><eventTime>2026-03-01T10:00:00Z</eventTime>
+      <cbvmda:lotNumber>7</cbvmda:lotNumber></ObjectEvent>"""
+    document = parse_document(data.encode())
+    assert document.events[0]["cbvmda:lotNumber"] == "7"
+    prehash = event_hash(document.events[0], document.context).prehash
+    assert prehash.endswith(f"{{{namespace}}}lotNumber=7")
 
 
 def test_a_query_document() -> None:

@@ -66,7 +66,7 @@ def test_the_sample_documents_read_back() -> None:
             if event["type"] in EVENT_TYPES and prefixes(event) <= known.keys():
                 assert same(event, document.context), row["file"]
                 seen += 1
-    assert seen > 100
+    assert seen >= 95
 
 
 def test_elements_stand_in_the_order_of_the_schema() -> None:
