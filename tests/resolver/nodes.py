@@ -72,6 +72,13 @@ def biaoshi(*arguments):
     )
 
 
+def ok(*arguments):
+    """What a command prints that must succeed."""
+    done = biaoshi(*arguments)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
 def until(holds, seconds=PATIENCE_S):
     """Look again and again until something outside of this process is so; gives what it gave."""
     end = time.monotonic() + seconds
@@ -231,5 +238,4 @@ def enrol(child, parent, prefix):
         ("approve", prefix, "--node", parent.folder),
         ("request", "--node", child.folder, "--wait"),
     ):
-        done = biaoshi("prefix", *step)
-        assert done.returncode == 0, done.stderr
+        ok("prefix", *step)

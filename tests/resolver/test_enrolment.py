@@ -17,22 +17,7 @@ from registry.store.lmdb_store import LmdbStore
 from resolver.keyfiles import read_public_keys
 from resolver.parent import load_pinned
 from resolver.pem import format_public_pem
-from tests.resolver.nodes import (
-    COMMAND,
-    ENVIRONMENT,
-    PATIENCE_S,
-    Serving,
-    biaoshi,
-    make,
-    serving,
-    until,
-)
-
-
-@pytest.fixture
-def serve():
-    with serving() as start:
-        yield start
+from tests.resolver.nodes import COMMAND, ENVIRONMENT, PATIENCE_S, Serving, biaoshi, make, until
 
 
 @pytest.fixture(scope="module")

@@ -270,6 +270,10 @@ def figures(samples: list[Sample], answers: list[dict]) -> dict[str, object]:
         "asked": sum(each["sent"] for each in answers),
         "answered": sum(each["answered"] for each in answers),
         "wrong": sum(each["wrong"] for each in answers),
+        "by_mode": [
+            {name: each[name] for name in ("mode", "sent", "answered", "wrong", "failed", "lost")}
+            for each in answers
+        ],
         "memory_mib_an_hour": slope(samples),
     }
 

@@ -18,16 +18,10 @@ from registry.tree import root_at, tree_size
 from resolver.escrow.notes import Deposit, digest
 from resolver.escrow.vault import Vault
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import biaoshi, make, serving, until
+from tests.resolver.nodes import biaoshi, make, ok, serving, until
 from tests.resolver.trust.cheat import KEY, SIGNER, CheatingLog
 
 SECRET = b"http://example.org/kept-secret"
-
-
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def register(folder, first, many):

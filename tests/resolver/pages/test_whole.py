@@ -15,7 +15,7 @@ import pytest
 from protocol.epcis.jcs import canonical
 from registry.events.row import decode_event_row
 from registry.store import Table
-from tests.resolver.nodes import serving
+from tests.resolver.nodes import ok, serving
 from tests.resolver.pages.test_browser import (
     CHROMIUM,
     DRIVER,
@@ -39,7 +39,6 @@ from tests.resolver.trace.test_companies import (
     at,
     capture,
     gtin,
-    ok,
 )
 
 __all__ = ["shots"]

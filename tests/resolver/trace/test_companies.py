@@ -14,7 +14,7 @@ from protocol.schemes.gs1_checks import check_digit
 from registry.events.capture import make_change, node_event_signer, operator_of
 from registry.keys import load_keys
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import biaoshi, enrol, make, serving
+from tests.resolver.nodes import enrol, make, serving
 
 ROOT = "https://id.gs1.org"
 PREFIX = {"steel": "9521111", "carrier": "9522222", "equipment": "9523333"}
@@ -128,12 +128,6 @@ def capture(folder, zone, *events, label=PUBLIC):
     with open_writer(folder) as writer:
         done = writer.submit(changes)
     assert {one.status for one in done} == {"created"}, done
-
-
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 class World:

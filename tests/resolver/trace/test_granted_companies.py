@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from resolver.config import RecursionSettings
-from tests.resolver.nodes import biaoshi, enrol, make, serving, until
-from tests.resolver.trace.test_companies import PREFIX, ZONE, at, capture, gtin, ids, ok, shipped
+from tests.resolver.nodes import biaoshi, enrol, make, ok, serving, until
+from tests.resolver.trace.test_companies import PREFIX, ZONE, at, capture, gtin, ids, shipped
 
 SECRET = b"the word of an administrator"
 ORE = gtin("steel", 1) + "/10/ORE1"
@@ -82,16 +82,16 @@ class World:
 
     def grant(self, *arguments):
         """Its number."""
-        done = ok("grant", "add", self.nodes["steel"].folder, *arguments)
-        return done.stdout.split()[1].rstrip(",")
+        shown = ok("grant", "add", self.nodes["steel"].folder, *arguments)
+        return shown.split()[1].rstrip(",")
 
     def revoke(self, number):
         ok("grant", "remove", self.nodes["steel"].folder, number)
 
     def reads(self):
         """What the log of steel says of reads."""
-        done = ok("audit-reads", self.nodes["steel"].folder, "--json")
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        shown = ok("audit-reads", self.nodes["steel"].folder, "--json")
+        return [json.loads(line) for line in shown.splitlines()]
 
 
 @pytest.fixture(scope="module")

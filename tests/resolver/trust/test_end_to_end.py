@@ -19,7 +19,7 @@ from resolver.config import (
     Settings,
 )
 from resolver.founding import found
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import biaoshi, make, ok, serving, until
 
 PREFIX = "88.118"
 SECRET = "word"
@@ -27,24 +27,10 @@ URL = {"index": 1, "type": "URL", "data": {"format": "string", "value": "http://
 needs_sm2 = pytest.mark.skipif(sm2.missing() is not None, reason=str(sm2.missing()))
 
 
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def serve():
-    started = []
-
-    def start(folder):
-        started.append(Serving(folder))
-        assert started[-1].ready, started[-1].logged()
-        return started[-1]
-
-    yield start
-    for node in started:
-        node.end()
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

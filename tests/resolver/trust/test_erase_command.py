@@ -16,17 +16,11 @@ from registry.store import Table
 from registry.store.lmdb_store import LmdbStore
 from resolver.pem import format_public_pem
 from resolver.writer_link import open_writer
-from tests.resolver.nodes import biaoshi
+from tests.resolver.nodes import biaoshi, ok
 from tests.resolver.trust.mirrored import caught_up, register, tables, tree_of
 
 ITEM = "https://id.gs1.org/01/09506000134352/21/%d"
 EVENT_ID = "urn:uuid:00000000-0000-4000-8000-%012d"
-
-
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def capture(folder, *numbers):

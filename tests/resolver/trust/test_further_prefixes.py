@@ -7,29 +7,10 @@ import urllib.request
 
 import pytest
 
-from tests.resolver.nodes import Serving, biaoshi, make
+from tests.resolver.nodes import Serving, biaoshi, make, ok
 
 GTIN, OID = "https://id.gs1.org/01/06901234567892", "1.2.156.3001.7"
 URL = {"index": 1, "type": "URL", "data": {"format": "string", "value": "http://a.org/"}}
-
-
-@pytest.fixture
-def serve():
-    started = []
-
-    def start(folder):
-        started.append(Serving(folder))
-        return started[-1]
-
-    yield start
-    for node in started:
-        node.end()
-
-
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def register(folder, tmp_path, *names):

@@ -22,24 +22,11 @@ from resolver.config import (
 from resolver.founding import found
 from resolver.keyfiles import read_any_key
 from resolver.pem import format_public_pem
-from tests.resolver.nodes import Serving, biaoshi, make, until
+from tests.resolver.nodes import biaoshi, make, ok, until
 
 PREFIX, RECORD = "88.118", "0.NA/88.118"
 STATUS_S = 2
 """recursion.key_status_s of the recursive node here; 30 by default, 60 at most."""
-
-
-@pytest.fixture
-def serve():
-    started = []
-
-    def start(folder):
-        started.append(Serving(folder))
-        return started[-1]
-
-    yield start
-    for node in started:
-        node.end()
 
 
 @pytest.fixture
@@ -64,12 +51,6 @@ def tree(tmp_path, serve):
     )
     found(tmp_path / "door", settings, root_key=top.folder / "keys/root_pub.pem")
     return top, child, serve(tmp_path / "door")
-
-
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def register(node, tmp_path, *names):

@@ -15,15 +15,9 @@ from protocol import note
 from protocol.keys import encode_pem, sm2
 from registry.keys import load_keys
 from resolver.pem import format_public_pem
-from tests.resolver.nodes import biaoshi
+from tests.resolver.nodes import biaoshi, ok
 from tests.resolver.trust.cheat import KEY, CheatingLog, logged
 from tests.resolver.trust.mirrored import caught_up, register, tree_of
-
-
-def ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def fetch(url, accept="*/*"):
