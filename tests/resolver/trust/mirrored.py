@@ -6,7 +6,9 @@ import socket
 
 from protocol.change import Change, Kind
 from protocol.record import HandleValue
+from protocol.values.hs_site import decode_site
 from registry.check import check_node
+from registry.prefix_record import MIRROR_SITES
 from registry.store import Table
 from registry.store.lmdb_store import LmdbStore
 from registry.tree import root_at, tree_size
@@ -66,6 +68,21 @@ def tables(folder):
             return size, root_at(state, size), {t: list(state.scan(t)) for t in RECORDS}
     finally:
         store.close()
+
+
+def announced(primary, mirror, record=b"0.NA/86.999"):
+    """Wait until the prefix record of a running primary names its running mirror.
+
+    That is the last change that the primary makes of itself because of the mirror.
+    """
+
+    def look():
+        _, values = primary.ask(record)
+        sites = [decode_site(one.data) for one in values if one.index in MIRROR_SITES]
+        faces = [face for site in sites for face in site.servers[0].interfaces]
+        return mirror.ready["irp"] in {face.port for face in faces}
+
+    until(look)
 
 
 def caught_up(mirror, size):

@@ -15,7 +15,7 @@ from resolver.config import FaceSettings
 from resolver.trust.following import read_status
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import biaoshi, make, serving, until
-from tests.resolver.trust.mirrored import caught_up, ports, tree_of
+from tests.resolver.trust.mirrored import announced, caught_up, ports, tree_of
 
 
 @pytest.fixture
@@ -66,15 +66,11 @@ def test_a_mirror_is_published_and_answers(pair):
     register(primary, b"pump")
     copy = serve(mirror)
 
-    def published():
-        _, values = first.ask(b"0.NA/86.999")
-        return [decode_site(one.data) for one in values if one.index in MIRROR_SITES]
-
-    (site,) = until(published)
+    announced(first, copy)
+    values = {one.index: one for one in first.ask(b"0.NA/86.999")[1]}
+    (site,) = [decode_site(values[index].data) for index in MIRROR_SITES if index in values]
     assert not site.primary
-    assert copy.ready["irp"] in {one.port for one in site.servers[0].interfaces}
-    (own,) = [decode_site(one.data) for one in first.ask(b"0.NA/86.999")[1] if one.index == 1]
-    assert own.primary
+    assert decode_site(values[1].data).primary
     caught_up(mirror, tree_of(primary))
     assert copy.ask(b"0.NA/86.999")[1] == first.ask(b"0.NA/86.999")[1]
     assert biaoshi("check", primary).returncode == 0

@@ -24,7 +24,7 @@ from resolver.trust.witnessing import cosign
 from resolver.writer_process import own_writer
 from tests.resolver.nodes import biaoshi, make, until
 from tests.resolver.trust.cheat import KEY, SIGNER, CheatingLog, logged
-from tests.resolver.trust.mirrored import RECORDS, caught_up, register, tables, tree_of
+from tests.resolver.trust.mirrored import RECORDS, announced, caught_up, register, tables, tree_of
 
 
 def test_a_mirror_follows_and_takes_over(pair):
@@ -42,6 +42,7 @@ def test_a_mirror_follows_and_takes_over(pair):
     copy.stop()
     register(primary, b"a", b"7", data=b"http://later.example/")
     copy = serve(mirror)
+    announced(first, copy)
     caught_up(mirror, tree_of(primary))
     first.stop()
     assert copy.ask(b"86.999/a")[0] == 1  # the primary is away, reads go on
