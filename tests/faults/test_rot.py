@@ -18,7 +18,7 @@ from resolver.config import FaceSettings
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import Serving, biaoshi, make, until
 from tests.resolver.trace.test_companies import at, capture, gtin
-from tests.resolver.trust.mirrored import caught_up, ports, tree_of
+from tests.resolver.trust.mirrored import caught_up, mirror_of, ports, tree_of
 
 NAMES = [b"86.999/P%d" % number for number in range(20)]
 
@@ -191,12 +191,7 @@ def test_repair_from_a_mirror(tmp_path):
     capture(primary, ZONE, *EVENTS)
     key = primary / "keys" / "admin_300.pem"
     auth = f"300:0.NA/86.999={key}"
-    mirror = tmp_path / "mirror"
-    made = biaoshi(
-        *("init", mirror, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", auth),
-    )
-    assert made.returncode == 0, made.stderr
+    mirror = mirror_of(primary, https, tmp_path / "mirror")
     # The mirror lets the primary's administrators read its log: it has their record.
     text = (mirror / "biaoshi.toml").read_text()
     assert 'administrators = ["300:0.NA/86.999"]' in text

@@ -24,6 +24,7 @@ from protocol.doirp.resolution import (
 )
 from protocol.errors import ResponseCode
 from resolver.config import (
+    CacheSettings,
     FaceSettings,
     NodeSettings,
     OutboundSettings,
@@ -57,6 +58,23 @@ def make(
         recursion=recursion or RecursionSettings(),
     )
     found(folder, settings, secret=secret)
+    return folder
+
+
+def make_door(folder, top, *, cache=None, **recursion):
+    """A founded recursive node that trusts the key of a running root, and asks there first."""
+    settings = Settings(
+        node=NodeSettings(role="recursive"),
+        faces=FaceSettings(irp=0, http=0, https=0),
+        recursion=RecursionSettings(
+            enabled=True,
+            root_keys=("trust/root.pem",),
+            **{"roots": (top.url,), **recursion},
+        ),
+        cache=cache or CacheSettings(),
+        outbound=OutboundSettings(allow=("127.0.0.0/8", "::1/128")),
+    )
+    found(folder, settings, root_key=top.folder / "keys/root_pub.pem")
     return folder
 
 

@@ -16,17 +16,9 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import ResponseCode
-from resolver.config import (
-    CacheSettings,
-    FaceSettings,
-    NodeSettings,
-    OutboundSettings,
-    RecursionSettings,
-    Settings,
-)
+from resolver.config import CacheSettings
 from resolver.config_file import format_settings, load_settings
-from resolver.founding import found
-from tests.resolver.nodes import Serving, biaoshi, enrol, make, serving, until
+from tests.resolver.nodes import Serving, biaoshi, enrol, make, make_door, ok, serving, until
 
 NAMES = [f"88.118.8/p{n}" for n in range(3)]
 READERS = 2
@@ -62,32 +54,6 @@ class Tree:
         return all("state" in shown for shown in self.cache("show", name))
 
 
-def _ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def _recursive(folder, top):
-    settings = Settings(
-        node=NodeSettings(role="recursive"),
-        faces=FaceSettings(irp=0, http=0, https=0),
-        recursion=RecursionSettings(
-            enabled=True,
-            roots=(top.url,),
-            root_keys=("trust/root.pem",),
-            verify_prefixes=(("88.118.8", "required"),),
-        ),
-        cache=CacheSettings(persist=True, follow_s=0.2),
-        outbound=OutboundSettings(allow=("127.0.0.0/8", "::1/128")),
-    )
-    found(folder, settings)
-    (folder / "trust").mkdir(exist_ok=True)
-    key = (top.folder / "keys" / "root_pub.pem").read_bytes()
-    (folder / "trust" / "root.pem").write_bytes(key)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """top 88, second 88.118, enterprise 88.118.8 with three products, and a recursive node."""
@@ -104,8 +70,14 @@ def tree(tmp_path_factory):
             for name in NAMES
         ]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        _ok("register", file, "--node", steel.folder)
-        tree = Tree(top, second, steel, serve(_recursive(base / "recursive", top), READERS), serve)
+        ok("register", file, "--node", steel.folder)
+        door = make_door(
+            base / "recursive",
+            top,
+            verify_prefixes=(("88.118.8", "required"),),
+            cache=CacheSettings(persist=True, follow_s=0.2),
+        )
+        tree = Tree(top, second, steel, serve(door, READERS), serve)
         yield tree
 
 

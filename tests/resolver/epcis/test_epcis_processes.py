@@ -230,17 +230,11 @@ def test_an_export_is_verified_offline(folder, tmp_path):
 
 def test_a_mirror_holds_the_events(tmp_path):
     """A mirror has the tables of its primary, answers from them and takes none itself."""
-    from tests.resolver.trust.mirrored import caught_up, ports, tree_of
+    from tests.resolver.trust.mirrored import caught_up, mirror_of, ports, tree_of
 
     http, https = ports(2)
     primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
-    key = primary / "keys" / "admin_300.pem"
-    mirror = tmp_path / "mirror"
-    made = biaoshi(
-        *("init", mirror, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
-    )
-    assert made.returncode == 0, made.stderr
+    mirror = mirror_of(primary, https, tmp_path / "mirror")
     capture_as_operator(primary, *(event(n) for n in range(50)), public=True)
     first = Serving(primary)
     copy = Serving(mirror)
@@ -296,17 +290,11 @@ def target():
 
 def test_a_promoted_mirror_goes_on_delivering(tmp_path, target):
     """Queries, subscriptions and how far these came are on the mirror when it takes over."""
-    from tests.resolver.trust.mirrored import caught_up, ports, tree_of
+    from tests.resolver.trust.mirrored import caught_up, mirror_of, ports, tree_of
 
     http, https = ports(2)
     primary = make(tmp_path / "primary", faces=FaceSettings(irp=0, http=http, https=https))
-    mirror = tmp_path / "mirror"
-    key = primary / "keys" / "admin_300.pem"
-    made = biaoshi(
-        *("init", mirror, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
-    )
-    assert made.returncode == 0, made.stderr
+    mirror = mirror_of(primary, https, tmp_path / "mirror")
     owner = "300:0.NA/86.999"
     query = NamedQuery("all", owner, 0, {})
     one = Subscription("x", "all", owner, 0, target.url, "", False, None, 0, 0)

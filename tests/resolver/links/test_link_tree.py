@@ -7,41 +7,9 @@ import json
 
 import pytest
 
-from resolver.config import (
-    FaceSettings,
-    NodeSettings,
-    OutboundSettings,
-    RecursionSettings,
-    Settings,
-)
-from resolver.founding import found
-from tests.resolver.nodes import biaoshi, enrol, make, serving
+from tests.resolver.nodes import enrol, make, make_door, ok, serving
 
 KEY = "/01/09521234543213"
-
-
-def _ok(*arguments):
-    done = biaoshi(*arguments)
-    assert done.returncode == 0, done.stderr
-
-
-def _recursive(folder, top):
-    settings = Settings(
-        node=NodeSettings(role="recursive"),
-        faces=FaceSettings(irp=0, http=0, https=0),
-        recursion=RecursionSettings(
-            enabled=True,
-            roots=(f"gs1={top.url}",),
-            root_keys=("trust/root.pem",),
-            verify="required",
-        ),
-        outbound=OutboundSettings(allow=("127.0.0.0/8", "::1/128")),
-    )
-    found(folder, settings)
-    (folder / "trust").mkdir(exist_ok=True)
-    key = (top.folder / "keys" / "root_pub.pem").read_bytes()
-    (folder / "trust" / "root.pem").write_bytes(key)
-    return folder
 
 
 def _get(node, path, **headers):
@@ -68,8 +36,10 @@ def test_a_link_of_another_node(tmp_path):
         ]
         file = tmp_path / "products.jsonl"
         file.write_text(json.dumps({"handle": f"https://id.gs1.org{KEY}", "values": rows}))
-        _ok("register", file, "--node", pumps.folder)
-        recursive = serve(_recursive(tmp_path / "recursive", top))
+        ok("register", file, "--node", pumps.folder)
+        recursive = serve(
+            make_door(tmp_path / "recursive", top, roots=(f"gs1={top.url}",), verify="required")
+        )
         for node in (pumps, recursive):
             status, headers, _ = _get(node, f"{KEY}/21/S1")
             assert (status, headers["Location"]) == (307, "https://example.org/p7")

@@ -37,12 +37,12 @@ def ports(count):
     return found
 
 
-def mirror_of(primary, https, folder):
+def mirror_of(primary, https, folder, prefix="86.999"):
     """A founded mirror of a primary that answers at that port."""
     key = primary / "keys" / "admin_300.pem"
     made = biaoshi(
-        *("init", folder, "--role", "mirror", "--prefix", "86.999", "--irp", 0, "--http", 0),
-        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/86.999={key}"),
+        *("init", folder, "--role", "mirror", "--prefix", prefix, "--irp", 0, "--http", 0),
+        *("--https", 0, "--of", f"https://127.0.0.1:{https}", "--auth", f"300:0.NA/{prefix}={key}"),
     )
     assert made.returncode == 0, made.stderr
     return folder

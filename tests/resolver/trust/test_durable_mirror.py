@@ -15,7 +15,7 @@ from resolver.config import FaceSettings
 from resolver.trust.following import read_status
 from resolver.writer_link import open_writer
 from tests.resolver.nodes import biaoshi, make, serving, until
-from tests.resolver.trust.mirrored import announced, caught_up, ports, tree_of
+from tests.resolver.trust.mirrored import announced, caught_up, mirror_of, ports, tree_of
 
 
 @pytest.fixture
@@ -92,13 +92,7 @@ def test_clients_turn_to_the_mirror(tmp_path):
             value = HandleValue(1, b"URL", b"http://example.org/pump", ttl=1)
             (outcome,) = writer.submit([Change(Kind.CREATE, b"88.118/pump", (value,))])
             assert outcome.error is None
-        key = steel / "keys" / "admin_300.pem"
-        made = biaoshi(
-            *("init", tmp_path / "copy", "--role", "mirror", "--prefix", "88.118", "--irp", 0),
-            *("--http", 0, "--https", 0, "--of", f"https://127.0.0.1:{https}"),
-            *("--auth", f"300:0.NA/88.118={key}"),
-        )
-        assert made.returncode == 0, made.stderr
+        mirror_of(steel, https, tmp_path / "copy", prefix="88.118")
         serve(tmp_path / "copy")
         until(lambda: any(one.index in MIRROR_SITES for one in top.ask(b"0.NA/88.118")[1]))
         caught_up(tmp_path / "copy", tree_of(steel))

@@ -11,15 +11,7 @@ import pytest
 
 from protocol.jws import parse_jws
 from protocol.keys import sm2
-from resolver.config import (
-    FaceSettings,
-    NodeSettings,
-    OutboundSettings,
-    RecursionSettings,
-    Settings,
-)
-from resolver.founding import found
-from tests.resolver.nodes import biaoshi, make, ok, serving, until
+from tests.resolver.nodes import biaoshi, make, make_door, ok, serving, until
 
 PREFIX = "88.118"
 SECRET = "word"
@@ -49,16 +41,7 @@ def tree(tmp_path_factory, serve):
     ok("prefix", "request", "--node", child.folder)
     ok("prefix", "approve", PREFIX, "--node", top.folder)
     until(lambda: child.get(f"/api/handles/0.NA/{PREFIX}?index=410")[0] == 200)
-    settings = Settings(
-        node=NodeSettings(role="recursive"),
-        faces=FaceSettings(irp=0, http=0, https=0),
-        recursion=RecursionSettings(
-            enabled=True, roots=(top.url,), root_keys=("trust/root.pem",), verify="required"
-        ),
-        outbound=OutboundSettings(allow=("127.0.0.0/8",)),
-    )
-    found(folder / "door", settings, root_key=top.folder / "keys/root_pub.pem")
-    return top, child, serve(folder / "door")
+    return top, child, serve(make_door(folder / "door", top, verify="required"))
 
 
 def post(node, *rows):

@@ -12,17 +12,9 @@ from protocol import note
 from protocol.keys import decode_pem
 from protocol.record import Reference
 from resolver.commands.key import fingerprint
-from resolver.config import (
-    FaceSettings,
-    NodeSettings,
-    OutboundSettings,
-    RecursionSettings,
-    Settings,
-)
-from resolver.founding import found
 from resolver.keyfiles import read_any_key
 from resolver.pem import format_public_pem
-from tests.resolver.nodes import biaoshi, make, ok, until
+from tests.resolver.nodes import biaoshi, make, make_door, ok, until
 
 PREFIX, RECORD = "88.118", "0.NA/88.118"
 STATUS_S = 2
@@ -37,20 +29,8 @@ def tree(tmp_path, serve):
     ok("prefix", "request", "--node", child.folder)
     ok("prefix", "approve", PREFIX, "--node", top.folder)
     until(lambda: child.get(f"/api/handles/{RECORD}?index=410")[0] == 200)
-    settings = Settings(
-        node=NodeSettings(role="recursive"),
-        faces=FaceSettings(irp=0, http=0, https=0),
-        recursion=RecursionSettings(
-            enabled=True,
-            roots=(top.url,),
-            root_keys=("trust/root.pem",),
-            verify="required",
-            key_status_s=STATUS_S,
-        ),
-        outbound=OutboundSettings(allow=("127.0.0.0/8",)),
-    )
-    found(tmp_path / "door", settings, root_key=top.folder / "keys/root_pub.pem")
-    return top, child, serve(tmp_path / "door")
+    door = make_door(tmp_path / "door", top, verify="required", key_status_s=STATUS_S)
+    return top, child, serve(door)
 
 
 def register(node, tmp_path, *names):
