@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from protocol.errors import SettingsError
+from resolver.commands.telling import JsonOption, tell
 
 if TYPE_CHECKING:
     from resolver.escrow.notes import Deposit
@@ -26,7 +27,6 @@ the other keys, where the loss of this machine does not reach it.""",
 )
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _pinned(folder: Path) -> Pinned:
@@ -44,6 +44,7 @@ Examples:
   biaoshi escrow deposit ./steel
   biaoshi escrow deposit ./steel --plain
 \b
+--json prints one object a deposit; no line means that there was nothing new.
 The node may run. Only what came after the last deposit is sent, so that the command may stand in a
 timer. The parent needs an HTTPS face.
 \b
@@ -53,6 +54,7 @@ Exit codes: 0 deposited, or there was nothing new; 2 the folder cannot be used, 
 def deposit(
     folder: FolderArgument,
     plain: Annotated[bool, typer.Option("--plain", help="Do not encrypt the contents.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send what is new in the log to the parent; keep its receipts."""
     from registry.keys import load_keys
@@ -68,14 +70,15 @@ def deposit(
     store = LmdbStore.open(node / "store", readonly=True, map_bytes=map_bytes)
     try:
         first = int(parent.listing()["last"]) + 1
-        sent = 0
+        last = first - 1
         made = deposits(store, settings.node.prefix, first, audience=parent.audience, secret=secret)
         for one, data in made:
             keep_receipt(node, parent.deposit(one, data))
-            sent += 1
-            print(f"changes {one.first} to {one.last}: {one.size} octets, root {one.root.hex()}")
-        if not sent:
-            print(f"nothing new: the parent has the {first - 1} changes of this log")
+            last = one.last
+            line = f"changes {one.first} to {one.last}: {one.size} octets, root {one.root.hex()}"
+            tell(_shape(one), line, as_json=as_json)
+        if last < first and not as_json:
+            print(f"nothing new: the parent has the {last} changes of this log")
     finally:
         store.close()
         parent.connection.close()
@@ -91,7 +94,7 @@ The parent need not be reached: its key was pinned when the prefix was requested
 Exit codes: 0 every receipt holds and is about this log; 2 the folder cannot be used, or there is
 no receipt; 4 a receipt does not hold, or contradicts the log."""
 )
-def verify(folder: FolderArgument) -> None:
+def verify(folder: FolderArgument, as_json: JsonOption = False) -> None:
     """Check the receipts that were kept against the parent's key and the log."""
     from registry.store.lmdb_store import LmdbStore
     from resolver.config_file import load_settings
@@ -110,7 +113,9 @@ def verify(folder: FolderArgument) -> None:
     finally:
         store.close()
     last = max(one.last for one, _ in found)
-    print(f"{len(found)} receipts hold; the parent has the first {last} changes of this log")
+    shape = {"receipts": len(found), "last": last}
+    line = f"{len(found)} receipts hold; the parent has the first {last} changes of this log"
+    tell(shape, line, as_json=as_json)
 
 
 @app.command(
@@ -138,7 +143,7 @@ def list_(folder: FolderArgument, as_json: JsonOption = False) -> None:
         parent.connection.close()
     found = [read_receipt(one["receipt"].encode(), pinned.key) for one in shape["deposits"]]
     if as_json:
-        rows = [_shape(one, at) for one, at in found]
+        rows = [{**_shape(one), "received": _time(at)} for one, at in found]
         print(json.dumps({**shape, "deposits": rows}))
         return
     for one, at in found:
@@ -147,14 +152,13 @@ def list_(folder: FolderArgument, as_json: JsonOption = False) -> None:
     print(f"{shape['used'] >> 20} of {shape['quota'] >> 20} MiB used")
 
 
-def _shape(one: Deposit, at: int) -> dict[str, object]:
+def _shape(one: Deposit) -> dict[str, object]:
     return {
         "first": one.first,
         "last": one.last,
         "octets": one.size,
         "encrypted": one.encrypted,
         "root": one.root.hex(),
-        "received": _time(at),
     }
 
 
@@ -186,6 +190,7 @@ def fetch(
     prefix: Annotated[
         str, typer.Option(metavar="P", help="The node's prefix, where no settings were kept.")
     ] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a lost node again from what its parent holds."""
     from resolver.config import FILE_NAME
@@ -199,8 +204,12 @@ def fetch(
     if not prefix:
         raise SettingsError(f"{source} has no {FILE_NAME}; say the prefix with --prefix")
     position, root = make(folder.absolute(), source, pinned, prefix)
-    print(f"{folder}: made from escrow at change {position}, root {root.hex()}")
-    print(f"It takes no writes until: biaoshi epoch confirm {folder}")
+    tell(
+        {"node": str(folder), "position": position, "root": root.hex()},
+        f"{folder}: made from escrow at change {position}, root {root.hex()}",
+        f"It takes no writes until: biaoshi epoch confirm {folder}",
+        as_json=as_json,
+    )
 
 
 def _given(url: str, key: Path | None) -> Pinned:

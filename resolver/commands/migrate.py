@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from resolver.commands.telling import JsonOption, tell
+
 app = typer.Typer()
 
 _EPILOG = """\b
@@ -30,6 +32,7 @@ def migrate(
     drop_copies: Annotated[
         bool, typer.Option("--drop-copies", help="Remove the stores that were kept.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring the store of a node to the format of this release."""
     from registry.keys import load_keys
@@ -47,12 +50,19 @@ def migrate(
         map_bytes=settings.store.map_size_gib << 30,
         say=lambda text: print(text, file=sys.stderr),
     )
-    if done is None:
-        print(f"{node}: the store has format {FORMAT}, as this release writes it")
+    before, kept = done or (FORMAT, None)
+    removed = sorted(node.glob("store.format*")) if drop_copies else []
+    for left in removed:
+        shutil.rmtree(left)
+    if kept is None:
+        line = f"{node}: the store has format {FORMAT}, as this release writes it"
     else:
-        before, kept = done
-        print(f"{node}: format {before} to {FORMAT}; the earlier store is {kept.name}")
-    if drop_copies:
-        for left in sorted(node.glob("store.format*")):
-            shutil.rmtree(left)
-            print(f"removed {left.name}")
+        line = f"{node}: format {before} to {FORMAT}; the earlier store is {kept.name}"
+    shape = {
+        "node": str(node),
+        "before": before,
+        "format": FORMAT,
+        "kept": kept and kept.name,
+        "removed": [left.name for left in removed],
+    }
+    tell(shape, line, *(f"removed {left.name}" for left in removed), as_json=as_json)

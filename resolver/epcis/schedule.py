@@ -1,7 +1,9 @@
 """When a scheduled subscription reports: lists and ranges for second to month, in UTC (§3.1).
 
-A field is a number, `[a-b]`, or several of these with commas; one that is missing is not
-constrained, but for the seconds: without them a report is made at second 0.
+A field is a number, `[a-b]`, `*`, or several of these with commas; one that is missing is not
+constrained, but for the seconds: without them a report is made at second 0. As in the examples of
+the standard's OpenAPI document, `0/30` is every thirtieth from 0, and `[8-18]/2` each second one of
+those.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ FIELDS: Final[Mapping[str, tuple[int, int]]] = {
     "dayOfWeek": (1, 7),
 }
 """Bounds of the fields. dayOfWeek: 1 is Monday."""
-_PART: Final = re.compile(r"([0-9]{1,2})|\[([0-9]{1,2})-([0-9]{1,2})\]")
+_PART: Final = re.compile(
+    r"(?:(?P<only>[0-9]{1,2})|\[(?P<first>[0-9]{1,2})-(?P<last>[0-9]{1,2})\]|\*)"
+    r"(?:/(?P<step>[0-9]{1,2}))?"
+)
 _DAYS: Final = 366 * 8 + 3
 """How far ahead a match is looked for: 29 February may be eight years away."""
 _MAX_TEXT: Final = 200
@@ -85,10 +90,21 @@ def _values(name: str, text: Any) -> tuple[int, ...]:
         match = _PART.fullmatch(part.strip())
         if match is None:
             raise SubscriptionControlsException(
-                f"`{name}` of a schedule is a number, [a-b], or a list of them; not {text!r:.40}"
+                f"`{name}` of a schedule is a number, [a-b], * or 0/30, or a list of them; "
+                f"not {text!r:.40}"
             )
-        first, last = int(match[1] or match[2]), int(match[1] or match[3])
-        if not low <= first <= last <= high:
-            raise SubscriptionControlsException(f"`{name}` lies between {low} and {high}")
-        found.update(range(first, last + 1))
+        found.update(_spread(name, match))
     return tuple(sorted(found))
+
+
+def _spread(name: str, match: re.Match[str]) -> range:
+    """The values that one part names. A number with a step begins a range to the end."""
+    low, high = FIELDS[name]
+    only, step = match["only"], int(match["step"] or 1)
+    first = int(only or match["first"] or low)
+    last = int(match["last"] or (only if match["step"] is None else None) or high)
+    if not low <= first <= last <= high:
+        raise SubscriptionControlsException(f"`{name}` lies between {low} and {high}")
+    if not step:
+        raise SubscriptionControlsException(f"`{name}` of a schedule has steps of 1 or more")
+    return range(first, last + 1, step)

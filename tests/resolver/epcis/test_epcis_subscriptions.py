@@ -345,6 +345,10 @@ async def test_a_websocket_without_controls_is_refused(epcis):
         ({"minute": "30"}, 0, 1800),
         ({"second": "5,7"}, 5, 7),
         ({"hour": "[2-3]", "minute": "0"}, 7200, 10800),
+        ({"second": "0/30"}, 29, 30),
+        ({"second": "0/30"}, 30, 60),
+        ({"minute": "*/20", "hour": "[8-18]/2"}, 0, 8 * 3600),
+        ({"minute": "*/20", "hour": "[8-18]/2"}, 8 * 3600 + 2400, 10 * 3600),
         ({"dayOfWeek": "1", "hour": "0", "minute": "0"}, 0, 4 * 86_400),  # 1970 began on Thursday
         ({"dayOfMonth": "29", "month": "2", "hour": "0", "minute": "0"}, 0, 68_169_600),
     ],
@@ -354,7 +358,10 @@ def test_schedules_name_moments(fields, after, expected):
     assert parse_schedule(fields).next_after(after) == expected
 
 
-@pytest.mark.parametrize("fields", [None, [], {"second": "a"}, {"hour": "[5-2]"}, {"month": "0"}])
+@pytest.mark.parametrize(
+    "fields",
+    [None, [], {"second": "a"}, {"hour": "[5-2]"}, {"month": "0"}, {"hour": "0/0"}, {"hour": "/3"}],
+)
 def test_no_schedules(fields):
     """What names no moment is refused."""
     with pytest.raises(SubscriptionControlsException):

@@ -64,8 +64,9 @@ def test_a_lost_node_comes_back_from_its_parent(family, tmp_path, form):
     assert "changes 1 to" in ok("escrow", "deposit", child.folder, *options)
     assert "nothing new" in ok("escrow", "deposit", child.folder, *options)
     register(child.folder, 30, 5)
-    ok("escrow", "deposit", child.folder, *options)
+    made = json.loads(ok("escrow", "deposit", child.folder, *options, "--json"))
     assert "2 receipts hold" in ok("escrow", "verify", child.folder)
+    assert json.loads(ok("escrow", "verify", child.folder, "--json"))["last"] == made["last"]
     shown = json.loads(ok("escrow", "list", child.folder, "--json"))
     assert [one["encrypted"] for one in shown["deposits"]] == [form == "encrypted"] * 2
     stored = b"".join(path.read_bytes() for path in (top.folder / "escrow/88.118").iterdir())
@@ -79,8 +80,8 @@ def test_a_lost_node_comes_back_from_its_parent(family, tmp_path, form):
     shutil.copytree(child.folder / "tls", safe / "tls")
     shutil.rmtree(child.folder)
     again = tmp_path / "again"
-    said = ok("escrow", "fetch", again, "--keys", safe)
-    assert f"at change {before[0]}, root {before[1].hex()}" in said
+    said = json.loads(ok("escrow", "fetch", again, "--keys", safe, "--json"))
+    assert (said["position"], said["root"]) == (before[0], before[1].hex())
     assert state_of(again) == before
     assert "2 receipts hold" in ok("escrow", "verify", again)
     ok("epoch", "confirm", again)
