@@ -12,6 +12,7 @@ What is none of these is another identifier and not this page's business.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -50,6 +51,20 @@ def is_link_path(path: str, *, prefix: bool) -> bool:
     if prefix or _HANDLE_PREFIX.fullmatch(first):
         return False
     return any(is_key(segment) for segment in segments[1:-1])
+
+
+def link_of(path: str, query: str, homed: Container[bytes]) -> Asked | None:
+    """The Digital Link that a raw path of several segments is; None: it is no link.
+
+    homed: the prefixes of handles that are served here. Raises BadIdentifier for a wrong link.
+    """
+    first, slash, _ = path[1:].partition("/")
+    if not slash:
+        return None
+    prefix = first.upper().encode("utf-8", "surrogateescape") in homed
+    if is_link_path(path, prefix=prefix):
+        return read_link(path, query)
+    return None if prefix else read_compressed(path, query)
 
 
 @lru_cache(maxsize=4096)

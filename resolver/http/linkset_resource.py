@@ -16,7 +16,7 @@ from protocol.linkset import CONTEXT_URL, NAMESPACES
 from protocol.record import decode_values
 from resolver.aliases import follow
 from resolver.http.asked import decoded, raw_path, raw_query
-from resolver.http.link_path import Asked, is_link_path, read_link
+from resolver.http.link_path import Asked, link_of, read_compressed
 from resolver.http.link_types import LINK_TYPES
 from resolver.http.links import METHODS, Links, preflight
 from resolver.http.naming import digital_link_of
@@ -66,10 +66,16 @@ class LinksetResource:
 
     async def _linkset(self, request: web.Request) -> web.StreamResponse:
         path = raw_path(request)[len(_MOUNT) :]
-        if is_link_path(path, prefix=self._is_home(path)):
-            asked = read_link(path, raw_query(request))
+        asked = link_of(path, raw_query(request), self._node.prefixes.homed())
+        if asked is not None:
             return await self._links.digital_link(request, asked, linkset=True)
-        name = _name(decoded(path[1:]))
+        try:
+            name = _name(decoded(path[1:]))
+        except BadIdentifier:
+            asked = read_compressed(path, raw_query(request))
+            if asked is None:
+                raise
+            return await self._links.digital_link(request, asked, linkset=True)
         link = digital_link_of(name)
         if link is not None:
             return await self._links.digital_link(request, Asked(link), linkset=True)
@@ -83,10 +89,6 @@ class LinksetResource:
             return problem(502, "upstream", "It could not be resolved", detail=found.message)
         values = decode_values(found.values)
         return await self._links.record(request, found.handle, values, linkset=True)
-
-    def _is_home(self, path: str) -> bool:
-        first = path[1:].partition("/")[0].upper().encode("utf-8", "surrogateescape")
-        return first in self._node.prefixes.homed()
 
     async def _ask(self, query: Query) -> Answer:
         lookup = self._node.lookup

@@ -23,7 +23,7 @@ from resolver.aliases import HS_ALIAS, MUTUAL, follow
 from resolver.http.address import safe_address
 from resolver.http.asked import Parameters, Senders, decoded, raw_path, raw_query
 from resolver.http.countries import Countries
-from resolver.http.link_path import Asked, is_link_path, read_compressed, read_link
+from resolver.http.link_path import Asked, link_of, read_compressed
 from resolver.http.links import (
     METHODS,
     Links,
@@ -120,14 +120,7 @@ class Proxy:
         return preflight(*_METHODS, "OPTIONS")
 
     def _digital_link(self, path: str, query: str) -> Asked | None:
-        """The Digital Link that a raw path is. Raises BadIdentifier for one that is wrong."""
-        first, slash, _ = path[1:].partition("/")
-        if not slash:
-            return None
-        prefix = first.upper().encode("utf-8", "surrogateescape") in self._node.prefixes.homed()
-        if is_link_path(path, prefix=prefix):
-            return read_link(path, query)
-        return None if prefix else read_compressed(path, query)
+        return link_of(path, query, self._node.prefixes.homed())
 
     async def _other_link(
         self, request: web.Request, handle: bytes, *, page: bool

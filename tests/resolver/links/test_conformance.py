@@ -405,6 +405,8 @@ async def test_17_compressed(shop, stem, how):
     answer = await shop.ask("GET", f"{stem}{short}?linkType=linkset")
     assert answer.json["linkset"][0]["anchor"] == ROOT + plain
     assert relations(answer.headers["Link"])["owl:sameAs"] == ROOT + plain
+    answer = await shop.ask("GET", f"/api/linkset{stem}{short}")
+    assert (answer.status, answer.json["linkset"][0]["anchor"]) == (200, ROOT + plain)
     answer = await shop.ask("GET", compressed("/01/09521234543206/21/1"))
     assert answer.status == 404
     assert relations(answer.headers["Link"])["owl:sameAs"].endswith("/01/09521234543206/21/1")
