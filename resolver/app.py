@@ -38,6 +38,7 @@ from resolver.supervisor import StartFailed, Stopped, Supervisor
 log = structlog.get_logger()
 
 _PRELOADED: Final = ("resolver.reader", "resolver.writer_process")
+_FACE_OF_DNS: Final = "resolver.serve_dns"
 
 
 @dataclass
@@ -124,7 +125,7 @@ def serve(folder: Path, readers: int | None = None) -> int:
     load_keys(folder)  # wrong or open key files are said before anything is started
     check_table(settings.http, folder)
     gc.disable()  # a tenth of the time that importing takes
-    for module in _PRELOADED:
+    for module in (*_PRELOADED, *(() if settings.faces.dns is None else (_FACE_OF_DNS,))):
         importlib.import_module(module)
     gc.enable()
     run = run_folder(folder)

@@ -13,7 +13,7 @@ from registry.generation import Generation
 from registry.keys import load_keys
 from registry.prefixes import Prefixes
 from registry.store.lmdb_store import LmdbStore
-from resolver import serve_dns, serve_doirp
+from resolver import serve_doirp
 from resolver.cache_keeper import CacheKeeper
 from resolver.child import Running
 from resolver.homing import Homing
@@ -118,5 +118,7 @@ async def _start_faces(node: Node, sockets: FaceSockets) -> list[Any]:
     if sockets.http or sockets.https:
         faces.append(await http_face.start(node, sockets.http, sockets.https))
     if sockets.dns_udp or sockets.dns_tcp:
+        from resolver import serve_dns  # resolver.app imported it, where the face is wanted
+
         faces.append(await serve_dns.start(node, sockets.dns_udp, sockets.dns_tcp))
     return faces
