@@ -25,7 +25,8 @@ _NOTE: Final = ("text/plain",)
 _ROWS: Final = "application/vnd.biaoshi.log+msgpack"
 _TILE: Final[Json] = {
     "type": "string",
-    "pattern": r"^(entries|[0-7])/(x[0-9]{3}/){0,5}[0-9]{3}"
+    "pattern": r"^(entries|[0-7])/"
+    r"(x(00[1-9]|0[1-9][0-9]|[1-9][0-9][0-9])/(x[0-9]{3}/){0,4})?[0-9]{3}"
     r"(\.p/([1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]))?$",
 }
 _NEEDED: Final = {
