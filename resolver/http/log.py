@@ -52,7 +52,7 @@ from resolver.http.asked import Parameters, Senders, decoded, raw_path, read_bod
 from resolver.http.auth import Authenticator
 from resolver.http.auth_errors import NotProved
 from resolver.http.challenged import challenged
-from resolver.http.problem import method_not_allowed, not_found
+from resolver.http.problem import method_not_allowed, not_found, problem
 from resolver.http.reply import is_known
 from resolver.trust.carried import pack_notes
 from resolver.trust.cosigned import gather, read_cosigned, write_cosigned
@@ -315,12 +315,16 @@ class Log:
         if signer is None or not witnesses:
             raise NotSupported("this node hears no witnesses; name them in `signing.witnesses`")
         sent = await read_body(request, note.MOST_BYTES, node.settings.limits.request_s)
+        said = note.parse_checkpoint(note.decode(sent).text)
         with node.store.snapshot() as state:
             epoch = tree.epoch_of(state)
-            said = note.parse_checkpoint(note.decode(sent).text)
-            if said.size > tree.tree_size(state) or tree.root_at(state, said.size) != said.root:
+            ours = said.size <= tree.tree_size(state) and tree.root_at(state, said.size)
+        try:
+            if ours != said.root:
                 raise SignatureInvalid("this checkpoint is not one of this log")
-        made = gather(read_cosigned(node.dir), sent, signer.verifiers(epoch), witnesses)
+            made = gather(read_cosigned(node.dir), sent, signer.verifiers(epoch), witnesses)
+        except SignatureInvalid as error:
+            return problem(409, "not-taken", "The checkpoint is not taken", detail=str(error))
         await asyncio.to_thread(write_cosigned, node.dir, made)
         return _octets(request, made, "text/plain; charset=utf-8", NEWEST)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from protocol import note
 from resolver.http.openapi_parts import (
     KNOWN,
     NATURAL,
@@ -22,6 +23,14 @@ from resolver.http.openapi_parts import parameter as asked
 _ROOT: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"}
 _HEX: Final[Json] = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
 _NOTE: Final = ("text/plain",)
+_COSIGNED: Final[Json] = {
+    "type": "string",
+    "description": "a checkpoint (C2SP tlog-checkpoint): origin, size and root, then signatures",
+    "maxLength": note.MOST_BYTES,
+    "pattern": "^[!-~]([ -~]{0,99}[!-~])?\n(0|[1-9][0-9]{0,17})\n"
+    "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\n\n"
+    "(— [A-Za-z0-9./_-]{1,99} ([A-Za-z0-9+/]{4}){2,32}\n){1,8}$",
+}
 _ROWS: Final = "application/vnd.biaoshi.log+msgpack"
 _TILE: Final[Json] = {
     "type": "string",
@@ -135,10 +144,10 @@ def _cosigned(facts: Facts) -> Json:
             "Hand in a cosigned checkpoint",
             {
                 200: answer("what is served now", None, "text/plain"),
-                **problems(400, 408, 413, 422, 501),
+                **problems(400, 408, 409, 413, 501),
             },
             tag="log",
-            body=content({"type": "string"}, "text/plain"),
+            body=content(_COSIGNED, "text/plain"),
         )
     return made
 

@@ -74,6 +74,7 @@ class Proxy:
         self._node = node
         self._senders = senders
         self._draw = draw
+        self._elsewhere = 404 if node.settings.recursion.enabled else 400
         self._countries = Countries(node.settings.http, node.dir, senders)
         self._schemes = frozenset(scheme.lower() for scheme in node.settings.http.redirect_schemes)
 
@@ -155,7 +156,7 @@ class Proxy:
             return record_page(shown, (), "It has no public values.")
         if answer.code != ResponseCode.SUCCESS:
             known = await self._pages.without_record(request, shown) if only_page else None
-            return known or _failed(answer, shown)
+            return known or _failed(answer, shown, self._elsewhere)
         self._node.metrics.lookups[answer.source].inc()
         values = decode_values(answer.values)
         if parameters.first("action") == "showurls":
@@ -275,7 +276,8 @@ def _locations(name: str, values: Sequence[HandleValue], shared: Locations) -> w
     return web.Response(body=listed_locations(name, values, shared), headers=headers)
 
 
-def _failed(answer: Answer, shown: str) -> web.Response:
+def _failed(answer: Answer, shown: str, elsewhere: int) -> web.Response:
+    """elsewhere: the status for names of other nodes' prefixes."""
     code = answer.code
     not_ours = {
         ResponseCode.SERVER_NOT_RESPONSIBLE,
@@ -286,5 +288,5 @@ def _failed(answer: Answer, shown: str) -> web.Response:
         return not_found_page(shown)
     if code in not_ours:
         why = "Its prefix is not served here. Ask the resolver of its organisation, or a root."
-        return error_page(400, "Not served here", shown, why)
+        return error_page(elsewhere, "Not served here", shown, why)
     return error_page(502, "It could not be resolved", shown, answer.message)

@@ -172,4 +172,9 @@ def test_the_controls_fail(place, mode):
     images = max(100, IMAGES // 10)
     seen, wrong, said = campaign(place, mode, images)
     assert wrong > 0, f"the {mode} control passed all of {seen} images"
-    report(f"power loss, control {mode}", images=seen, found_wrong=wrong, example=said.replace(f"{place}/", ""))
+    report(
+        f"power loss, control {mode}",
+        images=seen,
+        found_wrong=wrong,
+        example=said.replace(f"{place}/", ""),
+    )
