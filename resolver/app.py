@@ -124,10 +124,9 @@ def serve(folder: Path, readers: int | None = None) -> int:
     logs.configure(settings.log.level, "supervisor")
     load_keys(folder)  # wrong or open key files are said before anything is started
     check_table(settings.http, folder)
-    gc.disable()  # a tenth of the time that importing takes
     for module in (*_PRELOADED, *(() if settings.faces.dns is None else (_FACE_OF_DNS,))):
         importlib.import_module(module)
-    gc.enable()
+    gc.enable()  # the command turned it off for the importing
     run = run_folder(folder)
     raise_open_files()
     with running_lock(run):
