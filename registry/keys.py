@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -184,10 +185,16 @@ def load_private_pem(path: Path) -> object:
     """The private key of an unencrypted PEM file that only its owner may read."""
     require_private(path)
     try:
-        return serialization.load_pem_private_key(path.read_bytes(), password=None)
+        return _parsed(path.read_bytes())
     except (OSError, ValueError, TypeError) as error:
         why = str(error).partition(". See ")[0]
         raise SettingsError(f"{path} is no readable unencrypted PEM key: {why}") from error
+
+
+@lru_cache(maxsize=4)
+def _parsed(pem: bytes) -> object:
+    """Checking an RSA key takes 40 ms; what is forked from a process need not do it again."""
+    return serialization.load_pem_private_key(pem, password=None)
 
 
 def self_signed(key: RSAPrivateKey, names: Sequence[str], now: datetime) -> bytes:

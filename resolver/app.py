@@ -126,7 +126,6 @@ def serve(folder: Path, readers: int | None = None) -> int:
     check_table(settings.http, folder)
     for module in (*_PRELOADED, *(() if settings.faces.dns is None else (_FACE_OF_DNS,))):
         importlib.import_module(module)
-    gc.enable()  # the command turned it off for the importing
     run = run_folder(folder)
     raise_open_files()
     with running_lock(run):
@@ -134,6 +133,7 @@ def serve(folder: Path, readers: int | None = None) -> int:
         ports, sockets = open_sockets(settings.faces, settings.node.hosts, count)
         app = App(folder, settings, ports, sockets, Board(count), os.getpid())
         gc.freeze()
+        gc.enable()  # the command turned it off for the importing
         keeper = Keeper(
             lambda first: _supervise(app, run, first=first),
             was_ready=lambda: app.board.ready,
