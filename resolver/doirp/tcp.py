@@ -134,6 +134,7 @@ class TcpFace:
             self._keep(sock, address, data)
             return
         self.tally.plain(data, reply)
+        self.handler.proven.saw(host)
         try:
             sent = sock.send(reply, SEND)
         except (BlockingIOError, InterruptedError):
@@ -142,7 +143,6 @@ class TcpFace:
             sent = len(reply)  # the client is gone
         if sent == len(reply):
             sock.close()
-            self.handler.proven.saw(host)
         else:
             self._keep(sock, address, b"", reply[sent:])
 

@@ -5,9 +5,10 @@
 A real node. Records are overwritten at random with values of changing length, steadily; names are
 asked for over UDP and HTTP all the while; each minute an export begins and is killed on its way,
 so that it leaves its slot of a reader behind, a reader of the node is killed, and a client takes
-the answer to a large question an octet at a time. The log keeps every change by design, so the
-growth is that of what is not the log: records, indexes, and pages that lie free. It begins when
-every record was overwritten --settle times (pages of B-trees that were filled in order split
+the answer to a large question an octet at a time; then the asker asks once over TCP, as a client
+does whose source over UDP is no longer proven after ten minutes. The log keeps every change by
+design, so the growth is that of what is not the log: records, indexes, and pages that lie free. It
+begins when every record was overwritten --settle times (pages of B-trees that were filled in order split
 first). Exit code 1 when the file grew by more than 10 %, or an answer was wrong.
 """
 
@@ -42,6 +43,7 @@ from tests.resolver.nodes import COMMAND, ENVIRONMENT, Serving, children_of, mak
 
 PREFIX = "88.118.8"
 LOG = (Table.CHANGES, Table.BODIES, Table.TILES, Table.CHECKPOINTS)
+KEYS = "keys.txt"
 BATCH = 100
 MOST_GROWTH = 0.10
 MIB = 1 << 20
@@ -193,7 +195,7 @@ def disturb(node: Serving, readers: bool) -> None:
 
 
 def asked(folder: Path, node: Serving, records: int, seconds: float) -> list[threading.Thread]:
-    keys = folder / "keys.txt"
+    keys = folder / KEYS
     keys.write_text("".join(f"{PREFIX}/{n}\n" for n in range(records)))
     generator.prove("127.0.0.1", node.ready["irp"], keys)
     ports = {"irp-udp": node.ready["irp"], "http": node.ready["http"]}
@@ -231,6 +233,7 @@ def soak(folder: Path, *, seconds: float, rate: float, records: int, settle: flo
             time.sleep(max(0.0, min(every_s, seconds - now) - 1))
             slow.take()
             disturb(node, readers=len(samples) % 10 == 0)
+            generator.prove("127.0.0.1", node.ready["irp"], folder / KEYS)
             samples.append(sample(node, time.monotonic() - began))
             print(samples[-1].line(), flush=True)
         writing.end()
