@@ -97,7 +97,9 @@ _DENIED[401].pop("content")
 _READ_ERRORS: Final = {
     400: _error("malformed, or the prefix is not served here", 0, *_JSONP),
     **_DENIED,
+    403: _error("the right is missing, or it takes credentials and TLS", 0, *_JSONP),
     404: _error("no such handle", 0, *_JSONP),
+    429: _error("too many failed proofs of identity", 429, *_JSONP),
     503: _error("busy", 503, *_JSONP),
 }
 _WRITE_ERRORS: Final = {

@@ -283,7 +283,9 @@ class Following:
         self._told = ""
 
     def start(self) -> None:
-        """Begin; needs a running event loop."""
+        """Begin; needs a running event loop. What an earlier process said is not true of this one."""
+        with contextlib.suppress(OSError):
+            (self._folder / STATUS).unlink(missing_ok=True)
         self._task = asyncio.ensure_future(self._run())
 
     async def close(self) -> None:

@@ -40,6 +40,13 @@ def test_a_mirror_follows_and_takes_over(pair):
     with pytest.raises(ReadOnly, match="mirror"):
         register(mirror, b"x")
     copy.stop()
+    assert read_status(mirror)["state"] == "following"  # said by a process that has ended
+    first.stop()
+    copy = serve(mirror)
+    until(lambda: read_status(mirror).get("state") == "waiting")
+    assert copy.get("/health/ready")[0] == 503
+    copy.stop()
+    first = serve(primary)
     register(primary, b"a", b"7", data=b"http://later.example/")
     copy = serve(mirror)
     announced(first, copy)
