@@ -109,6 +109,21 @@ def test_signatures():
     assert expected(asked, key=key).accept(good(asked), HERE).signature == "unsigned"
 
 
+def test_busy_may_be_unsigned():
+    """A server without room for another signature says so without one; nothing else may."""
+    asked = question(flags=Flag.RD | Flag.CT)
+    public = encode_public_key(KEY.public_key())
+    certain = expected(asked, key=public, certified=True)
+
+    def plain(code):
+        return response(asked, code, b"", site_serial=1, expiration=FAR)
+
+    assert certain.accept(plain(ResponseCode.SERVER_BUSY), HERE).signature == "unsigned"
+    for code in (ResponseCode.ERROR, ResponseCode.HANDLE_NOT_FOUND, ResponseCode.SERVER_BACKUP):
+        with pytest.raises(SignatureInvalid, match="unsigned"):
+            certain.accept(plain(code), HERE)
+
+
 def test_which_keys_can_certify():
     """RSA and Ed25519 can; nothing, garbage and DSA cannot."""
     assert can_certify(encode_public_key(KEY.public_key()))
